@@ -1,0 +1,57 @@
+# Needs Go and make; lint, tests and the service need nothing else. `make conformance` also needs python3 and curl.
+
+VERSION := $(shell git describe --tags --dirty 2>/dev/null)
+LDFLAGS := -X main.version=$(VERSION)
+
+# The race detector needs cgo and a C compiler.
+CC_FOUND := $(shell CGO_ENABLED=1 sh -c 'command -v $$(go env CC)' 2>/dev/null)
+ifeq ($(CC_FOUND),)
+RACE :=
+else
+RACE := CGO_ENABLED=1
+endif
+GO_TEST = $(RACE) go test $(if $(RACE),-race) -timeout 10m
+
+.DEFAULT_GOAL := help
+.PHONY: help build run demo test race note-race lint format generate bench conformance ci
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## bin/eos-proxy, one static file
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/eos-proxy ./cmd/eos-proxy
+
+run: build ## the service; settings from EOS_… variables (bin/eos-proxy serve --help)
+	@exec bin/eos-proxy serve
+
+demo: ## the example that bills a day of purchases exactly once
+	go run ./examples/billing
+
+test: note-race ## every test, on a PostgreSQL that it starts itself
+	go run ./internal/pgtest/with -- env $(GO_TEST) ./...
+
+race: note-race ## the tests of store and handlers, three times over
+	go run ./internal/pgtest/with -- env $(GO_TEST) -count=3 ./internal/store/... ./internal/handlers/...
+
+note-race:
+	@$(if $(RACE),:,echo 'no C compiler: the tests run without the race detector')
+
+lint: ## go vet, golangci-lint, and the formatting
+	go vet ./...
+	go tool golangci-lint run
+	go tool golangci-lint fmt --diff
+
+format: ## format every file as lint wants it
+	go tool golangci-lint fmt
+
+generate: ## the Go code of api/openapi.yaml
+	go generate ./...
+
+bench: ## what this machine reaches
+	go run ./internal/bench
+
+conformance: ## the service against its own OpenAPI document, by schemathesis
+	.ci/conformance
+
+ci: ## everything that must hold before a merge
+	.ci/run

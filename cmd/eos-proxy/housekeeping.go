@@ -1,0 +1,68 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/eos-proxy/eos-proxy/internal/handlers"
+	"github.com/eos-proxy/eos-proxy/internal/store"
+)
+
+// How often housekeeping looks for expired transactions, and every how many of these rounds it counts what
+// is open, sweeps dropped logs, and counts everything that has a cap.
+const (
+	housekeepingInterval = 250 * time.Millisecond
+	roundsPerCount       = 4
+	roundsPerSweep       = 4
+	roundsPerFullCount   = 240
+	sweepBatches         = 1000
+)
+
+// housekeeping does what no request does: it aborts transactions that are past their timeout and deletes the
+// batches of dropped logs. Any number of proxies may do so at once.
+type housekeeping struct {
+	store   *store.Store
+	metrics *handlers.Metrics
+	log     *slog.Logger
+}
+
+// Run works until ctx ends.
+func (h *housekeeping) Run(ctx context.Context) error {
+	ticker := time.NewTicker(housekeepingInterval)
+	defer ticker.Stop()
+	for round := 0; ; round++ {
+		if err := h.pass(ctx, round); err != nil && ctx.Err() == nil {
+			h.log.Warn("housekeeping", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+	}
+}
+
+func (h *housekeeping) pass(ctx context.Context, round int) error {
+	expired, err := h.store.AbortExpired(ctx, 1000)
+	h.metrics.TimedOut(expired)
+	if err != nil {
+		return err
+	}
+	if round%roundsPerCount == 0 {
+		open, err := h.store.CountOpen(ctx)
+		if err != nil {
+			return err
+		}
+		h.metrics.Open(open)
+	}
+	if round%roundsPerSweep == 0 {
+		if _, err := h.store.Sweep(ctx, sweepBatches); err != nil {
+			return err
+		}
+	}
+	if round%roundsPerFullCount == 0 {
+		return h.store.Count(ctx)
+	}
+	return nil
+}

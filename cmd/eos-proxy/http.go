@@ -1,0 +1,86 @@
+package main
+
+import (
+	"crypto/rand"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// newServer returns the HTTP server. Requests have no time limit of their own here: a fetch may wait for a
+// minute and an upload may last for hours.
+func newServer(cfg Config, handler http.Handler, log *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       5 * time.Minute,
+		MaxHeaderBytes:    cfg.MaxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+	}
+}
+
+// baseURL returns the address that a person on this machine can use to reach a listener.
+func baseURL(addr net.Addr) string {
+	tcp, ok := addr.(*net.TCPAddr)
+	if !ok {
+		return "http://" + addr.String()
+	}
+	if tcp.IP.IsUnspecified() {
+		return "http://localhost:" + strconv.Itoa(tcp.Port)
+	}
+	return "http://" + tcp.String()
+}
+
+// front stands before the real handler until the database is there. Its zero value answers that the
+// program lives and is not ready.
+type front struct {
+	proxy   atomic.Pointer[proxyPart] // set once, by open
+	running sync.WaitGroup            // requests in the real handler
+}
+
+// open lets the handler of p answer every further request.
+func (f *front) open(p proxyPart) { f.proxy.Store(&p) }
+
+// wait returns when no request is left in the real handler. No request may come any more.
+func (f *front) wait() { f.running.Wait() }
+
+// drain tells the real handler, if there is one, that the program begins to stop.
+func (f *front) drain() {
+	if p := f.proxy.Load(); p != nil && p.drain != nil {
+		p.drain()
+	}
+}
+
+// ServeHTTP answers from the real handler, or that there is none yet. Nothing was stored then, whatever the
+// request wanted.
+func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if p := f.proxy.Load(); p != nil {
+		f.running.Add(1)
+		defer f.running.Done()
+		p.handler.ServeHTTP(w, r)
+		return
+	}
+	id := rand.Text()
+	w.Header().Set("Request-Id", id)
+	w.Header().Set("Cache-Control", "no-store")
+	if r.URL.Path == "/healthz" && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, `{"status":"ok"}`+"\n")
+		return
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", "1")
+	w.WriteHeader(http.StatusServiceUnavailable)
+	_, _ = fmt.Fprintf(w, notReady, id)
+}
+
+// notReady is the problem of a request that came too early, but for its id.
+const notReady = `{"type":"/problems/broker-not-available","title":"The broker is not available","status":503,` +
+	`"code":"BROKER_NOT_AVAILABLE","detail":"the program is starting and waits for its database",` +
+	`"retryable":true,"effect":"none","request_id":"%s"}` + "\n"

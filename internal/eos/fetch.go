@@ -1,0 +1,18 @@
+package eos
+
+// CheckPosition refuses a position outside a partition's log (F3): below the
+// log start offset or beyond the high watermark. The high watermark itself is a
+// position: that of the next record.
+func CheckPosition(offset, logStart, highWatermark int64) error {
+	switch {
+	case offset < logStart:
+		err := OffsetBelowStart.Errorf("offset %d is below the log start offset %d", offset, logStart)
+		err.LogStartOffset = &logStart
+		return err
+	case offset > highWatermark:
+		err := OffsetBeyondEnd.Errorf("offset %d is beyond the high watermark %d", offset, highWatermark)
+		err.HighWatermark = &highWatermark
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,115 @@
+package eos
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"hash"
+)
+
+// Limits of the contract. MaxInteger is the largest integer that JSON clients
+// read exactly (RFC 8259, section 6).
+const (
+	MaxInteger     = 1<<53 - 1
+	MaxTimestamp   = 253402300799999 // 9999-12-31T23:59:59.999Z in milliseconds
+	MaxPartitions  = 10_000
+	MaxRecordBytes = 256 << 20 // that a topic's limit may be set to
+)
+
+// Flags tell the form of a record's key and value.
+type Flags uint8
+
+// The forms. A record without flags has a text key and a JSON value.
+const (
+	KeyNull     Flags = 1 << iota // no key
+	KeyBinary                     // the key came as base64 and goes back as base64
+	ValueNull                     // a tombstone
+	ValueBinary                   // the value came as base64 or raw bytes, and goes back as base64
+)
+
+// Header is one header of a record. Names may repeat.
+type Header struct {
+	Name  string
+	Value string
+}
+
+// Record is one record as it was sent. Key and Value are the exact bytes: of
+// the text or the base64-decoded key, and of the JSON text or the binary value.
+type Record struct {
+	Key       []byte
+	Value     []byte
+	Flags     Flags
+	Headers   []Header
+	Timestamp int64 // milliseconds since 1970 UTC; -1 when the client gave none
+	Partition int   // -1 when the client gave none
+}
+
+// Size returns the bytes that limits count: key, value and headers.
+func (r *Record) Size() int {
+	n := len(r.Key) + len(r.Value)
+	for _, h := range r.Headers {
+		n += len(h.Name) + len(h.Value)
+	}
+	return n
+}
+
+// Fingerprint identifies the content of a request (rule P4). It is a SHA-256
+// cut to 128 bits.
+type Fingerprint [16]byte
+
+// Fingerprinter hashes fields in an order, each with its length, so that no
+// two different lists of fields have the same bytes.
+type Fingerprinter struct {
+	h       hash.Hash
+	scratch [8]byte
+}
+
+// NewFingerprinter returns a Fingerprinter that has seen nothing.
+func NewFingerprinter() *Fingerprinter { return &Fingerprinter{h: sha256.New()} }
+
+// Int adds a number.
+func (f *Fingerprinter) Int(n int64) {
+	binary.BigEndian.PutUint64(f.scratch[:], uint64(n))
+	f.h.Write(f.scratch[:])
+}
+
+// Bytes adds a field of bytes.
+func (f *Fingerprinter) Bytes(b []byte) {
+	f.Int(int64(len(b)))
+	f.h.Write(b)
+}
+
+// Text adds a field of text.
+func (f *Fingerprinter) Text(s string) { f.Bytes([]byte(s)) }
+
+// Records adds records: key, value, their form, headers, and the given
+// timestamp and partition of each.
+func (f *Fingerprinter) Records(records []Record) {
+	f.Int(int64(len(records)))
+	for i := range records {
+		r := &records[i]
+		f.Int(int64(r.Flags))
+		f.Bytes(r.Key)
+		f.Bytes(r.Value)
+		f.Int(r.Timestamp)
+		f.Int(int64(r.Partition))
+		f.Int(int64(len(r.Headers)))
+		for _, h := range r.Headers {
+			f.Text(h.Name)
+			f.Text(h.Value)
+		}
+	}
+}
+
+// Sum returns the fingerprint of all that was added.
+func (f *Fingerprinter) Sum() Fingerprint {
+	var sum [sha256.Size]byte
+	f.h.Sum(sum[:0])
+	return Fingerprint(sum[:16])
+}
+
+// FingerprintRecords returns the fingerprint of a request's records.
+func FingerprintRecords(records []Record) Fingerprint {
+	f := NewFingerprinter()
+	f.Records(records)
+	return f.Sum()
+}

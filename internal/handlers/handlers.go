@@ -1,0 +1,131 @@
+// Package handlers is the HTTP side of the proxy: it decodes a request, calls
+// the appender or the store, and encodes the answer. It holds no state of a
+// request between two of them; every position and identity is in the request.
+//
+// A request passes, from the outside in: its id and its count (observe), the
+// route, the parameters as the OpenAPI document declares them (params), and
+// the method of server that bears its operationId.
+package handlers
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/eos-proxy/eos-proxy/api"
+	"github.com/eos-proxy/eos-proxy/internal/appender"
+	"github.com/eos-proxy/eos-proxy/internal/eos"
+	"github.com/eos-proxy/eos-proxy/internal/store"
+	"github.com/eos-proxy/eos-proxy/internal/wake"
+	"github.com/go-chi/chi/v5"
+	"github.com/go-chi/chi/v5/middleware"
+	"github.com/klauspost/compress/gzhttp"
+)
+
+// Config holds the limits that an operator may set.
+type Config struct {
+	MaxBodyBytes   int64 // after unpacking
+	MaxRecords     int   // of one request
+	MaxRecordBytes int64 // of topics that are created without a limit of their own
+	MaxJSONDepth   int
+}
+
+// Handler answers the requests of the API.
+type Handler struct {
+	http.Handler
+	server *server
+}
+
+// server implements api.ServerInterface.
+type server struct {
+	cfg      Config
+	store    *store.Store
+	appender *appender.Appender
+	hub      *wake.Hub
+	metrics  *Metrics
+	log      *slog.Logger
+
+	drain    sync.Once
+	draining chan struct{} // closed when waiting fetches shall answer
+}
+
+// New returns the Handler of the API over its parts.
+func New(cfg Config, s *store.Store, a *appender.Appender, hub *wake.Hub, m *Metrics, log *slog.Logger) (*Handler, error) {
+	srv := &server{cfg: cfg, store: s, appender: a, hub: hub, metrics: m, log: log, draining: make(chan struct{})}
+	doc, err := newDocument(api.YAML)
+	if err != nil {
+		return nil, fmt.Errorf("openapi document: %w", err)
+	}
+	compress, err := gzhttp.NewWrapper(gzhttp.EnableZstd(true), gzhttp.MinSize(1024))
+	if err != nil {
+		return nil, fmt.Errorf("compression: %w", err)
+	}
+	r := chi.NewRouter()
+	r.Use(srv.observe(doc), routeByEscapedPath, middleware.GetHead, func(next http.Handler) http.Handler { return compress(next) })
+	r.NotFound(srv.notFound)
+	r.MethodNotAllowed(srv.methodNotAllowed(r))
+	doc.mount(r)
+	api.HandlerWithOptions(srv, api.ChiServerOptions{
+		BaseRouter:  r,
+		Middlewares: []api.MiddlewareFunc{srv.params(doc)},
+		ErrorHandlerFunc: func(w http.ResponseWriter, r *http.Request, err error) {
+			srv.problem(w, r, eos.InvalidParameter.Errorf("%v", err))
+		},
+	})
+	return &Handler{Handler: r, server: srv}, nil
+}
+
+// Drain lets waiting fetches answer at once, with what there is.
+func (h *Handler) Drain() { h.server.drain.Do(func() { close(h.server.draining) }) }
+
+// routeByEscapedPath makes names with %2F or %00 one segment, which the
+// parameters then refuse or unescape once.
+func routeByEscapedPath(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		chi.RouteContext(r.Context()).RoutePath = r.URL.EscapedPath()
+		next.ServeHTTP(w, r)
+	})
+}
+
+func (s *server) notFound(w http.ResponseWriter, r *http.Request) {
+	s.problem(w, r, eos.NotFound.Errorf("there is no path %s", r.URL.EscapedPath()))
+}
+
+func (s *server) methodNotAllowed(routes chi.Routes) http.HandlerFunc {
+	methods := []string{http.MethodGet, http.MethodPut, http.MethodPost, http.MethodPatch, http.MethodDelete}
+	return func(w http.ResponseWriter, r *http.Request) {
+		allow := ""
+		for _, m := range methods {
+			if routes.Match(chi.NewRouteContext(), m, r.URL.EscapedPath()) {
+				if allow != "" {
+					allow += ", "
+				}
+				allow += m
+			}
+		}
+		w.Header().Set("Allow", allow)
+		s.problem(w, r, eos.MethodNotAllowed.Errorf("%s takes %s", r.URL.EscapedPath(), allow))
+	}
+}
+
+// GetHealth answers that the process lives.
+func (s *server) GetHealth(w http.ResponseWriter, r *http.Request) {
+	s.answer(w, r, http.StatusOK, api.Status{Status: "ok"})
+}
+
+// GetReadiness answers whether the database does.
+func (s *server) GetReadiness(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
+	defer cancel()
+	if err := s.store.Ping(ctx); err != nil {
+		s.problem(w, r, eos.Unavailable.Errorf("the database does not answer"))
+		return
+	}
+	s.answer(w, r, http.StatusOK, api.Status{Status: "ready"})
+}
+
+// GetMetrics answers with the metrics for Prometheus.
+func (s *server) GetMetrics(w http.ResponseWriter, r *http.Request) { s.metrics.ServeHTTP(w, r) }

@@ -1,0 +1,124 @@
+package handlers
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"regexp"
+	"runtime/debug"
+	"time"
+
+	"github.com/eos-proxy/eos-proxy/internal/eos"
+	"github.com/go-chi/chi/v5"
+)
+
+// observed remembers the status of an answer.
+type observed struct {
+	http.ResponseWriter
+	status int
+}
+
+// WriteHeader remembers the status.
+func (o *observed) WriteHeader(status int) {
+	if o.status == 0 {
+		o.status = status
+	}
+	o.ResponseWriter.WriteHeader(status)
+}
+
+// Write sends bytes, after status 200 if there was none.
+func (o *observed) Write(b []byte) (int, error) {
+	if o.status == 0 {
+		o.status = http.StatusOK
+	}
+	return o.ResponseWriter.Write(b)
+}
+
+// Unwrap leads http.ResponseController to the connection.
+func (o *observed) Unwrap() http.ResponseWriter { return o.ResponseWriter }
+
+var requestIDPattern = regexp.MustCompile(`^[A-Za-z0-9._-]{1,128}$`)
+
+func requestID(w http.ResponseWriter) string { return w.Header().Get("Request-Id") }
+
+// observe is the outermost layer: it gives the request its id (the client's
+// own, if it sent one), its body deadlines, counts and logs it, and answers
+// for a handler that panics.
+func (s *server) observe(doc *document) func(http.Handler) http.Handler {
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			start := time.Now()
+			id := r.Header.Get("Request-Id")
+			if !requestIDPattern.MatchString(id) {
+				id = rand.Text()
+			}
+			w.Header().Set("Request-Id", id)
+			if r.Body != http.NoBody {
+				r.Body = &patientBody{r.Body, http.NewResponseController(w)}
+			}
+			o := &observed{ResponseWriter: w}
+			defer func() {
+				if p := recover(); p != nil {
+					s.recovered(o, r, p)
+				}
+				operation := doc.operationOf(r.Method, chi.RouteContext(r.Context()).RoutePattern())
+				took := time.Since(start)
+				s.metrics.request(operation, o.status)
+				s.log.LogAttrs(r.Context(), slog.LevelDebug, "request",
+					slog.String("request_id", id), slog.String("operation", operation),
+					slog.Int("status", o.status), slog.Duration("took", took))
+			}()
+			next.ServeHTTP(o, r)
+		})
+	}
+}
+
+// recovered answers for a handler that panicked; http.ErrAbortHandler goes on.
+func (s *server) recovered(o *observed, r *http.Request, p any) {
+	if p == http.ErrAbortHandler { //nolint:errorlint // the documented sentinel, compared as net/http does
+		panic(p)
+	}
+	s.log.Error("panic", "request_id", requestID(o), "panic", p, "stack", string(debug.Stack()))
+	if o.status != 0 {
+		panic(http.ErrAbortHandler) // the answer has begun: break it off
+	}
+	s.problem(o, r, fmt.Errorf("panic: %v", p))
+}
+
+// answer writes a JSON answer.
+func (s *server) answer(w http.ResponseWriter, r *http.Request, status int, body any) {
+	b, err := json.Marshal(body)
+	if err != nil {
+		s.problem(w, r, fmt.Errorf("encode answer: %w", err))
+		return
+	}
+	s.answerBytes(w, status, append(b, '\n'))
+}
+
+func (s *server) answerBytes(w http.ResponseWriter, status int, body []byte) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = w.Write(body) // a client that has gone is no error of ours
+}
+
+// replayed marks the answer as the first answer to a repeated request.
+func replayed(w http.ResponseWriter, is bool) {
+	if is {
+		w.Header().Set("Idempotent-Replayed", "true")
+	}
+}
+
+// noBody refuses a body where none belongs; {} is none.
+func (s *server) noBody(r *http.Request) error {
+	if r.ContentLength == 0 {
+		return nil
+	}
+	b, err := io.ReadAll(io.LimitReader(r.Body, 16))
+	if err == nil && len(b) > 0 && string(b) != "{}" {
+		return eos.InvalidParameter.Errorf("this operation takes no body")
+	}
+	return nil
+}

@@ -1,0 +1,120 @@
+package store
+
+import (
+	"context"
+	"sync/atomic"
+
+	"github.com/eos-proxy/eos-proxy/internal/eos"
+	"github.com/jackc/pgx/v5"
+)
+
+// Caps bound what clients can make the log keep. Zero is no cap. They are
+// guards against a leak, not exact quotas: each proxy counts what it creates
+// itself, and what others create only with the next Count.
+type Caps struct {
+	Producers        int64 // producers of all kinds
+	TransactionalIDs int64
+	OpenTransactions int64
+	Transactions     int64 // kept fates
+	TransactionBytes int64 // staged in one transaction; exact
+	StagedBytes      int64 // staged in all open transactions
+}
+
+// counts is what the caps are held against.
+type counts struct {
+	producers, transactionalIDs, openTransactions, transactions, stagedBytes atomic.Int64
+}
+
+func (c *counts) addProducer(transactional bool) {
+	c.producers.Add(1)
+	if transactional {
+		c.transactionalIDs.Add(1)
+	}
+}
+
+func (c Caps) producers(n *counts, transactional bool) error {
+	if transactional {
+		if err := reached("transactional ids", c.TransactionalIDs, n.transactionalIDs.Load()); err != nil {
+			return err
+		}
+	}
+	return reached("producers", c.Producers, n.producers.Load())
+}
+
+func (c Caps) stage(n *counts, staged, more int64) error {
+	if c.TransactionBytes > 0 && staged+more > c.TransactionBytes {
+		return eos.QuotaExceeded.Errorf("the transaction would stage more than %d bytes", c.TransactionBytes)
+	}
+	if c.StagedBytes > 0 && n.stagedBytes.Load()+more > c.StagedBytes {
+		return eos.QuotaExceeded.Errorf("open transactions would stage more than %d bytes in all", c.StagedBytes)
+	}
+	return nil
+}
+
+func (c Caps) begin(n *counts, staysOpen bool) error {
+	if staysOpen {
+		if err := reached("open transactions", c.OpenTransactions, n.openTransactions.Load()); err != nil {
+			return err
+		}
+	}
+	return reached("kept transactions", c.Transactions, n.transactions.Load())
+}
+
+func reached(what string, limit, count int64) error {
+	if limit > 0 && count >= limit {
+		return eos.QuotaExceeded.Errorf("the cap of %d %s is reached", limit, what)
+	}
+	return nil
+}
+
+// OpenTransactions tells how many transactions are open, how many seconds the oldest has
+// been, and how many bytes all of them have staged.
+type OpenTransactions struct {
+	Count         int64
+	OldestSeconds float64
+	StagedBytes   int64
+}
+
+// CountOpen counts the open transactions, for the caps and for metrics.
+func (s *Store) CountOpen(ctx context.Context) (OpenTransactions, error) {
+	const sql = `
+		SELECT count(*),
+		       COALESCE(EXTRACT(EPOCH FROM clock_timestamp() - min(t.began_at)), 0)::float8,
+		       COALESCE(sum(b.bytes), 0)::bigint
+		FROM transactions t
+		LEFT JOIN LATERAL (SELECT sum(e.end_bytes) AS bytes
+		                   FROM stagings s
+		                   CROSS JOIN LATERAL (SELECT end_bytes FROM batches
+		                                       WHERE log_id = s.staging_id
+		                                       ORDER BY base_offset DESC LIMIT 1) e
+		                   WHERE s.transaction_ref = t.transaction_ref) b ON true
+		WHERE t.state = 'ongoing'`
+	var o OpenTransactions
+	err := s.read(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		return conn.QueryRow(ctx, sql).Scan(&o.Count, &o.OldestSeconds, &o.StagedBytes)
+	})
+	if err == nil {
+		s.counts.openTransactions.Store(o.Count)
+		s.counts.stagedBytes.Store(o.StagedBytes)
+	}
+	return o, err
+}
+
+// Count counts what the other caps bound. It reads whole indexes: call it
+// rarely.
+func (s *Store) Count(ctx context.Context) error {
+	const sql = `
+		SELECT (SELECT count(*) FROM producers),
+		       (SELECT count(transactional_id) FROM producers),
+		       (SELECT count(*) FROM transactions)`
+	return s.read(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		var producers, ids, transactions int64
+		if err := conn.QueryRow(ctx, sql).Scan(&producers, &ids, &transactions); err != nil {
+			return err
+		}
+		s.counts.producers.Store(producers)
+		s.counts.transactionalIDs.Store(ids)
+		s.counts.transactions.Store(transactions)
+		return nil
+	})
+}

@@ -1,0 +1,282 @@
+package store
+
+import (
+	"context"
+	"errors"
+
+	"github.com/eos-proxy/eos-proxy/internal/eos"
+	"github.com/jackc/pgx/v5"
+)
+
+// Position is where to read a partition from.
+type Position struct {
+	Partition int
+	Offset    int64
+}
+
+// At names a position by time: At >= 0 is a timestamp in milliseconds.
+type At int64
+
+// The positions that are not times.
+const (
+	Earliest At = -2
+	Latest   At = -1
+)
+
+// Page is what a fetch of one partition found.
+type Page struct {
+	Partition      int
+	Records        []Record // in offset order, from the position on
+	NextOffset     int64
+	HighWatermark  int64
+	LogStartOffset int64
+}
+
+// A fetch begins with the batch that holds the position, and ends before the
+// one that passes the wanted bytes: both by the index, so that the cost follows
+// the answer and not the log (F5).
+const (
+	sqlBatchColumns = `
+		b.base_offset, b.record_count, b.timestamp, b.body, b.ends, b.flags, b.headers, b.timestamps`
+	sqlFetch = `
+		SELECT ` + sqlBatchColumns + `
+		FROM (SELECT base_offset, end_bytes
+		      FROM batches
+		      WHERE log_id = $1 AND base_offset <= $2
+		      ORDER BY base_offset DESC LIMIT 1) first
+		JOIN batches b ON b.log_id = $1 AND b.base_offset >= first.base_offset AND b.base_offset < $2 + $3
+		WHERE b.base_offset = first.base_offset OR b.end_bytes <= first.end_bytes + $4
+		ORDER BY b.base_offset
+		LIMIT $5`
+)
+
+// sqlEnd tells where a partition's log begins and ends; no row when it is gone.
+const sqlEnd = `
+	SELECT p.log_start_offset,
+	       GREATEST(p.log_start_offset, COALESCE((SELECT b.base_offset + b.record_count FROM batches b
+	                                              WHERE b.log_id = p.partition_id
+	                                              ORDER BY b.base_offset DESC LIMIT 1), 0))
+	FROM partitions p
+	WHERE p.partition_id = $1`
+
+// batchesAtOnce bounds how many rows one query of a fetch returns.
+const batchesAtOnce = 256
+
+// Fetch returns up to maxRecords committed records of a partition from an
+// offset on, and stops before maxBytes of them are passed, but not before the
+// first. It returns eos.OffsetBelowStart and eos.OffsetBeyondEnd for a position
+// that the log does not have, and eos.UnknownTopic when the topic is gone.
+func (s *Store) Fetch(ctx context.Context, t *Topic, pos Position, maxRecords, maxBytes int) (*Page, error) {
+	id, err := t.PartitionID(pos.Partition)
+	if err != nil {
+		return nil, err
+	}
+	page := &Page{Partition: pos.Partition, NextOffset: pos.Offset}
+	err = s.read(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		page.Records, page.NextOffset = nil, pos.Offset
+		bytes, full := 0, false
+		// The end is read after the records, so that it is never below them.
+		for {
+			before := page.NextOffset
+			batches := 0
+			batch := &pgx.Batch{}
+			batch.Queue(sqlFetch, id, page.NextOffset, maxRecords-len(page.Records), maxBytes-bytes, batchesAtOnce).Query(func(rows pgx.Rows) error {
+				for rows.Next() {
+					if batches++; full {
+						continue
+					}
+					var b Batch
+					err := rows.Scan(&b.BaseOffset, &b.Count, &b.Timestamp, &b.Body, &b.Ends, &b.Flags, &b.Headers, &b.Timestamps)
+					if err != nil {
+						return err
+					}
+					full = page.take(&b, maxRecords, maxBytes, &bytes)
+				}
+				return rows.Err()
+			})
+			batch.Queue(sqlEnd, id).QueryRow(func(row pgx.Row) error {
+				return row.Scan(&page.LogStartOffset, &page.HighWatermark)
+			})
+			err := conn.SendBatch(ctx, batch).Close()
+			if errors.Is(err, pgx.ErrNoRows) {
+				return eos.UnknownTopic.Errorf("topic %q does not exist", t.Name)
+			}
+			if err != nil {
+				return err
+			}
+			if err := eos.CheckPosition(page.NextOffset, page.LogStartOffset, page.HighWatermark); err != nil {
+				return err
+			}
+			if full || page.NextOffset == page.HighWatermark || page.NextOffset > before && batches < batchesAtOnce {
+				return nil
+			}
+		}
+	})
+	if errors.Is(err, eos.UnknownTopic.Errorf("")) {
+		s.Forget(t.Name)
+	}
+	return page, err
+}
+
+// take adds the records of a batch from NextOffset on, and reports whether the
+// page is full.
+func (p *Page) take(b *Batch, maxRecords, maxBytes int, bytes *int) bool {
+	for i := int(p.NextOffset - b.BaseOffset); i < b.Count; i++ {
+		r := b.Record(i)
+		if len(p.Records) >= maxRecords || len(p.Records) > 0 && *bytes+r.Size() > maxBytes {
+			return true
+		}
+		*bytes += r.Size()
+		p.Records = append(p.Records, r)
+		p.NextOffset++
+	}
+	return len(p.Records) >= maxRecords || *bytes >= maxBytes
+}
+
+// Record returns one record, or the errors of Fetch; the high watermark is
+// beyond the end here.
+func (s *Store) Record(ctx context.Context, t *Topic, pos Position) (Record, error) {
+	page, err := s.Fetch(ctx, t, pos, 1, 1)
+	if err != nil {
+		return Record{}, err
+	}
+	if len(page.Records) == 0 {
+		return Record{}, eos.CheckPosition(pos.Offset, page.LogStartOffset, page.HighWatermark-1)
+	}
+	return page.Records[0], nil
+}
+
+// Ends returns the high watermarks of partitions by id. Those that are gone
+// are left out.
+func (s *Store) Ends(ctx context.Context, ids []int64) (map[int64]int64, error) {
+	const sql = `
+		SELECT p.partition_id,
+		       GREATEST(p.log_start_offset, COALESCE((SELECT b.base_offset + b.record_count FROM batches b
+		                                              WHERE b.log_id = p.partition_id
+		                                              ORDER BY b.base_offset DESC LIMIT 1), 0))
+		FROM partitions p
+		WHERE p.partition_id = ANY ($1)`
+	ends := make(map[int64]int64, len(ids))
+	err := s.read(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		rows, err := conn.Query(ctx, sql, ids)
+		if err != nil {
+			return err
+		}
+		var id, end int64
+		return each(rows, []any{&id, &end}, func() { ends[id] = end })
+	})
+	return ends, err
+}
+
+// Positions returns the offset of every partition at a time: of the first
+// record with that timestamp or a later one, else the high watermark.
+func (s *Store) Positions(ctx context.Context, name string, at At) (*Topic, []Position, error) {
+	var t *Topic
+	var positions []Position
+	err := s.read(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		var err error
+		if t, err = loadTopic(ctx, conn, name); err != nil {
+			return err
+		}
+		state, err := loadState(ctx, conn, t)
+		if err != nil {
+			return err
+		}
+		positions = make([]Position, 0, len(state.Partitions))
+		for _, p := range state.Partitions {
+			offset := p.LogStartOffset
+			switch at {
+			case Earliest:
+			case Latest:
+				offset = p.HighWatermark
+			default:
+				if offset, err = offsetAt(ctx, conn, t.PartitionIDs[p.Partition], int64(at), p); err != nil {
+					return err
+				}
+			}
+			positions = append(positions, Position{p.Partition, offset})
+		}
+		return nil
+	})
+	return t, positions, err
+}
+
+// PositionAt is Positions for one partition.
+func (s *Store) PositionAt(ctx context.Context, t *Topic, partition int, at At) (Position, error) {
+	id, err := t.PartitionID(partition)
+	if err != nil {
+		return Position{}, err
+	}
+	pos := Position{Partition: partition}
+	err = s.read(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		var logStart, highWatermark int64
+		err := conn.QueryRow(ctx, sqlEnd, id).Scan(&logStart, &highWatermark)
+		if errors.Is(err, pgx.ErrNoRows) {
+			s.Forget(t.Name)
+			return unknownTopic(t.Name)
+		}
+		if err != nil {
+			return err
+		}
+		switch at {
+		case Earliest:
+			pos.Offset = logStart
+		case Latest:
+			pos.Offset = highWatermark
+		default:
+			pos.Offset, err = offsetAt(ctx, conn, id, int64(at), PartitionState{LogStartOffset: logStart, HighWatermark: highWatermark})
+		}
+		return err
+	})
+	return pos, err
+}
+
+// offsetAt finds the first record at or after a timestamp. Timestamps may go
+// up and down along a log, but max_timestamp, which is that of all records so
+// far, only goes up: the first batch in which it reaches the timestamp holds
+// the record, and is found by halving the offsets.
+func offsetAt(ctx context.Context, conn *pgx.Conn, log, timestamp int64, p PartitionState) (int64, error) {
+	const probe = `
+		SELECT base_offset, record_count, max_timestamp
+		FROM batches
+		WHERE log_id = $1 AND base_offset <= $2
+		ORDER BY base_offset DESC LIMIT 1`
+	const from = `
+		SELECT ` + sqlBatchColumns + `
+		FROM batches b
+		WHERE b.log_id = $1 AND b.base_offset >= $2
+		ORDER BY b.base_offset`
+	low, high := p.LogStartOffset, p.HighWatermark // the batch begins in [low, high], high if there is none
+	for low < high {
+		var base, maxTimestamp int64
+		var count int
+		err := conn.QueryRow(ctx, probe, log, low+(high-low)/2).Scan(&base, &count, &maxTimestamp)
+		if err != nil {
+			return 0, err
+		}
+		if maxTimestamp >= timestamp {
+			high = base
+		} else {
+			low = base + int64(count)
+		}
+	}
+	// Retention may have removed the record that raised max_timestamp: go on
+	// until a record has it.
+	rows, err := conn.Query(ctx, from, log, low)
+	if err != nil {
+		return 0, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var b Batch
+		if err := rows.Scan(&b.BaseOffset, &b.Count, &b.Timestamp, &b.Body, &b.Ends, &b.Flags, &b.Headers, &b.Timestamps); err != nil {
+			return 0, err
+		}
+		for i := range b.Count {
+			if b.Record(i).Timestamp >= timestamp {
+				return b.BaseOffset + int64(i), nil
+			}
+		}
+	}
+	return max(p.HighWatermark, low), rows.Err()
+}

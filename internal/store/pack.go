@@ -1,0 +1,129 @@
+package store
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/eos-proxy/eos-proxy/internal/eos"
+)
+
+// Packed is the records of one partition of one request in the form of a row
+// of batches (see 000001_log.up.sql).
+type Packed struct {
+	Count        int
+	Body         []byte
+	Ends         []int32   // two a record: the end of its key and of its value in Body
+	Flags        []byte    // nil, one for all, or one a record
+	Headers      []*string // nil when no record has any; JSON
+	Timestamps   []int64   // nil when no record has its own; -1 for one that has none
+	Size         int64     // bytes that limits count
+	MaxTimestamp int64     // of the given ones; -1 when none is given
+	Undated      bool      // whether a record has no timestamp of its own
+}
+
+// Pack packs records, of which there is at least one.
+func Pack(records []eos.Record) *Packed {
+	p := &Packed{Count: len(records), MaxTimestamp: -1, Ends: make([]int32, 0, 2*len(records))}
+	size, headers, dated, mixed := 0, false, false, false
+	for i := range records {
+		r := &records[i]
+		size += len(r.Key) + len(r.Value)
+		p.Size += int64(r.Size())
+		headers = headers || len(r.Headers) > 0
+		dated = dated || r.Timestamp >= 0
+		mixed = mixed || r.Flags != records[0].Flags
+		p.Undated = p.Undated || r.Timestamp < 0
+		p.MaxTimestamp = max(p.MaxTimestamp, r.Timestamp)
+	}
+	p.Body = make([]byte, 0, size)
+	for i := range records {
+		r := &records[i]
+		p.Body = append(p.Body, r.Key...)
+		p.Ends = append(p.Ends, int32(len(p.Body)))
+		p.Body = append(p.Body, r.Value...)
+		p.Ends = append(p.Ends, int32(len(p.Body)))
+		if mixed {
+			p.Flags = append(p.Flags, byte(r.Flags))
+		}
+		if headers {
+			p.Headers = append(p.Headers, packHeaders(r.Headers))
+		}
+		if dated {
+			p.Timestamps = append(p.Timestamps, r.Timestamp)
+		}
+	}
+	if !mixed && records[0].Flags != 0 {
+		p.Flags = []byte{byte(records[0].Flags)}
+	}
+	return p
+}
+
+func packHeaders(headers []eos.Header) *string {
+	if len(headers) == 0 {
+		return nil
+	}
+	type header struct {
+		Name  string `json:"name"`
+		Value string `json:"value"`
+	}
+	list := make([]header, len(headers))
+	for i, h := range headers {
+		list[i] = header(h)
+	}
+	b, err := json.Marshal(list)
+	if err != nil {
+		panic(fmt.Sprintf("headers of strings do not marshal: %v", err))
+	}
+	s := string(b)
+	return &s
+}
+
+// Batch is one row of batches as a fetch reads it.
+type Batch struct {
+	BaseOffset int64
+	Count      int
+	Timestamp  int64
+	Body       []byte
+	Ends       []int32
+	Flags      []byte
+	Headers    []*string
+	Timestamps []int64
+}
+
+// Record is one record as a fetch returns it. Key and Value lie in the batch's
+// body and must not be changed.
+type Record struct {
+	Offset    int64
+	Timestamp int64
+	Flags     eos.Flags
+	Key       []byte
+	Value     []byte
+	Headers   string // JSON; empty when it has none
+}
+
+// Size returns the bytes that limits count, with the JSON of the headers.
+func (r *Record) Size() int { return len(r.Key) + len(r.Value) + len(r.Headers) }
+
+// Record returns the i-th record of the batch, from 0.
+func (b *Batch) Record(i int) Record {
+	start := int32(0)
+	if i > 0 {
+		start = b.Ends[2*i-1]
+	}
+	r := Record{
+		Offset:    b.BaseOffset + int64(i),
+		Timestamp: b.Timestamp,
+		Key:       b.Body[start:b.Ends[2*i]],
+		Value:     b.Body[b.Ends[2*i]:b.Ends[2*i+1]],
+	}
+	if len(b.Flags) > 0 {
+		r.Flags = eos.Flags(b.Flags[min(i, len(b.Flags)-1)])
+	}
+	if b.Headers != nil && b.Headers[i] != nil {
+		r.Headers = *b.Headers[i]
+	}
+	if b.Timestamps != nil {
+		r.Timestamp = b.Timestamps[i]
+	}
+	return r
+}

@@ -1,0 +1,49 @@
+package store
+
+import (
+	"github.com/eos-proxy/eos-proxy/internal/eos"
+)
+
+// NewRequest routes and packs the records of a request to a topic, or to one
+// partition of it when partition is not negative. keyless chooses the partition
+// of records without a key. It returns eos.UnknownTopic for a partition that
+// does not exist, eos.InvalidRecord for a record that names another partition
+// than the path, and eos.MessageTooLarge.
+func NewRequest(a eos.Append, t *Topic, partition int, records []eos.Record, keyless uint64) (*Request, error) {
+	r := &Request{Append: a, Topic: t, Partition: partition}
+	if partition >= 0 {
+		if _, err := t.PartitionID(partition); err != nil {
+			return nil, err
+		}
+	}
+	for i := range records {
+		if size := records[i].Size(); int64(size) > t.MaxRecordBytes {
+			return nil, eos.MessageTooLarge.Errorf("the record has %d bytes of key, value and headers; the topic takes %d", size, t.MaxRecordBytes).AtRecord(i)
+		}
+		if p := records[i].Partition; partition >= 0 && p >= 0 && p != partition {
+			return nil, eos.InvalidRecord.Errorf("the record names partition %d, the path partition %d", p, partition).AtRecord(i)
+		}
+	}
+	if partition >= 0 {
+		r.Parts = []Part{{Partition: partition, Packed: Pack(records)}}
+		return r, nil
+	}
+	parts, err := eos.Route(records, len(t.PartitionIDs), keyless)
+	if err != nil {
+		return nil, err
+	}
+	r.Parts = make([]Part, len(parts))
+	for i, p := range parts {
+		r.Parts[i] = Part{Partition: p.Partition, Indexes: p.Indexes, Packed: Pack(p.Records)}
+	}
+	return r, nil
+}
+
+// Logs returns the ids of the partitions that the request goes to.
+func (r *Request) Logs() []int64 {
+	ids := make([]int64, len(r.Parts))
+	for i, p := range r.Parts {
+		ids[i] = r.Topic.PartitionIDs[p.Partition]
+	}
+	return ids
+}

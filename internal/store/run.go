@@ -1,0 +1,222 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/eos-proxy/eos-proxy/internal/eos"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+const (
+	// tryTimeout bounds one try of an SQL transaction, and settleTimeout the
+	// search for the outcome of one whose answer was lost.
+	tryTimeout    = 15 * time.Second
+	settleTimeout = 10 * time.Second
+	// conflictTries bounds how often a write that lost a race runs again, and
+	// connectTries how often one that found its connection broken.
+	conflictTries = 20
+	connectTries  = 3
+
+	// A frozen proxy must not hold its locks for ever, nor one that waits for
+	// them wait for ever. Plans that scan are never right here: every table is
+	// read by its keys, and a plan made while a table was empty is kept.
+	sqlBegin  = `BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE`
+	sqlBounds = `
+		SELECT set_config('lock_timeout', '2s', true),
+		       set_config('idle_in_transaction_session_timeout', '2s', true),
+		       set_config('enable_seqscan', 'off', true)`
+)
+
+// lostError says that the connection broke after COMMIT was sent: the
+// transaction may have been committed.
+type lostError struct{ cause error }
+
+func (e *lostError) Error() string { return "answer to COMMIT lost: " + e.cause.Error() }
+func (e *lostError) Unwrap() error { return e.cause }
+
+// tx is an SQL transaction that is open on conn.
+type tx struct {
+	*pgx.Conn
+	again bool // whether an earlier try may have been committed
+}
+
+// write runs fn in an SQL transaction and commits it. fn may run several times,
+// each time in a new transaction; it must do the same thing again. When the
+// answer to COMMIT is lost, fn runs again on a fresh connection, meets the
+// locks and keys of the first try, and so finds out what became of it (rule
+// P12). The request's context cannot cancel any of this: a client that hangs
+// up must not decide between done and not done.
+func (s *Store) write(ctx context.Context, fn func(ctx context.Context, tx *tx) error) error {
+	return s.run(ctx, true, func(ctx context.Context, conn *pgx.Conn, again bool) error {
+		begin := &pgx.Batch{}
+		begin.Queue(sqlBegin)
+		begin.Queue(sqlBounds)
+		if err := conn.SendBatch(ctx, begin).Close(); err != nil {
+			return err
+		}
+		if err := fn(ctx, &tx{conn, again}); err != nil {
+			return err
+		}
+		return commit(ctx, conn, &pgx.Batch{})
+	})
+}
+
+// commit sends what is queued and a COMMIT in one trip.
+func commit(ctx context.Context, conn *pgx.Conn, batch *pgx.Batch) error {
+	committed := false
+	batch.Queue("COMMIT").Exec(func(tag pgconn.CommandTag) error {
+		committed = tag.String() == "COMMIT"
+		return nil
+	})
+	err := conn.SendBatch(ctx, batch).Close()
+	switch {
+	case refused(err):
+		return err
+	case err != nil:
+		return &lostError{err}
+	case !committed:
+		return errors.New("the server rolled the transaction back at COMMIT")
+	}
+	return nil
+}
+
+// refused reports whether PostgreSQL said that a statement failed. Anything
+// else, a broken connection or severity FATAL, leaves open what happened.
+func refused(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && pg.SeverityUnlocalized == "ERROR"
+}
+
+// run calls try on a connection until it is through: again when it lost a race
+// or a connection, and, if settle is true, again to settle what became of a
+// try whose COMMIT was not answered. It returns try's own refusals as they
+// are, and eos.Unavailable when the database cannot be reached.
+func (s *Store) run(ctx context.Context, settle bool, try func(ctx context.Context, conn *pgx.Conn, again bool) error) error {
+	ctx = context.WithoutCancel(ctx)
+	var deadline time.Time // to settle by; zero while nothing was lost
+	for tries := 1; ; tries++ {
+		again := !deadline.IsZero()
+		err := s.runOnce(ctx, again, try)
+		switch {
+		case err == nil:
+			return nil
+		case errors.As(err, new(*lostError)):
+			if !settle {
+				return eos.Lost("the database did not answer the COMMIT")
+			}
+			if !again {
+				s.log.Warn("finding out what became of a commit", "error", err)
+				deadline = time.Now().Add(settleTimeout)
+			}
+		case lostRace(err) && tries < conflictTries:
+		case unreachable(err) && tries < connectTries:
+		case again && (lostRace(err) || unreachable(err) || sqlState(err) == lockTimeout):
+		default:
+			return s.refusal(err, again)
+		}
+		if again {
+			if time.Now().After(deadline) {
+				return eos.Lost("the database did not answer the COMMIT and cannot be asked what became of it")
+			}
+			pause(ctx, 50*time.Millisecond)
+		}
+	}
+}
+
+// runOnce is one try on a connection of its own.
+func (s *Store) runOnce(ctx context.Context, again bool, try func(ctx context.Context, conn *pgx.Conn, again bool) error) error {
+	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
+	defer cancel()
+	conn, err := s.pool.Acquire(ctx)
+	if err != nil {
+		return &unreachableError{err}
+	}
+	defer conn.Release()
+	err = try(ctx, conn.Conn(), again)
+	switch {
+	case err == nil || errors.As(err, new(*lostError)):
+		return err
+	case conn.Conn().IsClosed():
+		return &unreachableError{err}
+	case conn.Conn().PgConn().TxStatus() != 'I':
+		_, _ = conn.Exec(ctx, "ROLLBACK") // the pool drops a connection that is still in a transaction
+	}
+	return err
+}
+
+// read runs queries on a connection, under the request's context.
+func (s *Store) read(ctx context.Context, fn func(ctx context.Context, conn *pgx.Conn) error) error {
+	for tries := 1; ; tries++ {
+		err := s.runOnce(ctx, false, func(ctx context.Context, conn *pgx.Conn, _ bool) error { return fn(ctx, conn) })
+		switch {
+		case err == nil:
+			return nil
+		case ctx.Err() != nil:
+			return fmt.Errorf("read: %w", ctx.Err())
+		case unreachable(err) && tries < connectTries:
+			continue
+		}
+		return s.refusal(err, false)
+	}
+}
+
+// refusal turns the error of an operation that was not done into what its
+// caller may show. A rule's refusal stays what it is.
+func (s *Store) refusal(err error, again bool) error {
+	busy := sqlState(err) == lockTimeout || sqlState(err) == readOnly || strings.HasPrefix(sqlState(err), outOfResources)
+	switch {
+	case !busy && !unreachable(err):
+		return err
+	case again:
+		return eos.Lost("the database did not answer the COMMIT and cannot be asked what became of it")
+	}
+	s.log.Warn("the database is away or refuses", "error", err)
+	return eos.Unavailable.Errorf("the database cannot be reached or refuses writes for now")
+}
+
+// SQL states that say "not now" (PostgreSQL manual, appendix A).
+const (
+	lockTimeout    = "55P03"
+	readOnly       = "25006"
+	outOfResources = "53" // the class: disk, memory, connections
+)
+
+func sqlState(err error) string {
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) {
+		return pg.Code
+	}
+	return ""
+}
+
+// lostRace reports whether a write met another one and finds another state
+// when it runs again: unique_violation, deadlock_detected, serialization_failure.
+func lostRace(err error) bool {
+	switch sqlState(err) {
+	case "23505", "40P01", "40001":
+		return refused(err)
+	}
+	return false
+}
+
+// unreachableError says that a connection could not be had, or broke.
+type unreachableError struct{ cause error }
+
+func (e *unreachableError) Error() string { return "no connection: " + e.cause.Error() }
+func (e *unreachableError) Unwrap() error { return e.cause }
+
+func unreachable(err error) bool { return errors.As(err, new(*unreachableError)) }
+
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}

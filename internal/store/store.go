@@ -1,0 +1,143 @@
+// Package store is the log in PostgreSQL. One exported method is one Kafka
+// operation and one SQL transaction: it locks, loads, asks package eos, and
+// saves. It knows SQL and nothing of HTTP.
+//
+// The data: topics own partitions; a partition's log is its rows in batches,
+// one row a request and partition, dense in base_offset. Nothing on the way of
+// an append is updated. What must never be true twice is a unique key:
+// (log_id, base_offset), (producer_id, scope_id, base_sequence), (scope_id,
+// idempotency_key), transaction_id.
+//
+// Locks are taken in one order: producers, transactions, partitions, each
+// sorted by id. They are held to the end of the SQL transaction, whose every
+// wait is bounded (see run.go).
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// Config holds what an operator may set.
+type Config struct {
+	PoolSize int          // connections at the most
+	Caps     Caps         // how much may be kept; the zero value of a cap is no cap
+	Logger   *slog.Logger // nil: slog.Default()
+}
+
+// Store is the log. It is safe for concurrent use.
+type Store struct {
+	pool   *pgxpool.Pool
+	caps   Caps
+	log    *slog.Logger
+	counts counts
+
+	mu     sync.RWMutex
+	topics map[string]*Topic // by name; guarded by mu; a stale entry is found out when it is written to
+}
+
+// Open returns a Store on the database of a connection URL. It does not
+// connect yet.
+func Open(ctx context.Context, url string, cfg Config) (*Store, error) {
+	pc, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		return nil, fmt.Errorf("database url: %w", err)
+	}
+	if cfg.PoolSize > 0 {
+		pc.MaxConns = int32(cfg.PoolSize)
+	}
+	pc.ConnConfig.ConnectTimeout = 5 * time.Second
+	if pc.ConnConfig.RuntimeParams["application_name"] == "" {
+		pc.ConnConfig.RuntimeParams["application_name"] = "eos-proxy"
+	}
+	pc.BeforeConnect = func(_ context.Context, cc *pgx.ConnConfig) error {
+		neverCancel(&cc.Config)
+		return nil
+	}
+	pool, err := pgxpool.NewWithConfig(ctx, pc)
+	if err != nil {
+		return nil, fmt.Errorf("open pool: %w", err)
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	return &Store{pool: pool, caps: cfg.Caps, log: cfg.Logger, topics: map[string]*Topic{}}, nil
+}
+
+// Close closes all connections. No other method may run or be called.
+func (s *Store) Close() { s.pool.Close() }
+
+// Pool returns the state of the connection pool, for metrics.
+func (s *Store) Pool() *pgxpool.Stat { return s.pool.Stat() }
+
+// neverCancel makes a connection refuse to send cancel requests. pgx sends one
+// whenever it gives a connection up, and PostgreSQL answers one that meets a
+// COMMIT waiting for its standby by committing on the primary only. A cancel
+// request is the only thing that dials after the connection is up.
+func neverCancel(cc *pgconn.Config) {
+	var connected atomic.Bool
+	dial, after := cc.DialFunc, cc.AfterConnect
+	cc.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		if connected.Load() {
+			return nil, errors.New("cancel requests are never sent")
+		}
+		return dial(ctx, network, addr)
+	}
+	cc.AfterConnect = func(ctx context.Context, conn *pgconn.PgConn) error {
+		connected.Store(true)
+		if after != nil {
+			return after(ctx, conn)
+		}
+		return nil
+	}
+}
+
+// Ping reports whether the database answers.
+func (s *Store) Ping(ctx context.Context) error {
+	if err := s.pool.Ping(ctx); err != nil {
+		return fmt.Errorf("ping: %w", err)
+	}
+	return nil
+}
+
+// UnsafeError says that the server may lose what it acknowledged (rule P13).
+type UnsafeError struct{ Setting, Value string }
+
+// Error names the setting and what to do.
+func (e *UnsafeError) Error() string {
+	return fmt.Sprintf("the database runs with %s = %s and may lose acknowledged records: turn it on, or start with --allow-unsafe-database", e.Setting, e.Value)
+}
+
+// Check returns an UnsafeError when the server does not flush commits to disk
+// (fsync, synchronous_commit, full_page_writes) or is a read-only standby.
+func (s *Store) Check(ctx context.Context) error {
+	const sql = `
+		SELECT current_setting('fsync'), current_setting('synchronous_commit'),
+		       current_setting('full_page_writes'), pg_is_in_recovery()`
+	var fsync, commit, pages string
+	var standby bool
+	if err := s.pool.QueryRow(ctx, sql).Scan(&fsync, &commit, &pages, &standby); err != nil {
+		return fmt.Errorf("read settings: %w", err)
+	}
+	switch {
+	case standby:
+		return errors.New("the database is a read-only standby")
+	case fsync != "on":
+		return &UnsafeError{"fsync", fsync}
+	case commit == "off":
+		return &UnsafeError{"synchronous_commit", commit}
+	case pages != "on":
+		return &UnsafeError{"full_page_writes", pages}
+	}
+	return nil
+}

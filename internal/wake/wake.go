@@ -1,0 +1,171 @@
+// Package wake tells waiting fetches that a partition has grown. Writes of this
+// proxy wake their readers in memory. Writes of other proxies are found by one
+// poll for all partitions that somebody waits for, which runs only while
+// somebody does. A waiter costs a map entry and a channel, and no connection
+// (rule F4).
+package wake
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+)
+
+// Ends reads the high watermarks of partitions by id, leaving out those that
+// are gone.
+type Ends func(ctx context.Context, ids []int64) (map[int64]int64, error)
+
+const (
+	// pollEvery is the pause between two polls. A slow poll
+	// stretches it, so that polling takes a tenth of the time at the most.
+	pollEvery = 5 * time.Millisecond
+	// errorPause is the pause after a poll that failed.
+	errorPause = 250 * time.Millisecond
+)
+
+// Hub knows who waits for what. It is safe for concurrent use.
+type Hub struct {
+	ends Ends
+	log  *slog.Logger
+
+	mu      sync.Mutex
+	waiting map[int64]map[*Waiter]int64 // guarded by mu; the end that each waiter has seen, by partition id
+	waiters int                         // guarded by mu
+	arrived chan struct{}               // holds one token when waiting became non-empty
+}
+
+// New returns a Hub that asks ends for what other proxies wrote.
+func New(ends Ends, log *slog.Logger) *Hub {
+	return &Hub{ends: ends, log: log, waiting: map[int64]map[*Waiter]int64{}, arrived: make(chan struct{}, 1)}
+}
+
+// Waiter waits for growth of partitions, once.
+type Waiter struct {
+	hub  *Hub
+	ids  []int64
+	woke chan struct{}
+	once sync.Once
+}
+
+// Wait registers interest in partitions beyond the ends that the caller has
+// seen. To miss nothing the caller registers first, then reads once more, then
+// waits for Woken. It must call Stop.
+func (h *Hub) Wait(seen map[int64]int64) *Waiter {
+	w := &Waiter{hub: h, ids: make([]int64, 0, len(seen)), woke: make(chan struct{})}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.waiters++
+	for id, end := range seen {
+		w.ids = append(w.ids, id)
+		if h.waiting[id] == nil {
+			h.waiting[id] = map[*Waiter]int64{}
+		}
+		h.waiting[id][w] = end
+	}
+	select {
+	case h.arrived <- struct{}{}:
+	default:
+	}
+	return w
+}
+
+// Woken is closed when one of the partitions has grown, or is gone.
+func (w *Waiter) Woken() <-chan struct{} { return w.woke }
+
+// Stop ends the interest.
+func (w *Waiter) Stop() {
+	w.hub.mu.Lock()
+	defer w.hub.mu.Unlock()
+	w.hub.waiters--
+	for _, id := range w.ids {
+		delete(w.hub.waiting[id], w)
+		if len(w.hub.waiting[id]) == 0 {
+			delete(w.hub.waiting, id)
+		}
+	}
+}
+
+func (w *Waiter) wake() { w.once.Do(func() { close(w.woke) }) }
+
+// Waiting returns how many waiters there are.
+func (h *Hub) Waiting() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.waiters
+}
+
+// Wake wakes everybody who waits for one of the partitions. Writers call it
+// after their commit.
+func (h *Hub) Wake(ids []int64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, id := range ids {
+		for w := range h.waiting[id] {
+			w.wake()
+		}
+	}
+}
+
+// Run polls for what other proxies wrote, until ctx ends.
+func (h *Hub) Run(ctx context.Context) error {
+	for {
+		ids := h.partitions()
+		if len(ids) == 0 {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-h.arrived:
+				continue
+			}
+		}
+		if !sleep(ctx, h.poll(ctx, ids)) {
+			return nil
+		}
+	}
+}
+
+// poll asks once, wakes whose partition has grown or is gone, and returns how
+// long to pause.
+func (h *Hub) poll(ctx context.Context, ids []int64) time.Duration {
+	start := time.Now()
+	ends, err := h.ends(ctx, ids)
+	if err != nil {
+		if ctx.Err() == nil {
+			h.log.Debug("poll for other proxies' records", "error", err)
+		}
+		return errorPause
+	}
+	h.mu.Lock()
+	for _, id := range ids {
+		end, exists := ends[id]
+		for w, seen := range h.waiting[id] {
+			if !exists || end > seen {
+				w.wake()
+			}
+		}
+	}
+	h.mu.Unlock()
+	return max(pollEvery, 9*time.Since(start))
+}
+
+func (h *Hub) partitions() []int64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	ids := make([]int64, 0, len(h.waiting))
+	for id := range h.waiting {
+		ids = append(ids, id)
+	}
+	return ids
+}
+
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

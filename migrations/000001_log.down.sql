@@ -1,0 +1,12 @@
+DROP VIEW records;
+DROP TABLE staged_offsets;
+DROP TABLE committed_offsets;
+DROP TABLE dropped_logs;
+DROP TABLE batches;
+DROP TABLE stagings;
+DROP TABLE transactions;
+DROP TABLE registrations;
+DROP TABLE producers;
+DROP TABLE partitions;
+DROP TABLE topics;
+DROP SEQUENCE object_ids;
