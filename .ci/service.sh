@@ -16,7 +16,7 @@ service_start() {
   set +m
   service_url=
   local waited
-  for ((waited = 0; waited < 3000; waited++)); do
+  for ((waited = 0; waited < 1500; waited++)); do
     if ! kill -0 "$service_pid" 2>/dev/null; then
       echo "the service ended before it was ready:" >&2
       tail -n 20 "$service_dir/stderr" >&2
@@ -30,7 +30,7 @@ service_start() {
     fi
     sleep 0.2
   done
-  echo "the service was not ready after 10 minutes:" >&2
+  echo "the service was not ready after 5 minutes:" >&2
   tail -n 20 "$service_dir/stderr" >&2
   return 1
 }
