@@ -102,11 +102,11 @@ type AddOffsetsRequest struct {
 
 // Appended Consecutive records of one request in one partition.
 type Appended struct {
-	// BaseOffset The offset of the first of them.
-	BaseOffset int64 `json:"base_offset"`
-
 	// Partition A partition's number in its topic, from 0.
 	Partition PartitionNumber `json:"partition"`
+
+	// BaseOffset The offset of the first of them.
+	BaseOffset int64 `json:"base_offset"`
 
 	// RecordCount How many they are.
 	RecordCount int64 `json:"record_count"`
@@ -199,14 +199,14 @@ type MemberID = string
 
 // NextSequence The next sequence of one URL that the producer writes to.
 type NextSequence struct {
-	// NextSequence A record's number in what a producer sends to one topic or partition, from 0.
-	NextSequence Sequence `json:"next_sequence"`
+	// Topic A topic's name. `.` and `..` are no names.
+	Topic TopicName `json:"topic"`
 
 	// Partition The partition, for the count of a partition's URL; absent for that of the topic's URL.
 	Partition *int64 `json:"partition,omitempty"`
 
-	// Topic A topic's name. `.` and `..` are no names.
-	Topic TopicName `json:"topic"`
+	// NextSequence A record's number in what a producer sends to one topic or partition, from 0.
+	NextSequence Sequence `json:"next_sequence"`
 }
 
 // Offset A record's place in its partition, from 0, without gaps.
@@ -232,17 +232,17 @@ type OffsetCommit struct {
 
 // Partition A partition's extent.
 type Partition struct {
-	// Bytes The size of the records that are kept.
-	Bytes int64 `json:"bytes"`
-
-	// HighWatermark The offset that the next record will have.
-	HighWatermark int64 `json:"high_watermark"`
+	// Partition A partition's number in its topic, from 0.
+	Partition PartitionNumber `json:"partition"`
 
 	// LogStartOffset The offset of the oldest record that is kept.
 	LogStartOffset int64 `json:"log_start_offset"`
 
-	// Partition A partition's number in its topic, from 0.
-	Partition PartitionNumber `json:"partition"`
+	// HighWatermark The offset that the next record will have.
+	HighWatermark int64 `json:"high_watermark"`
+
+	// Bytes The size of the records that are kept.
+	Bytes int64 `json:"bytes"`
 }
 
 // PartitionNumber A partition's number in its topic, from 0.
@@ -250,69 +250,69 @@ type PartitionNumber = int64
 
 // PartitionOffset An offset in one partition.
 type PartitionOffset struct {
-	// Offset A record's place in its partition, from 0, without gaps.
-	Offset Offset `json:"offset"`
-
 	// Partition A partition's number in its topic, from 0.
 	Partition PartitionNumber `json:"partition"`
+
+	// Offset A record's place in its partition, from 0, without gaps.
+	Offset Offset `json:"offset"`
 }
 
 // Problem A refusal or a failure (RFC 9457). `code` tells what happened, in Kafka's words where Kafka has one; clients act on it and on `effect`. The fields after `request_id` come with the codes that their descriptions name.
 type Problem struct {
-	// AbortedBy Who aborted the transaction: the `client`, the `timeout`, or `fencing`, a newer registration of its producer.
-	AbortedBy *AbortedBy `json:"aborted_by,omitempty"`
+	// Type The code as a relative reference.
+	//
+	// Example: /problems/out-of-order-sequence-number
+	Type string `json:"type"`
+
+	// Title What this code means, the same text each time.
+	Title string `json:"title"`
+
+	// Status The status of the answer.
+	Status int64 `json:"status"`
 
 	// Code The error's name. More may be added; treat an unknown one by its status.
 	//
 	// Example: OUT_OF_ORDER_SEQUENCE_NUMBER
 	Code string `json:"code"`
 
-	// CommittedOffset The group's committed offset (COMMITTED_OFFSET_MISMATCH); left out if there is none.
-	CommittedOffset *int64 `json:"committed_offset,omitempty"`
-
 	// Detail What happened this time, for people.
 	Detail string `json:"detail"`
-
-	// Effect `none`: nothing happened, and nothing will because of this attempt. `unknown`: the answer was lost on the way to the database; send the same request again. There is no third value. An earlier attempt without an answer stays unknown.
-	Effect ProblemEffect `json:"effect"`
-
-	// ExpectedSequence The next sequence (OUT_OF_ORDER_SEQUENCE_NUMBER, DUPLICATE_SEQUENCE_NUMBER).
-	ExpectedSequence *int64 `json:"expected_sequence,omitempty"`
-
-	// HighWatermark The offset that the partition's next record will have (416 OFFSET_OUT_OF_RANGE).
-	HighWatermark *int64 `json:"high_watermark,omitempty"`
-
-	// LogStartOffset The first offset that is still there (410 OFFSET_OUT_OF_RANGE).
-	LogStartOffset *int64 `json:"log_start_offset,omitempty"`
-
-	// NextCursor A cursor at the log starts (410 OFFSET_OUT_OF_RANGE of a cursor).
-	NextCursor *string `json:"next_cursor,omitempty"`
-
-	// ProducerEpoch The producer's current epoch (PRODUCER_FENCED, INVALID_PRODUCER_EPOCH).
-	ProducerEpoch *int64 `json:"producer_epoch,omitempty"`
-
-	// RecordIndex The index of the record at fault in the request, from 0 (INVALID_RECORD, MESSAGE_TOO_LARGE of a record).
-	RecordIndex *int64 `json:"record_index,omitempty"`
-
-	// RequestID The answer's `Request-Id`, as it is in the server's log.
-	RequestID string `json:"request_id"`
 
 	// Retryable Reports whether repeating the unchanged request, with nothing else done first, is the right reaction.
 	Retryable bool `json:"retryable"`
 
-	// Status The status of the answer.
-	Status int64 `json:"status"`
+	// Effect `none`: nothing happened, and nothing will because of this attempt. `unknown`: the answer was lost on the way to the database; send the same request again. There is no third value. An earlier attempt without an answer stays unknown.
+	Effect ProblemEffect `json:"effect"`
 
-	// Title What this code means, the same text each time.
-	Title string `json:"title"`
+	// RequestID The answer's `Request-Id`, as it is in the server's log.
+	RequestID string `json:"request_id"`
+
+	// ExpectedSequence The next sequence (OUT_OF_ORDER_SEQUENCE_NUMBER, DUPLICATE_SEQUENCE_NUMBER).
+	ExpectedSequence *int64 `json:"expected_sequence,omitempty"`
+
+	// RecordIndex The index of the record at fault in the request, from 0 (INVALID_RECORD, MESSAGE_TOO_LARGE of a record).
+	RecordIndex *int64 `json:"record_index,omitempty"`
+
+	// ProducerEpoch The producer's current epoch (PRODUCER_FENCED, INVALID_PRODUCER_EPOCH).
+	ProducerEpoch *int64 `json:"producer_epoch,omitempty"`
 
 	// TransactionID The producer's open transaction (CONCURRENT_TRANSACTIONS, INVALID_TXN_STATE).
 	TransactionID *string `json:"transaction_id,omitempty"`
 
-	// Type The code as a relative reference.
-	//
-	// Example: /problems/out-of-order-sequence-number
-	Type string `json:"type"`
+	// AbortedBy Who aborted the transaction: the `client`, the `timeout`, or `fencing`, a newer registration of its producer.
+	AbortedBy *AbortedBy `json:"aborted_by,omitempty"`
+
+	// CommittedOffset The group's committed offset (COMMITTED_OFFSET_MISMATCH); left out if there is none.
+	CommittedOffset *int64 `json:"committed_offset,omitempty"`
+
+	// LogStartOffset The first offset that is still there (410 OFFSET_OUT_OF_RANGE).
+	LogStartOffset *int64 `json:"log_start_offset,omitempty"`
+
+	// HighWatermark The offset that the partition's next record will have (416 OFFSET_OUT_OF_RANGE).
+	HighWatermark *int64 `json:"high_watermark,omitempty"`
+
+	// NextCursor A cursor at the log starts (410 OFFSET_OUT_OF_RANGE of a cursor).
+	NextCursor *string `json:"next_cursor,omitempty"`
 }
 
 // ProblemEffect `none`: nothing happened, and nothing will because of this attempt. `unknown`: the answer was lost on the way to the database; send the same request again. There is no third value. An earlier attempt without an answer stays unknown.
@@ -340,26 +340,26 @@ type ProduceResponse struct {
 
 // Producer What the server knows of a producer.
 type Producer struct {
-	// LastSeenAt When it was last heard of, by the database's clock.
-	LastSeenAt time.Time `json:"last_seen_at"`
-
-	// NextSequences The next sequence of each topic and partition that has one above 0.
-	NextSequences []NextSequence `json:"next_sequences"`
+	// ProducerID A producer's id, given by the server.
+	ProducerID ProducerID `json:"producer_id"`
 
 	// ProducerEpoch How often the producer's transactional id was registered before, from 0. A higher epoch fences the lower ones.
 	ProducerEpoch ProducerEpoch `json:"producer_epoch"`
 
-	// ProducerID A producer's id, given by the server.
-	ProducerID ProducerID `json:"producer_id"`
+	// TransactionalID The name under which a producer comes back after a restart, with its sequences and the next epoch. `.` and `..` are no ids.
+	TransactionalID *TransactionalID `json:"transactional_id,omitempty"`
 
-	// TransactionID Its open transaction, if there is one.
-	TransactionID *string `json:"transaction_id,omitempty"`
+	// NextSequences The next sequence of each topic and partition that has one above 0.
+	NextSequences []NextSequence `json:"next_sequences"`
 
 	// TransactionTimeoutMs The timeout of its transactions that bring none of their own, in milliseconds.
 	TransactionTimeoutMs int64 `json:"transaction_timeout_ms"`
 
-	// TransactionalID The name under which a producer comes back after a restart, with its sequences and the next epoch. `.` and `..` are no ids.
-	TransactionalID *TransactionalID `json:"transactional_id,omitempty"`
+	// TransactionID Its open transaction, if there is one.
+	TransactionID *string `json:"transaction_id,omitempty"`
+
+	// LastSeenAt When it was last heard of, by the database's clock.
+	LastSeenAt time.Time `json:"last_seen_at"`
 }
 
 // ProducerEpoch How often the producer's transactional id was registered before, from 0. A higher epoch fences the lower ones.
@@ -370,17 +370,17 @@ type ProducerID = int64
 
 // ProducerRegistration The producer's identity, and where its sequences go on.
 type ProducerRegistration struct {
-	// NextSequences The next sequence of each topic and partition that has one above 0; empty for a fresh producer.
-	NextSequences []NextSequence `json:"next_sequences"`
+	// ProducerID A producer's id, given by the server.
+	ProducerID ProducerID `json:"producer_id"`
 
 	// ProducerEpoch How often the producer's transactional id was registered before, from 0. A higher epoch fences the lower ones.
 	ProducerEpoch ProducerEpoch `json:"producer_epoch"`
 
-	// ProducerID A producer's id, given by the server.
-	ProducerID ProducerID `json:"producer_id"`
-
 	// TransactionalID The name under which a producer comes back after a restart, with its sequences and the next epoch. `.` and `..` are no ids.
 	TransactionalID *TransactionalID `json:"transactional_id,omitempty"`
+
+	// NextSequences The next sequence of each topic and partition that has one above 0; empty for a fresh producer.
+	NextSequences []NextSequence `json:"next_sequences"`
 }
 
 // PutTransactionRequest A transaction to begin, with what goes into it at once. With `commit` it is the whole transaction in one request.
@@ -406,25 +406,24 @@ type PutTransactionRequest struct {
 
 // Receipt Proof that a request was stored, and where.
 type Receipt struct {
-	Appended []Appended `json:"appended"`
-
-	// AppendedAt When the records were committed, by the database's clock.
-	AppendedAt time.Time `json:"appended_at"`
-
-	// BaseSequence The request's `Producer-Seq`.
-	BaseSequence int64 `json:"base_sequence"`
+	// ProducerID A producer's id, given by the server.
+	ProducerID ProducerID `json:"producer_id"`
 
 	// ProducerEpoch The epoch under which the request was stored.
 	ProducerEpoch int64 `json:"producer_epoch"`
 
-	// ProducerID A producer's id, given by the server.
-	ProducerID ProducerID `json:"producer_id"`
+	// BaseSequence The request's `Producer-Seq`.
+	BaseSequence int64 `json:"base_sequence"`
 
 	// RecordCount How many records the request had.
 	RecordCount int64 `json:"record_count"`
 
 	// Topic A topic's name. `.` and `..` are no names.
-	Topic TopicName `json:"topic"`
+	Topic    TopicName  `json:"topic"`
+	Appended []Appended `json:"appended"`
+
+	// AppendedAt When the records were committed, by the database's clock.
+	AppendedAt time.Time `json:"appended_at"`
 }
 
 // Record A record to append. It has `value` or `value_base64`, one of the two, and at most one of `key` and `key_base64`. Its size is key plus value plus headers.
@@ -494,30 +493,31 @@ type Timestamp = int64
 
 // Topic A topic, its settings and its partitions.
 type Topic struct {
-	// MaxRecordBytes How large a record (key, value and headers) may be.
-	MaxRecordBytes int64 `json:"max_record_bytes"`
+	// Topic A topic's name. `.` and `..` are no names.
+	Topic TopicName `json:"topic"`
 
 	// PartitionCount How many partitions the topic has.
 	PartitionCount int64 `json:"partition_count"`
 
-	// Partitions All partitions, by number.
-	Partitions []Partition `json:"partitions"`
+	// RetentionMs How long records are kept, in milliseconds; -1 for ever.
+	RetentionMs int64 `json:"retention_ms"`
 
 	// RetentionBytes How many bytes of records each partition keeps; -1 without a limit.
 	RetentionBytes int64 `json:"retention_bytes"`
 
-	// RetentionMs How long records are kept, in milliseconds; -1 for ever.
-	RetentionMs int64 `json:"retention_ms"`
+	// MaxRecordBytes How large a record (key, value and headers) may be.
+	MaxRecordBytes int64 `json:"max_record_bytes"`
 
-	// Topic A topic's name. `.` and `..` are no names.
-	Topic TopicName `json:"topic"`
+	// Partitions All partitions, by number.
+	Partitions []Partition `json:"partitions"`
 }
 
 // TopicList A page of topics, in the order of their names.
 type TopicList struct {
-	// Next The `after` of the next page; absent at the end.
-	Next   *string        `json:"next,omitempty"`
 	Topics []TopicSummary `json:"topics"`
+
+	// Next The `after` of the next page; absent at the end.
+	Next *string `json:"next,omitempty"`
 }
 
 // TopicName A topic's name. `.` and `..` are no names.
@@ -525,10 +525,9 @@ type TopicName = string
 
 // TopicOffsets One offset for each partition of a topic.
 type TopicOffsets struct {
-	Offsets []PartitionOffset `json:"offsets"`
-
 	// Topic A topic's name. `.` and `..` are no names.
-	Topic TopicName `json:"topic"`
+	Topic   TopicName         `json:"topic"`
+	Offsets []PartitionOffset `json:"offsets"`
 }
 
 // TopicSettings A topic's settings. A field left out keeps its value, or takes the default when the topic is created.
@@ -548,52 +547,51 @@ type TopicSettings struct {
 
 // TopicSummary A topic and its settings.
 type TopicSummary struct {
-	MaxRecordBytes int64 `json:"max_record_bytes"`
-	PartitionCount int64 `json:"partition_count"`
-	RetentionBytes int64 `json:"retention_bytes"`
-	RetentionMs    int64 `json:"retention_ms"`
-
 	// Topic A topic's name. `.` and `..` are no names.
-	Topic TopicName `json:"topic"`
+	Topic          TopicName `json:"topic"`
+	PartitionCount int64     `json:"partition_count"`
+	RetentionMs    int64     `json:"retention_ms"`
+	RetentionBytes int64     `json:"retention_bytes"`
+	MaxRecordBytes int64     `json:"max_record_bytes"`
 }
 
 // Transaction A transaction and its fate.
 type Transaction struct {
+	// TransactionID One transaction's id.
+	TransactionID TransactionID `json:"transaction_id"`
+
+	// State A transaction is `ongoing` and then, once and for ever, `committed` or `aborted`.
+	State TransactionState `json:"state"`
+
 	// AbortedBy Who aborted the transaction: the `client`, the `timeout`, or `fencing`, a newer registration of its producer.
 	AbortedBy *AbortedBy `json:"aborted_by,omitempty"`
+
+	// ProducerID A producer's id, given by the server.
+	ProducerID *ProducerID `json:"producer_id,omitempty"`
+
+	// ProducerEpoch How often the producer's transactional id was registered before, from 0. A higher epoch fences the lower ones.
+	ProducerEpoch *ProducerEpoch `json:"producer_epoch,omitempty"`
 
 	// Appended Where a committed transaction's records are, one entry for each partition; absent if it has none.
 	Appended []TransactionAppended `json:"appended,omitempty"`
 
 	// ExpiresAt When an ongoing transaction is aborted, by the database's clock.
 	ExpiresAt *time.Time `json:"expires_at,omitempty"`
-
-	// ProducerEpoch How often the producer's transactional id was registered before, from 0. A higher epoch fences the lower ones.
-	ProducerEpoch *ProducerEpoch `json:"producer_epoch,omitempty"`
-
-	// ProducerID A producer's id, given by the server.
-	ProducerID *ProducerID `json:"producer_id,omitempty"`
-
-	// State A transaction is `ongoing` and then, once and for ever, `committed` or `aborted`.
-	State TransactionState `json:"state"`
-
-	// TransactionID One transaction's id.
-	TransactionID TransactionID `json:"transaction_id"`
 }
 
 // TransactionAppended The transaction's records in one partition; they are consecutive.
 type TransactionAppended struct {
-	// BaseOffset The offset of the first of them.
-	BaseOffset int64 `json:"base_offset"`
+	// Topic A topic's name. `.` and `..` are no names.
+	Topic TopicName `json:"topic"`
 
 	// Partition A partition's number in its topic, from 0.
 	Partition PartitionNumber `json:"partition"`
 
+	// BaseOffset The offset of the first of them.
+	BaseOffset int64 `json:"base_offset"`
+
 	// RecordCount How many they are.
 	RecordCount int64 `json:"record_count"`
-
-	// Topic A topic's name. `.` and `..` are no names.
-	Topic TopicName `json:"topic"`
 }
 
 // TransactionID One transaction's id.
@@ -601,9 +599,10 @@ type TransactionID = string
 
 // TransactionList A page of transactions, in the order of their ids.
 type TransactionList struct {
-	// Next The `after` of the next page; absent at the end.
-	Next         *string       `json:"next,omitempty"`
 	Transactions []Transaction `json:"transactions"`
+
+	// Next The `after` of the next page; absent at the end.
+	Next *string `json:"next,omitempty"`
 }
 
 // TransactionOffsets Offsets of one group. `member_id` and `member_epoch` come together or not at all.

@@ -141,7 +141,7 @@ func checkSequence(next int64, stored *Stored, sequence int64, count int) error 
 	case sequence == next:
 		return nil
 	case last >= next:
-		return OutOfOrder.Errorf("got sequences %d to %d, want %d next", sequence, last, next).Expecting(next)
+		return OutOfOrder.Errorf("got sequence %d, want %d", sequence, next).Expecting(next)
 	case stored != nil && stored.RecordCount == count:
 		return SequenceReused.Errorf("sequence %d is stored with other records", sequence)
 	}

@@ -3,6 +3,7 @@ package handlers
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"net/http"
 	"strconv"
 	"strings"
@@ -313,7 +314,7 @@ func readOffset(r *reader) (o store.GroupOffset, err error) {
 		case "topic":
 			o.Topic, err = r.name()
 		case "partition":
-			n, err = r.integer(0, eos.MaxPartitions)
+			n, err = r.integer(0, math.MaxInt32)
 			o.Partition = int(n)
 		case "offset":
 			o.Offset, err = r.integer(0, eos.MaxInteger)
