@@ -10,9 +10,22 @@ func CheckPosition(offset, logStart, highWatermark int64) error {
 		err.LogStartOffset = &logStart
 		return err
 	case offset > highWatermark:
-		err := OffsetBeyondEnd.Errorf("offset %d is beyond the high watermark %d", offset, highWatermark)
-		err.HighWatermark = &highWatermark
-		return err
+		return beyondEnd(offset, highWatermark)
 	}
 	return nil
+}
+
+// CheckRecord refuses an offset at which there is no record: as CheckPosition,
+// and the high watermark itself.
+func CheckRecord(offset, logStart, highWatermark int64) error {
+	if offset == highWatermark {
+		return beyondEnd(offset, highWatermark)
+	}
+	return CheckPosition(offset, logStart, highWatermark)
+}
+
+func beyondEnd(offset, highWatermark int64) error {
+	err := OffsetBeyondEnd.Errorf("offset %d is beyond the end: the high watermark is %d", offset, highWatermark)
+	err.HighWatermark = &highWatermark
+	return err
 }

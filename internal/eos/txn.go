@@ -131,9 +131,7 @@ func CheckOffset(offset, highWatermark int64) error {
 	if offset <= highWatermark {
 		return nil
 	}
-	err := OffsetBeyondEnd.Errorf("offset %d is beyond the high watermark %d", offset, highWatermark)
-	err.HighWatermark = &highWatermark
-	return err
+	return beyondEnd(offset, highWatermark)
 }
 
 // CheckFrom refuses to commit over a committed offset that is not the one the

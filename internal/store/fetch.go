@@ -133,15 +133,15 @@ func (p *Page) take(b *Batch, maxRecords, maxBytes int, bytes *int) bool {
 	return len(p.Records) >= maxRecords || *bytes >= maxBytes
 }
 
-// Record returns one record, or the errors of Fetch; the high watermark is
-// beyond the end here.
+// Record returns one record, or the errors of Fetch; there is none at the high
+// watermark.
 func (s *Store) Record(ctx context.Context, t *Topic, pos Position) (Record, error) {
 	page, err := s.Fetch(ctx, t, pos, 1, 1)
 	if err != nil {
 		return Record{}, err
 	}
 	if len(page.Records) == 0 {
-		return Record{}, eos.CheckPosition(pos.Offset, page.LogStartOffset, page.HighWatermark-1)
+		return Record{}, eos.CheckRecord(pos.Offset, page.LogStartOffset, page.HighWatermark)
 	}
 	return page.Records[0], nil
 }
