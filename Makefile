@@ -24,7 +24,7 @@ build: ## bin/eos-proxy, one static file
 run: build ## the service; settings from EOS_… variables (bin/eos-proxy serve --help)
 	@exec bin/eos-proxy serve
 
-demo: ## the example that bills a day of purchases exactly once
+demo: ## 69,659 purchases through kills and lost answers, to the cent
 	go run ./examples/billing
 
 test: note-race ## every test, on a PostgreSQL that it starts itself

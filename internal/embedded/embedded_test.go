@@ -105,6 +105,23 @@ func TestKilledServerComesBack(t *testing.T) {
 	}
 }
 
+func TestServerKilledWhileItStartsComesBack(t *testing.T) {
+	t.Parallel()
+	server := mustOpen(t, Config{Dir: newDir(t)})
+	killed := make(chan error, 1)
+	go func() {
+		killed <- poll(context.Background(), time.Minute, func() bool {
+			pid, _, err := readPidFile(filepath.Join(server.data, "postmaster.pid"))
+			return err == nil && pid != 0 && syscall.Kill(pid, syscall.SIGKILL) == nil
+		})
+	}()
+	mustRun(t, server)
+	if err := <-killed; err != nil {
+		t.Fatal(err)
+	}
+	mustReconnect(t, server, 0)
+}
+
 // A backend that computes does not notice the death of its server, and no new one starts beside it.
 func TestKilledServerComesBackBesideABusyBackend(t *testing.T) {
 	t.Parallel()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -21,8 +22,8 @@ const (
 
 // Run starts the server and keeps it running until ctx ends: a server that dies is started again,
 // at once the first time, then at growing intervals. At the end it stops the server and returns
-// nil when it is gone. It returns an error if the server cannot be started at all; one that was
-// running once is tried again for ever. Run may be called once.
+// nil when it is gone. It returns an error if the server gives up by itself before it ran once; one
+// that was running, or that was killed, is tried again for ever. Run may be called once.
 func (s *Server) Run(ctx context.Context) error {
 	if !s.state.CompareAndSwap(idle, running) {
 		return errors.New("the embedded PostgreSQL was run or closed before")
@@ -47,6 +48,8 @@ func (s *Server) Run(ctx context.Context) error {
 		case errors.Is(err, errOrphans) && time.Since(began) < orphanTime:
 			wait = 2 * firstBackoff
 			log.Debug("the processes of the killed PostgreSQL are still there", "err", err)
+		case errors.Is(err, errKilled):
+			log.Error("PostgreSQL was killed while it started, starting it again", "err", err)
 		case !hasRun:
 			return err
 		default:
@@ -64,8 +67,11 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 }
 
-// errOrphans means that the server did not start because processes of an earlier one live.
-var errOrphans = errors.New("processes of an earlier PostgreSQL are still running")
+// Why a server did not start, where trying again may help.
+var (
+	errOrphans = errors.New("processes of an earlier PostgreSQL are still running")
+	errKilled  = errors.New("PostgreSQL was killed")
+)
 
 // runOnce starts the server and waits until it or ctx has ended; in each case the server is gone
 // when it returns. life is how long it accepted connections, 0 if it never did. The error says
@@ -104,6 +110,9 @@ func (s *Server) runOnce(ctx context.Context) (life time.Duration, _ error) {
 		last := output.last()
 		if strings.Contains(last, "pre-existing shared memory block") || strings.Contains(last, `lock file "postmaster.pid" already exists`) {
 			return life, fmt.Errorf("%w: %s", errOrphans, last)
+		}
+		if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+			return life, fmt.Errorf("%w (%s): %s", errKilled, cmd.ProcessState, last)
 		}
 		return life, fmt.Errorf("PostgreSQL ended (%s): %s", cmd.ProcessState, last)
 	default:
