@@ -317,20 +317,20 @@ func TestSecondProxyOnTheSameDirectory(t *testing.T) {
 func TestDatabaseAwayAtStartAndLater(t *testing.T) {
 	t.Parallel()
 	gate := faults.New(t, pgtest.New(t))
-	gate.Down(true)
+	gate.Refuse(true)
 	p := newProcess(t, "--database-url", gate.URL())
 	p.must(503, "GET", "/readyz", "")
 	p.must(200, "GET", "/healthz", "")
-	gate.Down(false)
+	gate.Refuse(false)
 	producer := p.register()
-	gate.Down(true)
+	gate.Refuse(true)
 	gate.CutAll()
 	status, body := p.produce(producer, 0)
 	if status != 503 || !strings.Contains(body, `"effect":`) {
 		t.Errorf("produce with the database away: %d %s", status, body)
 	}
 	p.must(503, "GET", "/readyz", "")
-	gate.Down(false)
+	gate.Refuse(false)
 	p.must(200, "GET", "/readyz", "")
 	if status, body := p.produce(producer, 0); status != 200 {
 		t.Errorf("produce with the database back: %d %s", status, body)

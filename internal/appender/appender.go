@@ -28,7 +28,7 @@ type Log interface {
 // Config holds what an operator may set.
 type Config struct {
 	SequenceWait time.Duration // how long an early sequence waits for its predecessor (P5)
-	MaxQueued    int           // requests that may wait for a flush; 0: 10,000
+	MaxQueued    int           // requests that may wait for a flush, and for a predecessor; 0: 10,000
 	Appended     func(partitionIDs []int64, records int, bytes int64)
 	Flushed      func(took time.Duration, requests int)
 }
@@ -43,17 +43,16 @@ type Appender struct {
 	queue   []*waiting // guarded by mu
 	stopped bool       // guarded by mu
 
-	early map[scope][]*waiting // owned by Run; requests whose predecessor may still arrive
+	early early      // owned by Run
+	ready []*waiting // owned by Run; early ones whose turn has come, which go before the queue
 }
-
-// scope is where sequences count.
-type scope struct{ producer, id int64 }
 
 // waiting is a request that waits for its outcome.
 type waiting struct {
-	request  *store.Request
+	request  *store.Request     // nil when it is answered
 	outcome  chan store.Outcome // takes one
-	deadline time.Time          // until when an early request waits; zero before its first try
+	deadline time.Time          // owned by Run; until when it waits for its predecessor; zero: it never did
+	early    bool               // owned by Run; whether it does now
 }
 
 // maxGroup bounds the requests of one flush, and maxGroupBytes their records.
@@ -67,7 +66,7 @@ func New(log Log, cfg Config) *Appender {
 	if cfg.MaxQueued == 0 {
 		cfg.MaxQueued = 10_000
 	}
-	return &Appender{log: log, cfg: cfg, wake: make(chan struct{}, 1), early: map[scope][]*waiting{}}
+	return &Appender{log: log, cfg: cfg, wake: make(chan struct{}, 1), early: early{byScope: map[scope][]*waiting{}}}
 }
 
 // Append appends the records to a topic, or to one partition of it when
@@ -147,7 +146,7 @@ func (a *Appender) Run(ctx context.Context) error {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
-		timer.Reset(a.untilEarliest(time.Now()))
+		timer.Reset(a.early.untilNext(time.Now()))
 		select {
 		case <-ctx.Done():
 			return nil
@@ -159,85 +158,93 @@ func (a *Appender) Run(ctx context.Context) error {
 			}
 		case <-timer.C:
 		}
-		for group := a.take(time.Now()); len(group) > 0; group = a.take(time.Now()) {
+		for ctx.Err() == nil {
+			group := a.take(time.Now())
+			if len(group) == 0 {
+				break
+			}
 			a.flush(ctx, group)
 		}
 	}
 }
 
-// take returns the next group: early requests whose wait is over, then what is
-// queued, as far as one flush may carry it.
+// take returns the next group: early requests whose turn has come or whose
+// time is over, then what is queued, as far as one flush may carry it.
 func (a *Appender) take(now time.Time) []*waiting {
 	var group []*waiting
-	for at, list := range a.early {
-		rest := list[:0]
-		for _, w := range list {
-			if now.Before(w.deadline) {
-				rest = append(rest, w)
-			} else {
-				group = append(group, w)
-			}
-		}
-		a.keepEarly(at, rest)
-	}
+	var bytes int64
+	a.ready = append(a.ready, a.early.over(now)...)
+	group, a.ready = fill(group, a.ready, &bytes)
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	n, bytes := 0, int64(0)
-	for n < len(a.queue) && n < maxGroup && (n == 0 || bytes < maxGroupBytes) {
-		for _, p := range a.queue[n].request.Parts {
-			bytes += p.Size
-		}
-		n++
-	}
-	group = append(group, a.queue[:n]...)
-	clear(a.queue[:n])
-	if a.queue = a.queue[n:]; len(a.queue) == 0 {
-		a.queue = nil
-	}
+	group, a.queue = fill(group, a.queue, &bytes)
 	return group
 }
 
-// flush writes a group and answers it. A request whose predecessor may still
-// arrive is set aside; one whose predecessor has just been written goes again.
-func (a *Appender) flush(ctx context.Context, group []*waiting) {
-	for len(group) > 0 {
-		start := time.Now()
-		requests := make([]*store.Request, len(group))
-		for i, w := range group {
-			requests[i] = w.request
-		}
-		outcomes := a.log.Append(ctx, requests)
-		if a.cfg.Flushed != nil {
-			a.cfg.Flushed(time.Since(start), len(group))
-		}
-		var follow []*waiting
-		var grown []int64
-		records, bytes := 0, int64(0)
-		for i, w := range group {
-			o := outcomes[i]
-			if a.waitsForPredecessor(w, o.Err) {
-				continue
-			}
-			w.outcome <- o
-			if o.Err != nil || o.Result.Repeated {
-				continue
-			}
-			at := scope{w.request.ProducerID, w.request.Scope()}
-			follow = append(follow, a.early[at]...)
-			delete(a.early, at)
-			records += w.request.RecordCount
-			for _, p := range w.request.Parts {
-				bytes += p.Size
-			}
-			if !o.Result.Staged {
-				grown = append(grown, w.request.Logs()...)
-			}
-		}
-		if records > 0 && a.cfg.Appended != nil {
-			a.cfg.Appended(grown, records, bytes)
-		}
-		group = follow
+// fill moves requests from the list to the group, as far as one flush may
+// carry them, and returns what is left of the list.
+func fill(group, list []*waiting, bytes *int64) (filled, rest []*waiting) {
+	n := 0
+	for n < len(list) && len(group) < maxGroup && (len(group) == 0 || *bytes < maxGroupBytes) {
+		group = append(group, list[n])
+		*bytes += size(list[n].request)
+		n++
 	}
+	clear(list[:n])
+	if n == len(list) {
+		return group, nil
+	}
+	return group, list[n:]
+}
+
+func size(r *store.Request) int64 {
+	n := int64(0)
+	for _, p := range r.Parts {
+		n += p.Size
+	}
+	return n
+}
+
+// flush writes a group and answers it. A request whose predecessor may still
+// arrive is set aside; those whose predecessor has just been written are ready.
+func (a *Appender) flush(ctx context.Context, group []*waiting) {
+	start := time.Now()
+	requests := make([]*store.Request, len(group))
+	for i, w := range group {
+		requests[i] = w.request
+	}
+	outcomes := a.log.Append(ctx, requests)
+	if a.cfg.Flushed != nil {
+		a.cfg.Flushed(time.Since(start), len(group))
+	}
+	var grown []int64
+	records, bytes := 0, int64(0)
+	for i, w := range group {
+		r, o := requests[i], outcomes[i]
+		if a.waitsForPredecessor(w, o.Err) {
+			continue
+		}
+		if o.Err == nil && r.HasProducer() {
+			a.ready = append(a.ready, a.early.after(w.scope(), o.Result.NextSequence)...)
+		}
+		w.answer(o)
+		if o.Err != nil || o.Result.Repeated {
+			continue
+		}
+		records += r.RecordCount
+		bytes += size(r)
+		if !o.Result.Staged {
+			grown = append(grown, r.Logs()...)
+		}
+	}
+	if records > 0 && a.cfg.Appended != nil {
+		a.cfg.Appended(grown, records, bytes)
+	}
+}
+
+func (w *waiting) answer(o store.Outcome) {
+	w.request = nil // its records are not needed while its deadline passes
+	w.outcome <- o
 }
 
 // waitsForPredecessor sets a request aside that came too early for its
@@ -252,34 +259,14 @@ func (a *Appender) waitsForPredecessor(w *waiting, err error) bool {
 	}
 	now := time.Now()
 	if w.deadline.IsZero() {
-		w.deadline = now.Add(a.cfg.SequenceWait)
-	}
-	if !now.Before(w.deadline) {
+		if len(a.early.byTime) >= a.cfg.MaxQueued {
+			return false
+		}
+	} else if !now.Before(w.deadline) {
 		return false
 	}
-	at := scope{w.request.ProducerID, w.request.Scope()}
-	a.early[at] = append(a.early[at], w)
+	a.early.add(w, now.Add(a.cfg.SequenceWait))
 	return true
-}
-
-func (a *Appender) keepEarly(at scope, list []*waiting) {
-	if len(list) == 0 {
-		delete(a.early, at)
-		return
-	}
-	a.early[at] = list
-}
-
-// untilEarliest returns how long it is until the first early request must be
-// answered.
-func (a *Appender) untilEarliest(now time.Time) time.Duration {
-	wait := time.Hour
-	for _, list := range a.early {
-		for _, w := range list {
-			wait = min(wait, w.deadline.Sub(now))
-		}
-	}
-	return max(wait, 0)
 }
 
 func (a *Appender) stop() {
@@ -288,11 +275,9 @@ func (a *Appender) stop() {
 	rest := a.queue
 	a.queue = nil
 	a.mu.Unlock()
-	for _, list := range a.early {
-		rest = append(rest, list...)
-	}
-	a.early = map[scope][]*waiting{}
-	for _, w := range rest {
-		w.outcome <- store.Outcome{Err: eos.Unavailable.Errorf("the proxy is stopping")}
+	rest = append(rest, a.ready...)
+	a.ready = nil
+	for _, w := range append(rest, a.early.all()...) {
+		w.answer(store.Outcome{Err: eos.Unavailable.Errorf("the proxy is stopping")})
 	}
 }

@@ -118,5 +118,16 @@ func (id *Identity) Keyless(random uint64) uint64 {
 	default:
 		return random
 	}
-	return h.Sum64()
+	return mix(h.Sum64())
+}
+
+// mix spreads the bits of a sum (the finalizer of MurmurHash3). The low bits of
+// FNV are a function of the low bits of what it hashed, which do not change
+// from request to request when each has a round number of records.
+func mix(sum uint64) uint64 {
+	sum ^= sum >> 33
+	sum *= 0xff51afd7ed558ccd
+	sum ^= sum >> 33
+	sum *= 0xc4ceb9fe1a85ec53
+	return sum ^ sum>>33
 }

@@ -70,7 +70,7 @@ func (a *Append) Decide(f Facts) (Verdict, error) {
 			return Apply, err
 		}
 	}
-	if f.Stored != nil && f.Stored.RecordCount == a.RecordCount && f.Stored.Fingerprint == a.Fingerprint {
+	if a.repeats(f) {
 		return Repeat, nil
 	}
 	if a.HasProducer() {
@@ -88,6 +88,16 @@ func (a *Append) Decide(f Facts) (Verdict, error) {
 		return Apply, KeyReused.Errorf("idempotency key %q is stored with other records", a.Key)
 	}
 	return Apply, nil
+}
+
+// repeats reports whether what is stored is this request. It is not when the
+// request names a transaction that was aborted: that one's records are gone,
+// and the next one has stored the same under the same sequence (T4, T7).
+func (a *Append) repeats(f Facts) bool {
+	if f.Stored == nil || f.Stored.RecordCount != a.RecordCount || f.Stored.Fingerprint != a.Fingerprint {
+		return false
+	}
+	return a.TransactionID == "" || f.Transaction == nil || f.Transaction.State != StateAborted
 }
 
 // checkTransaction refuses records for a transaction that cannot take them,

@@ -60,26 +60,48 @@ type Fingerprint [16]byte
 // two different lists of fields have the same bytes.
 type Fingerprinter struct {
 	h       hash.Hash
-	scratch [8]byte
+	pending []byte // not hashed yet: the fields are small, and hashing has a price per call
 }
 
+const (
+	pendingSize = 1024 // from which on what is pending is hashed
+	smallField  = 512  // up to which a field is copied
+)
+
 // NewFingerprinter returns a Fingerprinter that has seen nothing.
-func NewFingerprinter() *Fingerprinter { return &Fingerprinter{h: sha256.New()} }
+func NewFingerprinter() *Fingerprinter {
+	return &Fingerprinter{h: sha256.New(), pending: make([]byte, 0, smallField)}
+}
 
 // Int adds a number.
 func (f *Fingerprinter) Int(n int64) {
-	binary.BigEndian.PutUint64(f.scratch[:], uint64(n))
-	f.h.Write(f.scratch[:])
+	f.pending = binary.BigEndian.AppendUint64(f.pending, uint64(n))
+	if len(f.pending) >= pendingSize {
+		f.hash()
+	}
 }
 
 // Bytes adds a field of bytes.
 func (f *Fingerprinter) Bytes(b []byte) {
 	f.Int(int64(len(b)))
+	if len(b) <= smallField {
+		f.pending = append(f.pending, b...)
+		return
+	}
+	f.hash()
 	f.h.Write(b)
 }
 
 // Text adds a field of text.
-func (f *Fingerprinter) Text(s string) { f.Bytes([]byte(s)) }
+func (f *Fingerprinter) Text(s string) {
+	f.Int(int64(len(s)))
+	f.pending = append(f.pending, s...)
+}
+
+func (f *Fingerprinter) hash() {
+	f.h.Write(f.pending)
+	f.pending = f.pending[:0]
+}
 
 // Records adds records: key, value, their form, headers, and the given
 // timestamp and partition of each.
@@ -102,6 +124,7 @@ func (f *Fingerprinter) Records(records []Record) {
 
 // Sum returns the fingerprint of all that was added.
 func (f *Fingerprinter) Sum() Fingerprint {
+	f.hash()
 	var sum [sha256.Size]byte
 	f.h.Sum(sum[:0])
 	return Fingerprint(sum[:16])

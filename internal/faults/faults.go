@@ -26,7 +26,8 @@ type Fault int
 const (
 	None      Fault = iota
 	CutBefore       // the server never sees the COMMIT; both ends are cut
-	Abandon         // the server never sees the COMMIT; the client is cut, the server's end stays open
+	Abandon         // the server never sees the COMMIT; the client is cut, the server's end stays open, idle in transaction
+	Stall           // as Abandon, but the server waits for the rest of a pipeline, where no timeout of its ends the wait
 	CutAfter        // the COMMIT took effect; both ends are cut instead of its answer
 	Late            // the client is cut; the COMMIT reaches the server LateBy afterwards
 	Mute            // the COMMIT is forwarded; no answer ever comes, and nothing is cut
@@ -50,7 +51,7 @@ type Proxy struct {
 	armed  []Fault       // guarded by mu; for the next COMMITs, in order
 	choose func() Fault  // guarded by mu; for those after them; nil: None
 	links  map[*link]int // guarded by mu
-	down   bool          // guarded by mu; new connections are closed at once
+	refuse bool          // guarded by mu; new connections are cut at once
 }
 
 // New returns a proxy in front of the server of a connection URL. It ends with
@@ -97,7 +98,8 @@ func (p *Proxy) Armed() int {
 	return len(p.armed)
 }
 
-// Choose has fn choose the fault of every COMMIT that Arm left alone.
+// Choose has fn choose the fault of every COMMIT that Arm left alone. The
+// COMMIT waits for its return.
 func (p *Proxy) Choose(fn func() Fault) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -119,29 +121,27 @@ func (p *Proxy) CutAll() {
 	}
 }
 
-// Down says whether new connections are refused, and cuts the open ones.
-func (p *Proxy) Down(down bool) {
+// Refuse says whether new connections are cut at once.
+func (p *Proxy) Refuse(refuse bool) {
 	p.mu.Lock()
-	p.down = down
-	p.mu.Unlock()
-	if down {
-		p.CutAll()
-	}
+	defer p.mu.Unlock()
+	p.refuse = refuse
 }
 
 func (p *Proxy) next() Fault {
 	p.commits.Add(1)
 	p.mu.Lock()
-	defer p.mu.Unlock()
+	choose := p.choose
 	if len(p.armed) > 0 {
 		f := p.armed[0]
 		p.armed = p.armed[1:]
-		return f
+		choose = func() Fault { return f }
 	}
-	if p.choose != nil {
-		return p.choose()
+	p.mu.Unlock()
+	if choose == nil {
+		return None
 	}
-	return None
+	return choose()
 }
 
 func (p *Proxy) accept() {
@@ -157,10 +157,10 @@ func (p *Proxy) accept() {
 		}
 		l := newLink(p, client, server)
 		p.mu.Lock()
-		down := p.down || p.ctx.Err() != nil
+		refuse := p.refuse || p.ctx.Err() != nil
 		p.links[l] = 0
 		p.mu.Unlock()
-		if down {
+		if refuse {
 			l.cut()
 		}
 		p.running.Go(func() {
@@ -184,7 +184,7 @@ func (p *Proxy) wait() {
 
 // String returns the name of the fault.
 func (f Fault) String() string {
-	names := [...]string{"None", "CutBefore", "Abandon", "CutAfter", "Late", "Mute", "Delay"}
+	names := [...]string{"None", "CutBefore", "Abandon", "Stall", "CutAfter", "Late", "Mute", "Delay"}
 	if f < 0 || int(f) >= len(names) {
 		return "Fault(" + strconv.Itoa(int(f)) + ")"
 	}

@@ -15,6 +15,7 @@ func TestEveryFaultLeavesWhatItSays(t *testing.T) {
 		faults.None:      {told: true, done: true},
 		faults.CutBefore: {},
 		faults.Abandon:   {},
+		faults.Stall:     {},
 		faults.CutAfter:  {done: true},
 		faults.Late:      {done: true},
 		faults.Delay:     {told: true, done: true},

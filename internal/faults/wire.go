@@ -7,7 +7,7 @@ import (
 	"io"
 	"net"
 	"strings"
-	"sync"
+	sync "sync"
 	"sync/atomic"
 )
 
@@ -21,6 +21,9 @@ type link struct {
 	// What the client prepared and bound that is a COMMIT; owned by up.
 	statements, portals map[string]bool
 }
+
+// syncMessage is the message that ends a pipeline.
+var syncMessage = []byte{'S', 0, 0, 0, 4}
 
 const (
 	cancelRequest = 80877102 // PostgreSQL manual, "Message Formats"
@@ -79,10 +82,13 @@ func (l *link) up(from *bufio.Reader) {
 			switch fault {
 			case CutBefore:
 				return
-			case Abandon:
+			case Abandon, Stall:
 				keepServer = true
 				l.deaf.Store(true)
 				l.client.Close()
+				if fault == Abandon {
+					_, _ = l.server.Write(syncMessage)
+				}
 				return
 			case CutAfter:
 				l.dropAnswer.Store(true)
@@ -98,7 +104,7 @@ func (l *link) up(from *bufio.Reader) {
 			}
 			if fault == Late {
 				keepServer = true // until it has answered
-				_, _ = l.server.Write(append(message, 'S', 0, 0, 0, 4))
+				_, _ = l.server.Write(append(message, syncMessage...))
 				return
 			}
 		}

@@ -14,21 +14,40 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// bodyIdle is how long a body may pause between two bytes.
-const bodyIdle = 30 * time.Second
+// defaultBodyIdle is how long a body may pause between two bytes, where the
+// configuration does not say.
+const defaultBodyIdle = 30 * time.Second
 
-// patientBody gives each read of a body its own deadline.
+// patientBody gives each read of a body its own deadline. The last one stays
+// until the end of the body has come: net/http reads on behind a refusal.
 type patientBody struct {
 	io.ReadCloser
 	conn *http.ResponseController
+	idle time.Duration // how long it may pause
+}
+
+// newPatientBody returns the body of r. The first deadline begins at once, also
+// for a body that nobody will read.
+func newPatientBody(w http.ResponseWriter, r *http.Request, idle time.Duration) *patientBody {
+	b := &patientBody{r.Body, http.NewResponseController(w), idle}
+	_ = b.wait() // a Read says what is wrong
+	return b
+}
+
+func (b *patientBody) wait() error {
+	err := b.conn.SetReadDeadline(time.Now().Add(b.idle))
+	if errors.Is(err, http.ErrNotSupported) {
+		return nil
+	}
+	return err
 }
 
 func (b *patientBody) Read(p []byte) (int, error) {
-	if err := b.conn.SetReadDeadline(time.Now().Add(bodyIdle)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+	if err := b.wait(); err != nil {
 		return 0, err
 	}
 	n, err := b.ReadCloser.Read(p)
-	if err != nil {
+	if errors.Is(err, io.EOF) {
 		_ = b.conn.SetReadDeadline(time.Time{})
 	}
 	return n, err
@@ -56,13 +75,43 @@ func mediaType(r *http.Request, accepted ...string) (string, error) {
 	return "", eos.UnsupportedMedia.Errorf("Content-Type is %q; it must be %s in UTF-8", strings.Join(given, ", "), strings.Join(accepted, " or "))
 }
 
+// What is read and thrown away of a body that is too large: most clients read
+// the refusal only when they have sent everything.
+const (
+	maxDiscard     = 64 << 20
+	maxDiscardTime = 10 * time.Second
+	maxDiscardIdle = time.Second
+)
+
 // body reads the whole body, unpacked.
 func (s *server) body(r *http.Request) ([]byte, error) {
+	b, err := s.readBody(r)
+	if errors.Is(err, s.tooLarge()) {
+		discard(r.Body)
+	}
+	return b, err
+}
+
+func discard(body io.Reader) {
+	if b, ok := body.(*patientBody); ok {
+		b.idle = min(b.idle, maxDiscardIdle)
+	}
+	until := time.Now().Add(maxDiscardTime)
+	for n := int64(0); n < maxDiscard && time.Now().Before(until); {
+		more, err := io.CopyN(io.Discard, body, 1<<20)
+		if err != nil {
+			return
+		}
+		n += more
+	}
+}
+
+func (s *server) readBody(r *http.Request) ([]byte, error) {
 	unpacked, err := s.unpack(r)
 	if err != nil {
 		return nil, err
 	}
-	defer unpacked.Close()
+	defer unpacked.Close() //nolint:errcheck // nothing was written
 	size := max(512, min(r.ContentLength, s.cfg.MaxBodyBytes)+1)
 	buf := make([]byte, 0, size)
 	for {
@@ -73,29 +122,37 @@ func (s *server) body(r *http.Request) ([]byte, error) {
 		buf = buf[:len(buf)+n]
 		switch {
 		case int64(len(buf)) > s.cfg.MaxBodyBytes:
-			return nil, eos.MessageTooLarge.Errorf("the body is larger than %d bytes", s.cfg.MaxBodyBytes)
+			return nil, s.tooLarge()
 		case errors.Is(err, io.EOF):
 			return buf, nil
 		case errors.Is(err, os.ErrDeadlineExceeded):
-			return nil, eos.RequestTimeout.Errorf("no byte of the body came for %s", bodyIdle)
-		case err != nil && r.Context().Err() != nil:
-			return nil, r.Context().Err()
+			return nil, s.idled()
+		case errors.Is(err, zstd.ErrDecoderSizeExceeded), errors.Is(err, zstd.ErrWindowSizeExceeded):
+			return nil, s.tooLarge()
 		case err != nil:
 			return nil, eos.InvalidJSON.Errorf("the body cannot be read: %v", err)
 		}
 	}
 }
 
+func (s *server) idled() error {
+	return eos.RequestTimeout.Errorf("no byte of the body came for %s", s.cfg.BodyIdle)
+}
+
+func (s *server) tooLarge() error {
+	return eos.MessageTooLarge.Errorf("the body is larger than %d bytes", s.cfg.MaxBodyBytes)
+}
+
 // unpack returns the body without its Content-Encoding.
 func (s *server) unpack(r *http.Request) (io.ReadCloser, error) {
 	switch given := r.Header.Values("Content-Encoding"); {
 	case len(given) == 0, len(given) == 1 && strings.EqualFold(given[0], "identity"):
-		return r.Body, nil
+		return io.NopCloser(r.Body), nil // net/http closes it: that reads its rest
 	case len(given) == 1 && strings.EqualFold(given[0], "gzip"):
 		z, err := gzip.NewReader(r.Body)
 		if err != nil {
 			if errors.Is(err, os.ErrDeadlineExceeded) {
-				return nil, eos.RequestTimeout.Errorf("no byte of the body came for %s", bodyIdle)
+				return nil, s.idled()
 			}
 			return nil, eos.InvalidJSON.Errorf("the body is not gzip: %v", err)
 		}

@@ -58,7 +58,7 @@ func (d *document) operationOf(method, pattern string) string {
 }
 
 // mount serves the document, and a page that shows it without the internet.
-func (d *document) mount(r chi.Router) {
+func (d *document) mount(r chi.Router, notFound http.HandlerFunc) {
 	r.Get("/openapi.yaml", serve("application/yaml", d.yaml))
 	r.Get("/openapi.json", serve("application/json", d.json))
 	page := v5emb.New("eos-proxy", "/openapi.json", "/docs/")
@@ -69,7 +69,7 @@ func (d *document) mount(r chi.Router) {
 	})
 	r.Get("/docs/*", func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasSuffix(r.URL.Path, "/") {
-			http.NotFound(w, r)
+			notFound(w, r)
 			return
 		}
 		page.ServeHTTP(w, r)

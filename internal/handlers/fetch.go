@@ -3,6 +3,7 @@ package handlers
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"net/http"
 	"strconv"
 	"time"
@@ -38,41 +39,51 @@ func (s *server) fetch(ctx context.Context, topic string, partition int, params 
 	if err != nil {
 		return nil, err
 	}
-	t, err := s.store.Topic(ctx, topic)
-	if err != nil {
-		return nil, err
-	}
-	id, err := t.PartitionID(partition)
-	if err != nil {
-		if t, err = s.refreshed(ctx, t); err != nil {
-			return nil, err
-		}
-		if id, err = t.PartitionID(partition); err != nil {
-			return nil, err
-		}
-	}
-	pos := store.Position{Partition: partition, Offset: value(params.Offset, 0)}
-	if params.Offset == nil {
-		if pos, err = s.store.PositionAt(ctx, t, partition, at); err != nil {
-			return nil, err
-		}
-	}
-	maxRecords, maxBytes := int(value(params.MaxRecords, defaultMaxRecords)), int(value(params.MaxBytes, defaultMaxBytes))
 	var page *store.Page
-	err = s.untilRecords(ctx, value(params.WaitMs, 0), func() (map[int64]int64, error) {
-		page, err = s.store.Fetch(ctx, t, pos, maxRecords, maxBytes)
-		if err != nil || len(page.Records) > 0 {
-			return nil, err
+	err = s.onTopic(ctx, topic, func(t *store.Topic) error {
+		id, err := t.PartitionID(partition)
+		if err != nil {
+			return err
 		}
-		return map[int64]int64{id: page.HighWatermark}, nil
+		pos := store.Position{Partition: partition, Offset: value(params.Offset, 0)}
+		if params.Offset == nil {
+			if pos, err = s.store.PositionAt(ctx, t, partition, at); err != nil {
+				return err
+			}
+		}
+		maxRecords, maxBytes := int(value(params.MaxRecords, defaultMaxRecords)), int(value(params.MaxBytes, defaultMaxBytes))
+		return s.untilRecords(ctx, value(params.WaitMs, 0), func() (map[int64]int64, error) {
+			page, err = s.store.Fetch(ctx, t, pos, maxRecords, maxBytes)
+			if err != nil || len(page.Records) > 0 {
+				return nil, err
+			}
+			return map[int64]int64{id: page.HighWatermark}, nil
+		})
 	})
 	return page, err
 }
 
-// refreshed returns the topic as it is now.
-func (s *server) refreshed(ctx context.Context, t *store.Topic) (*store.Topic, error) {
-	s.store.Forget(t.Name)
-	return s.store.Topic(ctx, t.Name)
+// onTopic calls fn with a topic as it is remembered, and again with the topic
+// as it is now if fn finds that it, or the partition, does not exist and that
+// is news.
+func (s *server) onTopic(ctx context.Context, name string, fn func(*store.Topic) error) error {
+	t, err := s.store.Topic(ctx, name)
+	if err != nil {
+		return err
+	}
+	unknown := fn(t)
+	if !errors.Is(unknown, eos.UnknownTopic.Errorf("")) {
+		return unknown
+	}
+	s.store.Forget(name)
+	now, err := s.store.Topic(ctx, name)
+	if err != nil {
+		return err
+	}
+	if now.ID == t.ID && len(now.PartitionIDs) == len(t.PartitionIDs) {
+		return unknown
+	}
+	return fn(now)
 }
 
 // untilRecords calls read until it finds records, returning nil, or waitMS is
@@ -86,7 +97,7 @@ func (s *server) untilRecords(ctx context.Context, waitMS int64, read func() (ma
 	timeout := time.NewTimer(time.Duration(waitMS) * time.Millisecond)
 	defer timeout.Stop()
 	for {
-		again, err := s.waitFor(ctx, seen, timeout.C, func() (map[int64]int64, error) { return read() })
+		again, err := s.waitFor(ctx, seen, timeout.C, read)
 		if again == nil || err != nil {
 			return err
 		}
@@ -117,18 +128,11 @@ func (s *server) waitFor(ctx context.Context, seen map[int64]int64, timeout <-ch
 
 // GetRecordRaw answers with the bytes of a record's value. A tombstone has none.
 func (s *server) GetRecordRaw(w http.ResponseWriter, r *http.Request, topic api.TopicPath, partition api.PartitionPath, offset api.OffsetPath) {
-	t, err := s.store.Topic(r.Context(), topic)
-	if err != nil {
-		s.problem(w, r, err)
-		return
-	}
-	if _, err := t.PartitionID(int(partition)); err != nil {
-		if t, err = s.refreshed(r.Context(), t); err != nil {
-			s.problem(w, r, err)
-			return
-		}
-	}
-	rec, err := s.store.Record(r.Context(), t, store.Position{Partition: int(partition), Offset: offset})
+	var rec store.Record
+	err := s.onTopic(r.Context(), topic, func(t *store.Topic) (err error) {
+		rec, err = s.store.Record(r.Context(), t, store.Position{Partition: int(partition), Offset: offset})
+		return err
+	})
 	switch {
 	case err != nil:
 		s.problem(w, r, err)

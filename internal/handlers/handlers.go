@@ -31,6 +31,7 @@ type Config struct {
 	MaxRecords     int   // of one request
 	MaxRecordBytes int64 // of topics that are created without a limit of their own
 	MaxJSONDepth   int
+	BodyIdle       time.Duration // how long a body may pause between two bytes; 0: 30 s
 }
 
 // Handler answers the requests of the API.
@@ -54,6 +55,9 @@ type server struct {
 
 // New returns the Handler of the API over its parts.
 func New(cfg Config, s *store.Store, a *appender.Appender, hub *wake.Hub, m *Metrics, log *slog.Logger) (*Handler, error) {
+	if cfg.BodyIdle == 0 {
+		cfg.BodyIdle = defaultBodyIdle
+	}
 	srv := &server{cfg: cfg, store: s, appender: a, hub: hub, metrics: m, log: log, draining: make(chan struct{})}
 	doc, err := newDocument(api.YAML)
 	if err != nil {
@@ -67,12 +71,17 @@ func New(cfg Config, s *store.Store, a *appender.Appender, hub *wake.Hub, m *Met
 	r.Use(srv.observe(doc), routeByEscapedPath, middleware.GetHead, func(next http.Handler) http.Handler { return compress(next) })
 	r.NotFound(srv.notFound)
 	r.MethodNotAllowed(srv.methodNotAllowed(r))
-	doc.mount(r)
+	doc.mount(r, srv.notFound)
 	api.HandlerWithOptions(srv, api.ChiServerOptions{
 		BaseRouter:  r,
 		Middlewares: []api.MiddlewareFunc{srv.params(doc)},
 		ErrorHandlerFunc: func(w http.ResponseWriter, r *http.Request, err error) {
-			srv.problem(w, r, eos.InvalidParameter.Errorf("%v", err))
+			if refusal := doc.operationFor(r).check(r); refusal != nil {
+				err = refusal // says it better
+			} else {
+				err = eos.InvalidParameter.Errorf("%v", err)
+			}
+			srv.problem(w, r, err)
 		},
 	})
 	return &Handler{Handler: r, server: srv}, nil
@@ -105,6 +114,10 @@ func (s *server) methodNotAllowed(routes chi.Routes) http.HandlerFunc {
 				}
 				allow += m
 			}
+		}
+		if allow == "" { // a method that nothing has, on a path that nothing is
+			s.notFound(w, r)
+			return
 		}
 		w.Header().Set("Allow", allow)
 		s.problem(w, r, eos.MethodNotAllowed.Errorf("%s takes %s", r.URL.EscapedPath(), allow))

@@ -57,7 +57,7 @@ func (s *server) observe(doc *document) func(http.Handler) http.Handler {
 			}
 			w.Header().Set("Request-Id", id)
 			if r.Body != http.NoBody {
-				r.Body = &patientBody{r.Body, http.NewResponseController(w)}
+				r.Body = newPatientBody(w, r, s.cfg.BodyIdle)
 			}
 			o := &observed{ResponseWriter: w}
 			defer func() {
@@ -117,7 +117,10 @@ func (s *server) noBody(r *http.Request) error {
 		return nil
 	}
 	b, err := io.ReadAll(io.LimitReader(r.Body, 16))
-	if err == nil && len(b) > 0 && string(b) != "{}" {
+	switch {
+	case err != nil:
+		return eos.InvalidParameter.Errorf("the body cannot be read: %v", err)
+	case len(b) > 0 && string(b) != "{}":
 		return eos.InvalidParameter.Errorf("this operation takes no body")
 	}
 	return nil

@@ -72,7 +72,7 @@ func (p *param) check(value string) error {
 		}
 		return nil
 	}
-	ok := len(value) >= p.shortest && (p.longest == 0 || len(value) <= p.longest) &&
+	ok := (p.name != headerTransactionalID || ValidName(value)) && len(value) >= p.shortest && (p.longest == 0 || len(value) <= p.longest) &&
 		(p.pattern == nil || p.pattern.MatchString(value)) && (p.enum == nil || slices.Contains(p.enum, value))
 	if !ok {
 		return eos.InvalidParameter.Errorf("%s is not valid: %q", p.name, value)
@@ -94,17 +94,22 @@ func ValidName(name string) bool {
 func (s *server) params(doc *document) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			op := doc.operations[r.Method+" "+chi.RouteContext(r.Context()).RoutePattern()]
-			if op == nil { // HEAD of a GET
-				op = doc.operations[http.MethodGet+" "+chi.RouteContext(r.Context()).RoutePattern()]
-			}
-			if err := op.check(r); err != nil {
+			if err := doc.operationFor(r).check(r); err != nil {
 				s.problem(w, r, err)
 				return
 			}
 			next.ServeHTTP(w, r)
 		})
 	}
+}
+
+// operationFor returns the operation of a request that is routed.
+func (d *document) operationFor(r *http.Request) *operation {
+	pattern := chi.RouteContext(r.Context()).RoutePattern()
+	if op := d.operations[r.Method+" "+pattern]; op != nil {
+		return op
+	}
+	return d.operations[http.MethodGet+" "+pattern] // HEAD
 }
 
 func (op *operation) check(r *http.Request) error {
@@ -153,7 +158,10 @@ func (op *operation) check(r *http.Request) error {
 	return nil
 }
 
-const headerIdempotencyKey = "Idempotency-Key"
+const (
+	headerIdempotencyKey  = "Idempotency-Key"
+	headerTransactionalID = "Transactional-Id"
+)
 
 // unquote returns the text of a header that is a quoted string (RFC 9651,
 // section 4.2.5) or a bare one.

@@ -61,7 +61,9 @@ func (s *server) problem(w http.ResponseWriter, r *http.Request, err error) {
 	switch {
 	case errors.As(err, &refusal):
 	case r.Context().Err() != nil && errors.Is(err, context.Canceled):
-		return // the client has gone
+		// The client has gone, or has ended its sending side and still reads:
+		// returning would answer it 200.
+		panic(http.ErrAbortHandler)
 	default:
 		s.log.Error("request failed", "request_id", requestID(w), "method", r.Method, "path", r.URL.Path, "error", err)
 		refusal = eos.Internal.Errorf("the log of the proxy has the reason, under this request id")

@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 
 	"github.com/eos-proxy/eos-proxy/api"
@@ -130,7 +131,13 @@ func (s *server) receipt(r *http.Request, producerID int64, params api.GetAppend
 		}
 		partition = int(*params.Partition)
 	}
-	return s.store.Receipt(r.Context(), producerID, state.Topic, partition, params.Sequence)
+	receipt, err := s.store.Receipt(r.Context(), producerID, state.Topic, partition, params.Sequence)
+	if errors.Is(err, eos.NotFound.Errorf("")) {
+		if _, unknown := s.store.Producer(r.Context(), producerID); unknown != nil {
+			return nil, unknown
+		}
+	}
+	return receipt, err
 }
 
 func apiNext(scopes []store.Scope) []api.NextSequence {

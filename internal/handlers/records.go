@@ -3,6 +3,7 @@ package handlers
 import (
 	"bytes"
 	"errors"
+	"math"
 
 	"github.com/eos-proxy/eos-proxy/internal/eos"
 )
@@ -146,7 +147,7 @@ func (f *recordFields) field(r *reader, name string) (err error) {
 		f.Timestamp, err = r.integer(0, eos.MaxTimestamp)
 	case "partition":
 		var p int64
-		p, err = r.integer(0, eos.MaxInteger)
+		p, err = r.integer(0, math.MaxInt32)
 		f.Partition = int(p)
 	default:
 		return r.unknown(name)

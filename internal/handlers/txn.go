@@ -269,6 +269,7 @@ func (s *server) offsetsBody(r *http.Request) ([]store.GroupOffset, error) {
 func readOffsets(r *reader) (all []store.GroupOffset, err error) {
 	err = r.array(func(r *reader, _ int) error {
 		var group, member string
+		epoch := false
 		var offsets []store.GroupOffset
 		err := r.object(func(r *reader, name string) (err error) {
 			switch name {
@@ -277,6 +278,7 @@ func readOffsets(r *reader) (all []store.GroupOffset, err error) {
 			case "member_id":
 				member, err = r.name()
 			case "member_epoch":
+				epoch = true
 				_, err = r.integer(0, eos.MaxInteger)
 			case "offsets":
 				err = r.array(func(r *reader, _ int) error {
@@ -294,6 +296,8 @@ func readOffsets(r *reader) (all []store.GroupOffset, err error) {
 			return err
 		case group == "" || len(offsets) == 0:
 			return eos.InvalidRequest.Errorf("an entry of offsets has a group and offsets")
+		case (member != "") != epoch:
+			return eos.InvalidRequest.Errorf("member_id and member_epoch come together or not at all")
 		case member != "":
 			return eos.UnknownMember.Errorf("group %q has no member %q", group, member)
 		}

@@ -88,13 +88,13 @@ func (s *Store) Append(ctx context.Context, requests []*Request) []Outcome {
 
 func (s *Store) appendGroup(ctx context.Context, requests []*Request) ([]Outcome, error) {
 	var outcomes []Outcome
-	anonymous := make([]bool, len(requests)) // sent already, and not recognised if sent again
+	resent := false
 	err := s.run(ctx, true, func(ctx context.Context, conn *pgx.Conn, again bool) error {
 		f := newFlush(s, requests)
-		if again {
+		if resent = again; again {
 			for i, r := range requests {
-				if anonymous[i] = !r.Any(); anonymous[i] {
-					f.refuse(i, eos.Lost("the database did not answer the COMMIT, and the request has no identity to ask by"))
+				if !r.Any() {
+					f.refuse(i, errAnonymous)
 				}
 			}
 		}
@@ -115,17 +115,21 @@ func (s *Store) appendGroup(ctx context.Context, requests []*Request) ([]Outcome
 	if err == nil {
 		return outcomes, nil
 	}
-	// Whatever became of the others, an anonymous request that was sent stays unknown.
-	if slices.Contains(anonymous, true) {
-		for i := range outcomes {
-			if !anonymous[i] {
-				outcomes[i] = Outcome{Err: err}
-			}
-		}
-		return outcomes, nil
+	if !resent {
+		return nil, err
 	}
-	return nil, err
+	for i, r := range requests {
+		outcomes[i] = Outcome{Err: err}
+		if !r.Any() {
+			outcomes[i].Err = errAnonymous
+		}
+	}
+	return outcomes, nil
 }
+
+// errAnonymous is the outcome of a request without identity whose COMMIT was
+// not answered: sent again it would not be recognised.
+var errAnonymous = eos.Lost("the database did not answer the COMMIT, and the request has no identity to ask by")
 
 // logEnd is the end of a log, from which the next batch goes on.
 type logEnd struct {

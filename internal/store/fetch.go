@@ -44,10 +44,14 @@ const (
 		      FROM batches
 		      WHERE log_id = $1 AND base_offset <= $2
 		      ORDER BY base_offset DESC LIMIT 1) first
-		JOIN batches b ON b.log_id = $1 AND b.base_offset >= first.base_offset AND b.base_offset < $2 + $3
-		WHERE b.base_offset = first.base_offset OR b.end_bytes <= first.end_bytes + $4
-		ORDER BY b.base_offset
-		LIMIT $5`
+		-- Its own LIMIT keeps a generic plan from joining by reading the log from its start.
+		CROSS JOIN LATERAL (SELECT *
+		                    FROM batches
+		                    WHERE log_id = $1 AND base_offset >= first.base_offset AND base_offset < $2 + $3
+		                    ORDER BY base_offset LIMIT $5) b
+		WHERE b.base_offset + b.record_count > $2 -- not the last batch for an answer without records
+		  AND (b.base_offset = first.base_offset OR b.end_bytes <= first.end_bytes + $4)
+		ORDER BY b.base_offset`
 )
 
 // sqlEnd tells where a partition's log begins and ends; no row when it is gone.
@@ -242,10 +246,11 @@ func offsetAt(ctx context.Context, conn *pgx.Conn, log, timestamp int64, p Parti
 		WHERE log_id = $1 AND base_offset <= $2
 		ORDER BY base_offset DESC LIMIT 1`
 	const from = `
-		SELECT ` + sqlBatchColumns + `
-		FROM batches b
-		WHERE b.log_id = $1 AND b.base_offset >= $2
-		ORDER BY b.base_offset`
+		SELECT base_offset, record_count, timestamp, timestamps
+		FROM batches
+		WHERE log_id = $1 AND base_offset >= $2
+		ORDER BY base_offset
+		LIMIT $3`
 	low, high := p.LogStartOffset, p.HighWatermark // the batch begins in [low, high], high if there is none
 	for low < high {
 		var base, maxTimestamp int64
@@ -260,23 +265,31 @@ func offsetAt(ctx context.Context, conn *pgx.Conn, log, timestamp int64, p Parti
 			low = base + int64(count)
 		}
 	}
-	// Retention may have removed the record that raised max_timestamp: go on
-	// until a record has it.
-	rows, err := conn.Query(ctx, from, log, low)
-	if err != nil {
-		return 0, err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var b Batch
-		if err := rows.Scan(&b.BaseOffset, &b.Count, &b.Timestamp, &b.Body, &b.Ends, &b.Flags, &b.Headers, &b.Timestamps); err != nil {
+	// It is the first batch, unless retention removed the record that raised
+	// max_timestamp: then go on until a record has it, some batches at a time.
+	for limit := 1; ; limit = batchesAtOnce {
+		rows, err := conn.Query(ctx, from, log, low, limit)
+		if err != nil {
 			return 0, err
 		}
-		for i := range b.Count {
-			if b.Record(i).Timestamp >= timestamp {
-				return b.BaseOffset + int64(i), nil
+		found, batches := int64(-1), 0
+		var b Batch
+		err = each(rows, []any{&b.BaseOffset, &b.Count, &b.Timestamp, &b.Timestamps}, func() {
+			batches++
+			for i := 0; i < b.Count && found < 0; i++ {
+				if b.timestamp(i) >= timestamp {
+					found = b.BaseOffset + int64(i)
+				}
 			}
+			low = b.BaseOffset + int64(b.Count)
+		})
+		switch {
+		case err != nil:
+			return 0, err
+		case found >= 0:
+			return found, nil
+		case batches < limit:
+			return max(p.HighWatermark, low), nil
 		}
 	}
-	return max(p.HighWatermark, low), rows.Err()
 }

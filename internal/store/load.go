@@ -11,15 +11,16 @@ import (
 )
 
 // Locks first, each kind in a statement of its own and sorted; what is read
-// after them sees every write that held them before. Producers are shared with
-// other appends and exclude a registration (P9) and a begin (T10).
+// after them sees every write that held them before. A producer's row excludes
+// its registration (P9), its begin (T10), and also its other appends: shared
+// locks that overlap all the time would starve a registration.
 const (
 	sqlLockProducers = `
 		SELECT producer_id, producer_epoch, COALESCE(transactional_id, '')
 		FROM producers
 		WHERE producer_id = ANY ($1)
 		ORDER BY producer_id
-		FOR SHARE`
+		FOR NO KEY UPDATE`
 	sqlLockTransactions = `
 		SELECT transaction_ref, transaction_id, state, COALESCE(aborted_by, ''),
 		       COALESCE(producer_id, -1), COALESCE(producer_epoch, 0), fingerprint
@@ -80,24 +81,24 @@ const (
 	sqlKeptColumns = `
 		b.producer_id, b.scope_id, b.base_sequence, b.idempotency_key, b.fingerprint,
 		b.request_count, b.request_parts, b.transaction_ref IS NOT NULL, b.base_offset,
-		COALESCE(p.partition, sp.partition, -1)`
-	sqlKeptJoins = `
-		LEFT JOIN partitions p ON p.partition_id = b.log_id
-		LEFT JOIN stagings s ON s.staging_id = b.log_id
-		LEFT JOIN partitions sp ON sp.partition_id = s.partition_id`
+		COALESCE((SELECT p.partition FROM partitions p
+		          WHERE p.partition_id = b.log_id),
+		         (SELECT p.partition FROM stagings s
+		          JOIN partitions p ON p.partition_id = s.partition_id
+		          WHERE s.staging_id = b.log_id), -1)`
 	sqlKeptBySequence = `
 		SELECT ` + sqlKeptColumns + `
 		FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS k (producer_id, scope_id, base_sequence)
 		CROSS JOIN LATERAL (SELECT * FROM batches
 		                    WHERE producer_id = k.producer_id AND scope_id = k.scope_id
-		                      AND base_sequence = k.base_sequence LIMIT 1) b` + sqlKeptJoins
+		                      AND base_sequence = k.base_sequence LIMIT 1) b`
 	sqlKeptByKey = `
 		SELECT ` + sqlKeptColumns + `
 		FROM unnest($1::bigint[], $2::text[], $3::text[]) AS k (topic_id, transaction_id, idempotency_key)
 		LEFT JOIN transactions t ON t.transaction_id = NULLIF(k.transaction_id, '')
 		CROSS JOIN LATERAL (SELECT * FROM batches
 		                    WHERE scope_id = CASE WHEN k.transaction_id = '' THEN k.topic_id ELSE t.transaction_ref END
-		                      AND idempotency_key = k.idempotency_key LIMIT 1) b` + sqlKeptJoins
+		                      AND idempotency_key = k.idempotency_key LIMIT 1) b`
 )
 
 // load queues the locks and reads behind what is in the batch, sends it, and

@@ -33,7 +33,8 @@ type partitionOffset struct {
 // nothing.
 func (s *Store) AddOffsets(ctx context.Context, id string, caller Caller, offsets []GroupOffset) (*TransactionState, error) {
 	var state *TransactionState
-	err := s.write(ctx, func(ctx context.Context, tx *tx) error {
+	err := s.write(ctx, func(ctx context.Context, tx *tx) (err error) {
+		defer tx.doubt(&err)
 		t, err := lockTransaction(ctx, tx.Conn, id)
 		if err != nil {
 			return err
@@ -106,6 +107,17 @@ func applyStagedOffsets(ctx context.Context, conn *pgx.Conn, ref int64) error {
 		SELECT group_id, partition_id, committed_offset, from_offset, metadata
 		FROM staged_offsets
 		WHERE transaction_ref = $1`
+	const gone = `
+		SELECT EXISTS (SELECT FROM staged_offsets o
+		               WHERE o.transaction_ref = $1
+		                 AND NOT EXISTS (SELECT FROM partitions p WHERE p.partition_id = o.partition_id))`
+	var deleted bool
+	if err := conn.QueryRow(ctx, gone, ref).Scan(&deleted); err != nil {
+		return err
+	}
+	if deleted {
+		return eos.UnknownTopic.Errorf("a topic that the transaction has offsets of was deleted: abort it")
+	}
 	rows, err := conn.Query(ctx, sql, ref)
 	if err != nil {
 		return err

@@ -1,10 +1,8 @@
 package store
 
 import (
-	"encoding/json"
-	"fmt"
-
 	"github.com/eos-proxy/eos-proxy/internal/eos"
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // Packed is the records of one partition of one request in the form of a row
@@ -58,23 +56,23 @@ func Pack(records []eos.Record) *Packed {
 	return p
 }
 
+// packHeaders returns headers as the JSON that a fetch sends.
 func packHeaders(headers []eos.Header) *string {
 	if len(headers) == 0 {
 		return nil
 	}
-	type header struct {
-		Name  string `json:"name"`
-		Value string `json:"value"`
-	}
-	list := make([]header, len(headers))
+	b := []byte{'['}
 	for i, h := range headers {
-		list[i] = header(h)
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(b, `{"name":`...)
+		b, _ = jsontext.AppendQuote(b, h.Name) // came as valid UTF-8
+		b = append(b, `,"value":`...)
+		b, _ = jsontext.AppendQuote(b, h.Value)
+		b = append(b, '}')
 	}
-	b, err := json.Marshal(list)
-	if err != nil {
-		panic(fmt.Sprintf("headers of strings do not marshal: %v", err))
-	}
-	s := string(b)
+	s := string(append(b, ']'))
 	return &s
 }
 
@@ -112,7 +110,7 @@ func (b *Batch) Record(i int) Record {
 	}
 	r := Record{
 		Offset:    b.BaseOffset + int64(i),
-		Timestamp: b.Timestamp,
+		Timestamp: b.timestamp(i),
 		Key:       b.Body[start:b.Ends[2*i]],
 		Value:     b.Body[b.Ends[2*i]:b.Ends[2*i+1]],
 	}
@@ -122,8 +120,13 @@ func (b *Batch) Record(i int) Record {
 	if b.Headers != nil && b.Headers[i] != nil {
 		r.Headers = *b.Headers[i]
 	}
-	if b.Timestamps != nil {
-		r.Timestamp = b.Timestamps[i]
-	}
 	return r
+}
+
+// timestamp returns the timestamp of the i-th record.
+func (b *Batch) timestamp(i int) int64 {
+	if b.Timestamps != nil {
+		return b.Timestamps[i]
+	}
+	return b.Timestamp
 }

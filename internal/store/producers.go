@@ -176,12 +176,16 @@ func nextSequences(ctx context.Context, conn *pgx.Conn, producerID int64) ([]Sco
 			                    ORDER BY scope_id DESC, base_sequence DESC
 			                    LIMIT 1) b
 		)
-		SELECT COALESCE(t.topic, pt.topic), p.partition, h.next_sequence
+		SELECT COALESCE(t.topic, p.topic), p.partition, h.next_sequence
 		FROM heads h
-		LEFT JOIN topics t ON t.topic_id = h.scope_id
-		LEFT JOIN partitions p ON p.partition_id = h.scope_id
-		LEFT JOIN topics pt ON pt.topic_id = p.topic_id
-		WHERE t.topic_id IS NOT NULL OR p.partition_id IS NOT NULL
+		LEFT JOIN LATERAL (SELECT topic
+		                   FROM topics
+		                   WHERE topic_id = h.scope_id LIMIT 1) t ON true
+		LEFT JOIN LATERAL (SELECT of.topic, own.partition
+		                   FROM partitions own
+		                   JOIN topics of USING (topic_id)
+		                   WHERE own.partition_id = h.scope_id LIMIT 1) p ON true
+		WHERE t.topic IS NOT NULL OR p.topic IS NOT NULL -- the others were deleted
 		ORDER BY 1, 2 NULLS FIRST`
 	rows, err := conn.Query(ctx, sql, producerID)
 	if err != nil {

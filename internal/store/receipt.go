@@ -31,8 +31,12 @@ func (s *Store) Receipt(ctx context.Context, producerID int64, t *Topic, partiti
 		FROM (SELECT * FROM batches
 		      WHERE producer_id = $1 AND scope_id = $2 AND base_sequence <= $3
 		      ORDER BY base_sequence DESC LIMIT 1) b
-		JOIN partitions p ON p.partition_id = b.log_id -- not while it is staged
-		LEFT JOIN transactions x ON x.transaction_ref = b.transaction_ref
+		CROSS JOIN LATERAL (SELECT partition
+		                    FROM partitions
+		                    WHERE partition_id = b.log_id LIMIT 1) p -- not while it is staged
+		LEFT JOIN LATERAL (SELECT appended
+		                   FROM transactions
+		                   WHERE transaction_ref = b.transaction_ref LIMIT 1) x ON true
 		WHERE b.base_sequence + b.request_count > $3`
 	scope := t.ID
 	if partition >= 0 {

@@ -45,6 +45,15 @@ type tx struct {
 	again bool // whether an earlier try may have been committed
 }
 
+// doubt turns the refusal of an operation that cannot recognise what it did
+// into one of unknown effect, if an earlier try may have been committed: others
+// may have changed since then what the refusal is about.
+func (tx *tx) doubt(err *error) {
+	if tx.again && errors.As(*err, new(*eos.Error)) {
+		*err = eos.Lost("the database did not answer the COMMIT, and the state is another by now")
+	}
+}
+
 // write runs fn in an SQL transaction and commits it. fn may run several times,
 // each time in a new transaction; it must do the same thing again. When the
 // answer to COMMIT is lost, fn runs again on a fresh connection, meets the

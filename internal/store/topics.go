@@ -124,10 +124,11 @@ func (s *Store) CreateTopic(ctx context.Context, name string, set Settings, defa
 	const insertPartitions = `
 		INSERT INTO partitions (topic_id, partition)
 		SELECT $1, i FROM generate_series(0, $2::integer - 1) AS i`
-	err = s.write(ctx, func(ctx context.Context, tx *tx) error {
+	err = s.write(ctx, func(ctx context.Context, tx *tx) (err error) {
+		defer tx.doubt(&err)
 		var id int64
 		count := value(set.PartitionCount, DefaultPartitionCount)
-		err := tx.QueryRow(ctx, insertTopic, name, count,
+		err = tx.QueryRow(ctx, insertTopic, name, count,
 			value(set.RetentionMS, DefaultRetentionMS), value(set.RetentionBytes, DefaultRetentionBytes),
 			value(set.MaxRecordBytes, defaultMaxRecordBytes)).Scan(&id)
 		created = err == nil
@@ -199,7 +200,8 @@ func (s *Store) UpdateTopic(ctx context.Context, name string, set Settings) (*To
 		SELECT $1, i
 		FROM generate_series((SELECT count(*)::integer FROM partitions WHERE topic_id = $1), $2::integer - 1) AS i`
 	var state *TopicState
-	err := s.write(ctx, func(ctx context.Context, tx *tx) error {
+	err := s.write(ctx, func(ctx context.Context, tx *tx) (err error) {
+		defer tx.doubt(&err)
 		if _, err := tx.Exec(ctx, lockPartitions, name); err != nil {
 			return err
 		}
@@ -251,21 +253,24 @@ func (s *Store) DeleteTopic(ctx context.Context, name string) error {
 		SELECT partition_id FROM dropped`
 	const dropTopic = `DELETE FROM topics WHERE topic = $1`
 	defer s.Forget(name)
+	var doomed int64 // the topic that the first try found
 	return s.write(ctx, func(ctx context.Context, tx *tx) error {
 		if _, err := tx.Exec(ctx, lockPartitions, name); err != nil {
 			return err
 		}
+		t, err := loadTopic(ctx, tx.Conn, name)
+		switch {
+		case tx.again && (errors.Is(err, unknownTopic(name)) || err == nil && t.ID != doomed):
+			return nil // the lost try deleted it; another of that name is not this request's
+		case err != nil:
+			return err
+		}
+		doomed = t.ID
 		if _, err := tx.Exec(ctx, dropPartitions, name); err != nil {
 			return err
 		}
-		tag, err := tx.Exec(ctx, dropTopic, name)
-		if err != nil {
-			return err
-		}
-		if tag.RowsAffected() == 0 && !tx.again {
-			return unknownTopic(name)
-		}
-		return nil
+		_, err = tx.Exec(ctx, dropTopic, name)
+		return err
 	})
 }
 

@@ -71,7 +71,7 @@ func (s *Store) PutTransaction(ctx context.Context, put Put) (*TransactionState,
 }
 
 func (s *Store) put(ctx context.Context, conn *pgx.Conn, put Put) (*TransactionState, error) {
-	producer, timeout, err := lockProducer(ctx, conn, put.ProducerID, !put.Commit)
+	producer, timeout, err := lockProducer(ctx, conn, put.ProducerID)
 	if err != nil {
 		return nil, err
 	}
@@ -229,13 +229,10 @@ func sortShares(shares []TopicShare) {
 	})
 }
 
-// lockProducer locks the producer that a PUT names against a registration, and
-// if it begins a transaction that stays open also against appends (T10).
-func lockProducer(ctx context.Context, conn *pgx.Conn, id int64, exclusive bool) (p eos.Producer, timeoutMS int, err error) {
-	const shared = `
-		SELECT producer_epoch, COALESCE(transactional_id, ''), transaction_timeout_ms
-		FROM producers WHERE producer_id = $1 FOR SHARE`
-	const alone = `
+// lockProducer locks the producer that a PUT names against a registration and
+// against appends (T10).
+func lockProducer(ctx context.Context, conn *pgx.Conn, id int64) (p eos.Producer, timeoutMS int, err error) {
+	const lock = `
 		SELECT producer_epoch, COALESCE(transactional_id, ''), transaction_timeout_ms
 		FROM producers WHERE producer_id = $1 FOR NO KEY UPDATE`
 	const open = `
@@ -244,10 +241,6 @@ func lockProducer(ctx context.Context, conn *pgx.Conn, id int64, exclusive bool)
 	p = eos.Producer{ID: id}
 	if id == eos.NoProducer {
 		return p, eos.DefaultTransactionTimeoutMS, nil
-	}
-	lock := shared
-	if exclusive {
-		lock = alone
 	}
 	err = conn.QueryRow(ctx, lock, id).Scan(&p.Epoch, &p.TransactionalID, &timeoutMS)
 	if errors.Is(err, pgx.ErrNoRows) {

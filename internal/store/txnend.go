@@ -43,8 +43,8 @@ func (s *Store) Commit(ctx context.Context, id string, caller Caller) (*Transact
 	})
 }
 
-// Abort aborts a transaction. One that is not known is recorded as aborted, so
-// that a late begin of it is refused (T3).
+// Abort aborts a transaction. One that is not known is recorded as aborted by
+// the caller, so that a late begin of it is refused (T3).
 func (s *Store) Abort(ctx context.Context, id string, caller Caller) (*TransactionState, error) {
 	state, err := s.end(ctx, id, caller, (*eos.Transaction).DecideAbort, func(ctx context.Context, conn *pgx.Conn, t *transaction, state *TransactionState) error {
 		state.State, state.AbortedBy = eos.StateAborted, eos.AbortedByClient
@@ -54,21 +54,31 @@ func (s *Store) Abort(ctx context.Context, id string, caller Caller) (*Transacti
 		return state, err
 	}
 	const sql = `
-		INSERT INTO transactions (transaction_id, state, aborted_by, ended_at)
-		VALUES ($1, 'aborted', 'client', clock_timestamp())
+		INSERT INTO transactions (transaction_id, producer_id, producer_epoch, state, aborted_by, ended_at)
+		VALUES ($1, NULLIF($2, -1), CASE WHEN $2 >= 0 THEN $3::bigint END, 'aborted', 'client', clock_timestamp())
 		ON CONFLICT (transaction_id) DO NOTHING`
 	if err := s.caps.begin(&s.counts, false); err != nil {
 		return nil, err
 	}
+	recorded := int64(0)
 	err = s.write(ctx, func(ctx context.Context, tx *tx) error {
-		_, err := tx.Exec(ctx, sql, id)
+		// Refused before it is recorded: a refusal has no effect.
+		if err := caller.check(ctx, tx.Conn, &eos.Transaction{ID: id, ProducerID: caller.ProducerID}, false); err != nil {
+			return err
+		}
+		tag, err := tx.Exec(ctx, sql, id, caller.ProducerID, caller.Epoch)
+		recorded = tag.RowsAffected()
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	s.counts.transactions.Add(1)
-	return s.Abort(ctx, id, caller) // known now, whoever wrote it
+	s.counts.transactions.Add(recorded)
+	state, err = s.Abort(ctx, id, caller) // known now, whoever wrote it
+	if err == nil && recorded > 0 {
+		state.Repeated = false
+	}
+	return state, err
 }
 
 type endFunc func(ctx context.Context, conn *pgx.Conn, t *transaction, state *TransactionState) error
@@ -163,16 +173,15 @@ func commitStaged(ctx context.Context, conn *pgx.Conn, ref int64, state *Transac
 		                   ORDER BY base_offset DESC LIMIT 1) b ON true
 		WHERE s.transaction_ref = $1
 		ORDER BY t.topic, p.partition`
+	// One statement a log: joined with a list of them, it would read all of batches.
 	const move = `
-		UPDATE batches b
-		SET log_id = m.partition_id,
-		    base_offset = b.base_offset + m.first_offset,
-		    end_bytes = b.end_bytes + m.bytes,
-		    max_timestamp = GREATEST(b.max_timestamp, m.max_timestamp),
+		UPDATE batches
+		SET log_id = $2,
+		    base_offset = base_offset + $3,
+		    end_bytes = end_bytes + $4,
+		    max_timestamp = GREATEST(max_timestamp, $5),
 		    appended_at = clock_timestamp()
-		FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[])
-		     AS m (staging_id, partition_id, first_offset, bytes, max_timestamp)
-		WHERE b.log_id = m.staging_id`
+		WHERE log_id = $1`
 	const finish = `
 		UPDATE transactions
 		SET state = 'committed', appended = $2, expires_at = NULL, ended_at = clock_timestamp()
@@ -188,19 +197,18 @@ func commitStaged(ctx context.Context, conn *pgx.Conn, ref int64, state *Transac
 	if err != nil {
 		return err
 	}
-	var stagings, partitions, offsets, bytes, timestamps []int64
+	var partitions []int64
+	moves := &pgx.Batch{}
 	for _, l := range logs {
 		if l.Topic == nil {
 			return eos.UnknownTopic.Errorf("a topic that the transaction wrote to was deleted: abort it")
 		}
-		stagings, partitions = append(stagings, l.ID), append(partitions, l.PartitionID)
-		offsets, bytes, timestamps = append(offsets, l.Offset), append(bytes, l.Bytes), append(timestamps, l.MaxTimestamp)
+		partitions = append(partitions, l.PartitionID)
+		moves.Queue(move, l.ID, l.PartitionID, l.Offset, l.Bytes, l.MaxTimestamp)
 		state.Appended = append(state.Appended, TopicShare{*l.Topic, *l.Partition, l.Offset, l.RecordCount})
 	}
-	if len(stagings) > 0 {
-		if _, err := conn.Exec(ctx, move, stagings, partitions, offsets, bytes, timestamps); err != nil {
-			return err
-		}
+	if err := conn.SendBatch(ctx, moves).Close(); err != nil {
+		return err
 	}
 	if err := applyStagedOffsets(ctx, conn, ref); err != nil {
 		return err
@@ -269,14 +277,14 @@ func (s *Store) AbortExpired(ctx context.Context, limit int) (int, error) {
 	const expired = `
 		SELECT transaction_ref
 		FROM transactions
-		WHERE state = 'ongoing' AND expires_at <= clock_timestamp()
+		WHERE state = 'ongoing' AND expires_at <= (SELECT clock_timestamp()) -- read once, so that the index bounds it
 		ORDER BY expires_at
 		LIMIT $1`
 	const lock = `
 		SELECT transaction_ref
 		FROM transactions
 		WHERE transaction_ref = $1 AND state = 'ongoing'
-		FOR UPDATE SKIP LOCKED`
+		FOR UPDATE`
 	var refs []int64
 	err := s.read(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 		rows, err := conn.Query(ctx, expired, limit)
@@ -293,9 +301,13 @@ func (s *Store) AbortExpired(ctx context.Context, limit int) (int, error) {
 	for _, ref := range refs {
 		done := false
 		err := s.write(ctx, func(ctx context.Context, tx *tx) error {
-			err := tx.QueryRow(ctx, lock, ref).Scan(&ref)
+			sql := lock + " SKIP LOCKED" // who holds it ends it
+			if tx.again {
+				sql = lock // it may be our own lost try, which is to be waited for
+			}
+			err := tx.QueryRow(ctx, sql, ref).Scan(&ref)
 			if errors.Is(err, pgx.ErrNoRows) {
-				return nil // somebody else ends it
+				return nil
 			}
 			if err != nil {
 				return err

@@ -18,8 +18,10 @@ type Ends func(ctx context.Context, ids []int64) (map[int64]int64, error)
 
 const (
 	// pollEvery is the pause between two polls. A slow poll
-	// stretches it, so that polling takes a tenth of the time at the most.
+	// stretches it, so that polling takes a tenth of the time at the most;
+	// but one slow answer must not blind the readers for long.
 	pollEvery = 5 * time.Millisecond
+	maxPause  = 500 * time.Millisecond
 	// errorPause is the pause after a poll that failed.
 	errorPause = 250 * time.Millisecond
 )
@@ -146,7 +148,7 @@ func (h *Hub) poll(ctx context.Context, ids []int64) time.Duration {
 		}
 	}
 	h.mu.Unlock()
-	return max(pollEvery, 9*time.Since(start))
+	return min(max(pollEvery, 9*time.Since(start)), maxPause)
 }
 
 func (h *Hub) partitions() []int64 {

@@ -1,0 +1,308 @@
+package appender
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/eos-proxy/eos-proxy/internal/eos"
+	"github.com/eos-proxy/eos-proxy/internal/store"
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+)
+
+func TestP5EarlyOnesGoAfterTheirPredecessorInOrder(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		log := newMemory()
+		a := newRunning(t, log, Config{SequenceWait: 100 * time.Millisecond})
+		var early []*sent
+		for _, sequence := range []int64{7, 5, 3, 1} {
+			early = append(early, a.send(t.Context(), sequenced(sequence, 2)))
+			mustBeOpen(t, early[0])
+		}
+		tooFar := a.send(t.Context(), sequenced(10, 1))
+		mustSucceed(t, a.send(t.Context(), sequenced(0, 1)))
+		for _, s := range early {
+			mustSucceed(t, s)
+			if s.took != 0 {
+				t.Errorf("took %v", s.took)
+			}
+		}
+		// One flush for all whose turn it is, and none for the one that still waits.
+		if diff := cmp.Diff([][]int64{{7}, {5}, {3}, {1}, {10}, {0}, {1, 3, 5, 7}}, log.flushed()); diff != "" {
+			t.Errorf("flushes:\n%s", diff)
+		}
+		mustBeOpen(t, tooFar)
+		mustSucceed(t, a.send(t.Context(), sequenced(9, 1)))
+		mustSucceed(t, tooFar)
+	})
+}
+
+func TestP5AnEarlyOneIsRefusedWhenItsTimeIsOver(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const wait = 100 * time.Millisecond
+		a := newRunning(t, newMemory(), Config{SequenceWait: wait})
+		first := a.send(t.Context(), sequenced(5, 1))
+		<-time.After(30 * time.Millisecond)
+		second := a.send(t.Context(), sequenced(3, 1))
+		for _, s := range []*sent{first, second} {
+			mustExpect(t, <-s.answer, 0)
+			if s.took != wait {
+				t.Errorf("refused after %v", s.took)
+			}
+		}
+	})
+}
+
+func TestP5ItsTimeDoesNotBeginAnewWhenAPredecessorArrives(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const wait = 100 * time.Millisecond
+		a := newRunning(t, newMemory(), Config{SequenceWait: wait})
+		s := a.send(t.Context(), sequenced(9, 1))
+		for sequence := range int64(3) {
+			<-time.After(20 * time.Millisecond)
+			mustSucceed(t, a.send(t.Context(), sequenced(sequence, 1)))
+		}
+		mustExpect(t, <-s.answer, 3)
+		if s.took != wait {
+			t.Errorf("refused after %v", s.took)
+		}
+	})
+}
+
+func TestP5APredecessorThatOnlyRepeatsLetsGo(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		log := newMemory()
+		a := newRunning(t, log, Config{SequenceWait: time.Second})
+		mustSucceed(t, a.send(t.Context(), sequenced(0, 1)))
+		log.arrive(0) // as before the commit of that request
+		s := a.send(t.Context(), sequenced(1, 1))
+		log.arrive(1)
+		mustBeOpen(t, s)
+		if r := mustSucceed(t, a.send(t.Context(), sequenced(0, 1))); !r.Repeated {
+			t.Error("the predecessor is not a repeat")
+		}
+		mustSucceed(t, s)
+		if s.took != 0 {
+			t.Errorf("took %v", s.took)
+		}
+	})
+}
+
+func TestP5APredecessorAtAnotherProxyIsSeenInTheEnd(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		log := newMemory()
+		a := newRunning(t, log, Config{SequenceWait: time.Second})
+		s := a.send(t.Context(), sequenced(4, 1))
+		log.arrive(4)
+		mustSucceed(t, s)
+	})
+}
+
+func TestOnlyWhatIsEarlyWaits(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		log := newMemory()
+		a := newRunning(t, log, Config{SequenceWait: time.Second})
+		mustSucceed(t, a.send(t.Context(), sequenced(0, 3)))
+		overlap, part := a.send(t.Context(), sequenced(2, 2)), a.send(t.Context(), sequenced(1, 1))
+		mustExpect(t, <-overlap.answer, 3)
+		mustBeKind(t, (<-part.answer).Err, eos.DuplicateSequence)
+		if overlap.took != 0 || part.took != 0 {
+			t.Errorf("waited %v and %v", overlap.took, part.took)
+		}
+		impatient := newRunning(t, log, Config{})
+		s := impatient.send(t.Context(), sequenced(9, 1))
+		mustExpect(t, <-s.answer, 3)
+		if s.took != 0 {
+			t.Errorf("waited %v with a wait of 0", s.took)
+		}
+	})
+}
+
+func TestTooManyEarlyOnesDoNotWait(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a := newRunning(t, newMemory(), Config{SequenceWait: time.Second, MaxQueued: 3})
+		var waiting []*sent
+		for sequence := range int64(3) {
+			waiting = append(waiting, a.send(t.Context(), sequenced(sequence+1, 1)))
+		}
+		s := a.send(t.Context(), sequenced(4, 1))
+		mustExpect(t, <-s.answer, 0)
+		if s.took != 0 {
+			t.Errorf("the one too many waited %v", s.took)
+		}
+		mustSucceed(t, a.send(t.Context(), sequenced(0, 1)))
+		for _, s := range waiting {
+			mustSucceed(t, s)
+		}
+	})
+}
+
+func TestAGroupIsBounded(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		requests int
+		size     int64
+		want     []int // the sizes of the groups
+	}{
+		"by requests":                     {2*maxGroup + 5, 10, []int{maxGroup, maxGroup, 5}},
+		"by bytes":                        {9, maxGroupBytes / 4, []int{4, 4, 1}},
+		"never below one":                 {3, 2 * maxGroupBytes, []int{1, 1, 1}},
+		"early ones count, and go before": {maxGroup + 1, 10, []int{maxGroup, 1}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a := New(newMemory(), Config{})
+			for i := range c.requests {
+				w := newWaiting(int64(i), 1, c.size)
+				if i%2 == 0 && name == "early ones count, and go before" {
+					a.ready = append(a.ready, w)
+				} else {
+					a.queue = append(a.queue, w)
+				}
+			}
+			readyFirst := slices.Concat(a.ready, a.queue)
+			var sizes []int
+			var taken []*waiting
+			for group := a.take(time.Now()); len(group) > 0; group = a.take(time.Now()) {
+				sizes, taken = append(sizes, len(group)), append(taken, group...)
+			}
+			if diff := cmp.Diff(c.want, sizes); diff != "" {
+				t.Error(diff)
+			}
+			if !slices.Equal(taken, readyFirst) {
+				t.Error("the order is another")
+			}
+		})
+	}
+}
+
+// TestEarlyAgainstAPlainList holds the set of early requests against a list
+// that is searched from end to end.
+func TestEarlyAgainstAPlainList(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		set := early{byScope: map[scope][]*waiting{}}
+		var plain []*waiting
+		now := time.Unix(0, 0)
+		at := scope{7, 1}
+		var back []*waiting // were early once, and may be again
+		t.Repeat(map[string]func(*rapid.T){
+			"": func(t *rapid.T) {
+				if got := len(set.byScope[at]); got != len(plain) {
+					t.Fatalf("%d are early, want %d", got, len(plain))
+				}
+			},
+			"time passes": func(t *rapid.T) {
+				now = now.Add(time.Duration(rapid.IntRange(1, 5).Draw(t, "passed")))
+				var want []*waiting
+				for _, w := range plain {
+					if !now.Before(w.deadline) {
+						want = append(want, w)
+					}
+				}
+				got := set.over(now)
+				if !slices.IsSortedFunc(got, func(a, b *waiting) int { return a.deadline.Compare(b.deadline) }) {
+					t.Fatalf("not the oldest first: %s", names(got))
+				}
+				if len(got) != len(want) || slices.ContainsFunc(want, func(w *waiting) bool { return !slices.Contains(got, w) }) {
+					t.Fatalf("got %s\nwant %s", names(got), names(want))
+				}
+				plain = slices.DeleteFunc(plain, func(w *waiting) bool { return slices.Contains(want, w) })
+			},
+			"one comes": func(t *rapid.T) {
+				w := newWaiting(rapid.Int64Range(1, 12).Draw(t, "sequence"), rapid.IntRange(1, 3).Draw(t, "count"), 1)
+				set.add(w, now.Add(10))
+				plain = append(plain, w)
+			},
+			"one comes back": func(t *rapid.T) {
+				back = slices.DeleteFunc(back, func(w *waiting) bool { return w.early || !now.Before(w.deadline) })
+				if len(back) == 0 {
+					t.Skip("none is gone")
+				}
+				w := rapid.SampledFrom(back).Draw(t, "w")
+				before := w.deadline
+				set.add(w, now.Add(10))
+				if w.deadline != before {
+					t.Fatalf("its deadline moved from %v to %v", before, w.deadline)
+				}
+				plain = append(plain, w)
+			},
+			"a predecessor": func(t *rapid.T) {
+				next := rapid.Int64Range(1, 12).Draw(t, "next")
+				slices.SortStableFunc(plain, func(a, b *waiting) int { return int(a.request.Sequence - b.request.Sequence) })
+				var want []*waiting
+				for end := next; len(want) < len(plain) && plain[len(want)].request.Sequence <= end; {
+					w := plain[len(want)]
+					end = max(end, w.request.Sequence+int64(w.request.RecordCount))
+					want = append(want, w)
+				}
+				if got := set.after(at, next); !slices.Equal(got, want) {
+					t.Fatalf("got %s\nwant %s", names(got), names(want))
+				}
+				plain = slices.Delete(plain, 0, len(want))
+				back = append(back, want...)
+			},
+		})
+		if got := set.all(); len(got) != len(plain) || len(set.byScope) != 0 {
+			t.Fatalf("%d are left, want %d", len(got), len(plain))
+		}
+	})
+}
+
+func names(list []*waiting) (s string) {
+	for _, w := range list {
+		s += fmt.Sprintf(" %d+%d", w.request.Sequence, w.request.RecordCount)
+	}
+	return s
+}
+
+func newWaiting(sequence int64, count int, size int64) *waiting {
+	return &waiting{
+		request: &store.Request{
+			Append: sequenced(sequence, count), Topic: &store.Topic{ID: 1}, Partition: -1,
+			Parts: []store.Part{{Packed: &store.Packed{Count: count, Size: size}}},
+		},
+		outcome: make(chan store.Outcome, 1),
+	}
+}
+
+// mustExpect checks that a request was out of order, and the expected sequence.
+func mustExpect(t *testing.T, o store.Outcome, sequence int64) {
+	t.Helper()
+	mustBeKind(t, o.Err, eos.OutOfOrder)
+	refusal, ok := o.Err.(*eos.Error)
+	if !ok || *refusal.ExpectedSequence != sequence {
+		t.Fatalf("got %v, want expected_sequence %d", o.Err, sequence)
+	}
+}
+
+// BenchmarkTake takes one request while many others are early.
+func BenchmarkTake(b *testing.B) {
+	for _, waiting := range []int64{0, 10_000} {
+		b.Run(fmt.Sprintf("early=%d", waiting), func(b *testing.B) {
+			a := New(newMemory(), Config{})
+			now := time.Now()
+			for i := range waiting {
+				a.early.add(newWaiting(i+1, 1, 1), now.Add(time.Hour))
+			}
+			w := newWaiting(0, 1, 1)
+			b.ReportAllocs()
+			for b.Loop() {
+				a.queue = append(a.queue, w)
+				if group := a.take(now); len(group) != 1 {
+					b.Fatal(len(group))
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,179 @@
+package handlers_test
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"github.com/eos-proxy/eos-proxy/internal/appender"
+	"github.com/eos-proxy/eos-proxy/internal/handlers"
+	"github.com/eos-proxy/eos-proxy/internal/pgtest"
+	"github.com/eos-proxy/eos-proxy/internal/store"
+	"github.com/eos-proxy/eos-proxy/internal/wake"
+	"github.com/eos-proxy/eos-proxy/migrations"
+	"github.com/jackc/pgx/v5"
+)
+
+// settings are those of a proxy under test.
+type settings struct {
+	handlers.Config
+	caps           store.Caps
+	sequenceWait   time.Duration
+	headerTimeout  time.Duration
+	maxHeaderBytes int
+}
+
+// proxy is one whole proxy: handler, appender, wake loop and store on a
+// database, behind a real listener.
+type proxy struct {
+	url     string // http://host:port
+	db      string // URL of its database
+	store   *store.Store
+	handler *handlers.Handler
+	server  *httptest.Server
+}
+
+// newProxy starts a proxy on a database of its own.
+func newProxy(t *testing.T, change ...func(*settings)) *proxy {
+	t.Helper()
+	return newProxyOn(t, newDatabase(t), change...)
+}
+
+// newProxyOn starts a proxy on the database of another one.
+func newProxyOn(t *testing.T, db string, change ...func(*settings)) *proxy {
+	t.Helper()
+	set := settings{
+		Config:         handlers.Config{MaxBodyBytes: 10 << 20, MaxRecords: 10_000, MaxRecordBytes: 1 << 20, MaxJSONDepth: 64},
+		sequenceWait:   20 * time.Millisecond,
+		headerTimeout:  10 * time.Second,
+		maxHeaderBytes: 16 << 10,
+	}
+	for _, c := range change {
+		c(&set)
+	}
+	log := slog.New(slog.NewTextHandler(logWriter{t}, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	s, err := store.Open(t.Context(), db, store.Config{PoolSize: 4, Caps: set.caps, Logger: log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	hub := wake.New(s.Ends, log)
+	metrics := handlers.NewMetrics(s, hub)
+	app := appender.New(s, appender.Config{
+		SequenceWait: set.sequenceWait,
+		Appended: func(partitionIDs []int64, records int, bytes int64) {
+			hub.Wake(partitionIDs)
+			metrics.Appended(records, bytes)
+		},
+		Flushed: metrics.Flushed,
+	})
+	handler, err := handlers.New(set.Config, s, app, hub, metrics, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// As serve.go has it, but for the time that a header may take.
+	server := httptest.NewUnstartedServer(handler)
+	server.Config.ReadHeaderTimeout = set.headerTimeout
+	server.Config.IdleTimeout = 5 * time.Minute
+	server.Config.MaxHeaderBytes = set.maxHeaderBytes
+	server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
+	server.Start()
+
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 2)
+	go func() { ended <- app.Run(ctx) }()
+	go func() { ended <- hub.Run(ctx) }()
+	t.Cleanup(func() {
+		handler.Drain()
+		server.CloseClientConnections()
+		server.Close()
+		stop()
+		for range 2 {
+			if err := <-ended; err != nil && !errors.Is(err, context.Canceled) {
+				t.Errorf("a loop ended: %v", err)
+			}
+		}
+		s.Close()
+	})
+	return &proxy{url: server.URL, db: db, store: s, handler: handler, server: server}
+}
+
+// newDatabase returns the URL of a migrated database of the test's own.
+func newDatabase(t *testing.T) string {
+	t.Helper()
+	hash := sha256.New()
+	err := fs.WalkDir(migrations.Files, ".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		f, err := migrations.Files.Open(path)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		_, err = io.Copy(hash, f)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pgtest.NewFrom(t, "handlers_"+hex.EncodeToString(hash.Sum(nil)[:8]), store.Migrate)
+}
+
+// logWriter fails the test of a proxy that logs a warning: no story here is one
+// that an operator must hear of.
+type logWriter struct{ t *testing.T }
+
+func (w logWriter) Write(line []byte) (int, error) {
+	w.t.Errorf("the proxy logs: %s", line)
+	return len(line), nil
+}
+
+// digest returns everything that is stored, as one number: what changes
+// nothing leaves it as it was.
+func (p *proxy) digest(t *testing.T) string {
+	t.Helper()
+	const sql = `
+		SELECT md5(string_agg(row, E'\n' ORDER BY row))
+		FROM (SELECT 'topics' || r::text AS row FROM topics r
+		      UNION ALL SELECT 'partitions' || r::text FROM partitions r
+		      UNION ALL SELECT 'batches' || r::text FROM batches r
+		      UNION ALL SELECT 'producers' || r::text FROM producers r
+		      UNION ALL SELECT 'registrations' || r::text FROM registrations r
+		      UNION ALL SELECT 'transactions' || r::text FROM transactions r
+		      UNION ALL SELECT 'stagings' || r::text FROM stagings r
+		      UNION ALL SELECT 'staged_offsets' || r::text FROM staged_offsets r
+		      UNION ALL SELECT 'committed_offsets' || r::text FROM committed_offsets r
+		      UNION ALL SELECT 'nothing') rows`
+	var sum string
+	p.query(t, sql, &sum)
+	return sum
+}
+
+// query reads one value from the database, past the proxy.
+func (p *proxy) query(t *testing.T, sql string, into any) {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), p.db)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.WithoutCancel(t.Context()))
+	if err := conn.QueryRow(t.Context(), sql).Scan(into); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// client returns a client with one connection to the proxy.
+func (p *proxy) client(t *testing.T) *client {
+	t.Helper()
+	transport := &http.Transport{DisableCompression: true, MaxConnsPerHost: 1}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &client{url: p.url, http: &http.Client{Transport: transport}}
+}

@@ -1,0 +1,87 @@
+// Package internal_test holds what is true of all packages of the project.
+package internal_test
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/eos-proxy/eos-proxy/"
+
+// rooms says which packages of the project a package may import; of one that
+// is not here, TestRoomsImportOnlyWhatTheyMay says only that it must not
+// import handlers.
+var rooms = map[string][]string{
+	"api":               {},
+	"migrations":        {},
+	"internal/eos":      {},
+	"internal/store":    {"internal/eos", "migrations"},
+	"internal/appender": {"internal/eos", "internal/store"},
+	"internal/wake":     {},
+	"internal/handlers": {"api", "internal/eos", "internal/store", "internal/appender", "internal/wake"},
+	"internal/embedded": {},
+	"internal/pgtest":   {},
+}
+
+func TestRoomsImportOnlyWhatTheyMay(t *testing.T) {
+	t.Parallel()
+	seen := map[string]bool{}
+	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
+		name := d.Name()
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && path != ".." && (strings.HasPrefix(name, ".") || name == "testdata" || name == "eos-data"):
+			return fs.SkipDir
+		case d.IsDir() || !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go"):
+			return nil
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		room, err := filepath.Rel("..", filepath.Dir(path))
+		if err != nil {
+			return err
+		}
+		room = filepath.ToSlash(room)
+		seen[room] = true
+		for _, spec := range file.Imports {
+			imported, err := strconv.Unquote(spec.Path.Value)
+			if err != nil {
+				return err
+			}
+			checkImport(t, path, room, imported)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for room := range rooms {
+		if !seen[room] {
+			t.Errorf("there is no package %s", room)
+		}
+	}
+}
+
+func checkImport(t *testing.T, path, room, imported string) {
+	t.Helper()
+	ours, isOurs := strings.CutPrefix(imported, module)
+	may, known := rooms[room]
+	first, _, _ := strings.Cut(imported, "/")
+	switch {
+	case isOurs && ours == "internal/handlers" && !strings.HasPrefix(room, "cmd/"):
+		t.Errorf("%s imports handlers: only cmd may", path)
+	case isOurs && known && !slices.Contains(may, ours):
+		t.Errorf("%s imports %s: %s may import %q of ours", path, ours, room, may)
+	case room == "internal/eos" && strings.Contains(first, "."):
+		t.Errorf("%s imports %s: eos has the standard library only", path, imported)
+	}
+}
