@@ -26,7 +26,6 @@ type memory struct {
 	ends       map[int64]int64   // by partition id
 	order      map[scope][]int64 // the sequences, as they were stored
 	flushes    [][]int64         // the sequences of the requests of each
-	aborted    bool              // every transaction
 }
 
 type kept struct {

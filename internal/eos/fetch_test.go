@@ -31,3 +31,15 @@ func TestF3PositionsOfALog(t *testing.T) {
 		checkRefusal(t, CheckPosition(21, end, end), beyond)
 	})
 }
+
+func TestTheHighWatermarkIsAPositionAndNoRecord(t *testing.T) {
+	t.Parallel()
+	start, end := int64(10), int64(20)
+	beyond := &Error{Kind: OffsetBeyondEnd, Effect: EffectNone, HighWatermark: &end}
+	checkRefusal(t, CheckRecord(9, start, end), &Error{Kind: OffsetBelowStart, Effect: EffectNone, LogStartOffset: &start})
+	checkRefusal(t, CheckRecord(10, start, end), nil)
+	checkRefusal(t, CheckRecord(19, start, end), nil)
+	checkRefusal(t, CheckRecord(20, start, end), beyond)
+	checkRefusal(t, CheckRecord(21, start, end), beyond)
+	checkRefusal(t, CheckRecord(20, end, end), beyond)
+}

@@ -1,6 +1,7 @@
 package eos
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -267,8 +268,8 @@ func fate(t *Transaction) string {
 
 // refusalText is the code and the facts of a refusal.
 func refusalText(err error) string {
-	refusal, ok := err.(*Error)
-	if !ok {
+	var refusal *Error
+	if !errors.As(err, &refusal) {
 		return "not an *Error: " + err.Error()
 	}
 	text := refusal.Kind.Code

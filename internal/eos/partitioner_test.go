@@ -37,7 +37,7 @@ func TestP11PartitionOfAKey(t *testing.T) {
 	}{
 		{"abc", 1, 0},
 		{"abc", 10, 7},   // 479470107
-		{"21", 10, 0},    // -973932308 & 0x7fffffff = 1173551340
+		{"21", 10, 0},    // the masked hash is 1173551340
 		{"foobar", 7, 0}, // 1357151166
 	} {
 		if got := PartitionOf([]byte(c.key), c.count); got != c.want {
@@ -57,7 +57,7 @@ func to(partition int) Record { return Record{Flags: KeyNull, Partition: partiti
 
 func TestRoute(t *testing.T) {
 	t.Parallel()
-	abc := Record{Key: []byte("abc"), Partition: -1} // 479470107 % 3 = 0
+	abc := Record{Key: []byte("abc"), Partition: -1} // goes to partition 0 of 3
 	pinned := Record{Key: []byte("abc"), Partition: 2}
 	emptyKey := Record{Key: []byte{}, Partition: -1}
 	for name, c := range map[string]struct {

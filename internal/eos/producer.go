@@ -55,9 +55,9 @@ type Facts struct {
 type Verdict int
 
 const (
-	// Apply: the request is new; do it.
+	// Apply says that the request is new: do it.
 	Apply Verdict = iota
-	// Repeat: the request was done before; give the first answer.
+	// Repeat says that the request was done before: give the first answer.
 	Repeat
 )
 

@@ -1,6 +1,7 @@
 package eos
 
 import (
+	"errors"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -72,8 +73,8 @@ func checkVerdict(t *testing.T, got Verdict, err error, want Verdict, refusal *E
 // checkRefusal compares everything that a client can act on.
 func checkRefusal(t *testing.T, err error, want *Error) {
 	t.Helper()
-	got, ok := err.(*Error)
-	if err != nil && !ok {
+	var got *Error
+	if err != nil && !errors.As(err, &got) {
 		t.Fatalf("%v is not an *Error", err)
 	}
 	diff := cmp.Diff(want, got, cmpopts.IgnoreFields(Error{}, "Detail"), cmp.Comparer(func(a, b *Kind) bool { return a == b }))
@@ -96,21 +97,25 @@ func TestP3WhatHappenedIsToldBeforeAnyCheck(t *testing.T) {
 		{"outside of the transaction that is open now", sequenced(3, 2), Facts{Producer: bound, Next: 5, Stored: exact}, Repeat, nil},
 		{
 			"in a transaction that is ongoing", sequenced(3, 2).in("T1"),
-			Facts{Producer: bound, Next: 5, Stored: exact, Transaction: &Transaction{ID: "T1", State: StateOngoing, ProducerID: 1001}}, Repeat, nil,
+			Facts{Producer: bound, Next: 5, Stored: exact, Transaction: &Transaction{ID: "T1", State: StateOngoing, ProducerID: 1001}},
+			Repeat, nil,
 		},
 		{
 			"in a transaction that is committed", sequenced(3, 2).in("T1"),
-			Facts{Producer: known, Next: 5, Stored: exact, Transaction: &Transaction{ID: "T1", State: StateCommitted, ProducerID: 1001}}, Repeat, nil,
+			Facts{Producer: known, Next: 5, Stored: exact, Transaction: &Transaction{ID: "T1", State: StateCommitted, ProducerID: 1001}},
+			Repeat, nil,
 		},
 		{"in a transaction whose fate is forgotten", sequenced(3, 2).in("T1"), Facts{Producer: known, Next: 5, Stored: exact}, Repeat, nil},
 		{"by key", keyed("k"), Facts{Stored: oneKey}, Repeat, nil},
 		{
 			"by key in a committed transaction", keyed("k").in("T1"),
-			Facts{Stored: oneKey, Transaction: &Transaction{ID: "T1", State: StateCommitted, ProducerID: NoProducer}}, Repeat, nil,
+			Facts{Stored: oneKey, Transaction: &Transaction{ID: "T1", State: StateCommitted, ProducerID: NoProducer}},
+			Repeat, nil,
 		},
 		{
 			"but not under an epoch that was never given out", sequenced(3, 2).by(epoch + 1),
-			Facts{Producer: known, Next: 5, Stored: exact}, Apply, InvalidProducerEpoch.Errorf("").AtEpoch(epoch),
+			Facts{Producer: known, Next: 5, Stored: exact},
+			Apply, InvalidProducerEpoch.Errorf("").AtEpoch(epoch),
 		},
 	})
 }
@@ -122,7 +127,8 @@ func TestP4SameSequenceOtherRecords(t *testing.T) {
 		{"an old request", sequenced(3, 2), Facts{Producer: known, Next: 90, Stored: &Stored{2, theirs}}, Apply, SequenceReused.Errorf("")},
 		{
 			"a fenced epoch is told that it is fenced", sequenced(3, 2).by(epoch - 1),
-			Facts{Producer: known, Next: 5, Stored: &Stored{2, theirs}}, Apply, ProducerFenced.Errorf("").AtEpoch(epoch),
+			Facts{Producer: known, Next: 5, Stored: &Stored{2, theirs}},
+			Apply, ProducerFenced.Errorf("").AtEpoch(epoch),
 		},
 	})
 }

@@ -42,7 +42,8 @@ func TestT4LateArrivals(t *testing.T) {
 		{"while the next transaction is open", sequenced(5, 2).in("T1"), Facts{Producer: inNext, Next: 5, Transaction: aborted}, Apply, abortedBy},
 		{
 			"when the next transaction stored the same under the same sequence", sequenced(3, 2).in("T1"),
-			Facts{Producer: inNext, Next: 5, Stored: &Stored{2, ours}, Transaction: aborted}, Apply, abortedBy,
+			Facts{Producer: inNext, Next: 5, Stored: &Stored{2, ours}, Transaction: aborted},
+			Apply, abortedBy,
 		},
 		{"a transaction that never was", sequenced(5, 2).in("T9"), Facts{Producer: known, Next: 5}, Apply, TransactionNotFound.Errorf("")},
 	})

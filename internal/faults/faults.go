@@ -74,7 +74,7 @@ func New(t testing.TB, target string) *Proxy {
 	p.running.Go(p.accept)
 	t.Cleanup(func() {
 		cancel()
-		listener.Close()
+		_ = listener.Close()
 		p.CutAll()
 		p.running.Wait()
 	})
@@ -152,7 +152,7 @@ func (p *Proxy) accept() {
 		}
 		server, err := new(net.Dialer).DialContext(p.ctx, p.network, p.address)
 		if err != nil {
-			client.Close()
+			_ = client.Close()
 			continue
 		}
 		l := newLink(p, client, server)

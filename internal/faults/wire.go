@@ -35,8 +35,8 @@ func newLink(p *Proxy, client, server net.Conn) *link {
 }
 
 func (l *link) cut() {
-	l.client.Close()
-	l.server.Close()
+	_ = l.client.Close()
+	_ = l.server.Close()
 }
 
 // run passes on until one end closes.
@@ -85,7 +85,7 @@ func (l *link) up(from *bufio.Reader) {
 			case Abandon, Stall:
 				keepServer = true
 				l.deaf.Store(true)
-				l.client.Close()
+				_ = l.client.Close()
 				if fault == Abandon {
 					_, _ = l.server.Write(syncMessage)
 				}
@@ -97,7 +97,7 @@ func (l *link) up(from *bufio.Reader) {
 			case Late, Delay:
 				if fault == Late {
 					l.dropAnswer.Store(true)
-					l.client.Close()
+					_ = l.client.Close()
 				}
 				l.proxy.wait()
 			case None:

@@ -8,33 +8,39 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/eos-proxy/eos-proxy/internal/eos"
 	"github.com/klauspost/compress/zstd"
 )
 
-// defaultBodyIdle is how long a body may pause between two bytes, where the
-// configuration does not say.
-const defaultBodyIdle = 30 * time.Second
+// Where the configuration does not say.
+const (
+	defaultBodyIdle       = 30 * time.Second
+	defaultMaxBodiesBytes = 256 << 20
+)
 
-// patientBody gives each read of a body its own deadline. The last one stays
-// until the end of the body has come: net/http reads on behind a refusal.
-type patientBody struct {
+// requestBody is the body of a request. Each read has its own deadline; the
+// last one stays until the end of the body has come: net/http reads on behind a
+// refusal. What the body takes in memory counts until the request is answered.
+type requestBody struct {
 	io.ReadCloser
-	conn *http.ResponseController
-	idle time.Duration // how long it may pause
+	conn   *http.ResponseController
+	idle   time.Duration // how long it may pause
+	memory *memory
+	taken  int64
 }
 
-// newPatientBody returns the body of r. The first deadline begins at once, also
-// for a body that nobody will read.
-func newPatientBody(w http.ResponseWriter, r *http.Request, idle time.Duration) *patientBody {
-	b := &patientBody{r.Body, http.NewResponseController(w), idle}
+// newRequestBody returns the body of r. The first deadline begins at once, also
+// for a body that nobody will read. The caller must call release.
+func (s *server) newRequestBody(w http.ResponseWriter, r *http.Request) *requestBody {
+	b := &requestBody{ReadCloser: r.Body, conn: http.NewResponseController(w), idle: s.cfg.BodyIdle, memory: &s.bodies}
 	_ = b.wait() // a Read says what is wrong
 	return b
 }
 
-func (b *patientBody) wait() error {
+func (b *requestBody) wait() error {
 	err := b.conn.SetReadDeadline(time.Now().Add(b.idle))
 	if errors.Is(err, http.ErrNotSupported) {
 		return nil
@@ -42,7 +48,7 @@ func (b *patientBody) wait() error {
 	return err
 }
 
-func (b *patientBody) Read(p []byte) (int, error) {
+func (b *requestBody) Read(p []byte) (int, error) {
 	if err := b.wait(); err != nil {
 		return 0, err
 	}
@@ -51,6 +57,33 @@ func (b *patientBody) Read(p []byte) (int, error) {
 		_ = b.conn.SetReadDeadline(time.Time{})
 	}
 	return n, err
+}
+
+// take reserves n more bytes of memory for the body.
+func (b *requestBody) take(n int64) error {
+	if !b.memory.take(n) {
+		return eos.Unavailable.Errorf("the bodies of other requests take all the memory there is for them")
+	}
+	b.taken += n
+	return nil
+}
+
+func (b *requestBody) release() { b.memory.take(-b.taken) }
+
+// memory counts bytes that are in use, up to a limit.
+type memory struct {
+	limit int64
+	used  atomic.Int64
+}
+
+// take counts n more bytes, or n less when it is negative, and reports whether
+// they are within the limit; if not, they are not counted.
+func (m *memory) take(n int64) bool {
+	if m.used.Add(n) <= m.limit || n <= 0 {
+		return true
+	}
+	m.used.Add(-n)
+	return false
 }
 
 // Media types that bodies come in.
@@ -85,17 +118,20 @@ const (
 
 // body reads the whole body, unpacked.
 func (s *server) body(r *http.Request) ([]byte, error) {
-	b, err := s.readBody(r)
+	body, ok := r.Body.(*requestBody)
+	if !ok { // observe leaves http.NoBody as it is
+		body = &requestBody{ReadCloser: r.Body, memory: &s.bodies}
+		defer body.release()
+	}
+	b, err := s.readBody(r, body)
 	if errors.Is(err, s.tooLarge()) {
-		discard(r.Body)
+		discard(body)
 	}
 	return b, err
 }
 
-func discard(body io.Reader) {
-	if b, ok := body.(*patientBody); ok {
-		b.idle = min(b.idle, maxDiscardIdle)
-	}
+func discard(body *requestBody) {
+	body.idle = min(body.idle, maxDiscardIdle)
 	until := time.Now().Add(maxDiscardTime)
 	for n := int64(0); n < maxDiscard && time.Now().Before(until); {
 		more, err := io.CopyN(io.Discard, body, 1<<20)
@@ -106,17 +142,23 @@ func discard(body io.Reader) {
 	}
 }
 
-func (s *server) readBody(r *http.Request) ([]byte, error) {
+func (s *server) readBody(r *http.Request, body *requestBody) ([]byte, error) {
 	unpacked, err := s.unpack(r)
 	if err != nil {
 		return nil, err
 	}
 	defer unpacked.Close() //nolint:errcheck // nothing was written
-	size := max(512, min(r.ContentLength, s.cfg.MaxBodyBytes)+1)
-	buf := make([]byte, 0, size)
+	buf := make([]byte, 0, max(512, min(r.ContentLength, s.cfg.MaxBodyBytes)+1))
+	if err := body.take(int64(cap(buf))); err != nil {
+		return nil, err
+	}
 	for {
 		if len(buf) == cap(buf) {
+			before := cap(buf)
 			buf = append(buf, 0)[:len(buf)]
+			if err := body.take(int64(cap(buf) - before)); err != nil {
+				return nil, err
+			}
 		}
 		n, err := unpacked.Read(buf[len(buf):cap(buf)])
 		buf = buf[:len(buf)+n]

@@ -31,6 +31,7 @@ type Config struct {
 	MaxRecords     int   // of one request
 	MaxRecordBytes int64 // of topics that are created without a limit of their own
 	MaxJSONDepth   int
+	MaxBodiesBytes int64         // of all bodies that are being read or written; 0: 256 MiB
 	BodyIdle       time.Duration // how long a body may pause between two bytes; 0: 30 s
 }
 
@@ -48,6 +49,7 @@ type server struct {
 	hub      *wake.Hub
 	metrics  *Metrics
 	log      *slog.Logger
+	bodies   memory
 
 	drain    sync.Once
 	draining chan struct{} // closed when waiting fetches shall answer
@@ -55,10 +57,14 @@ type server struct {
 
 // New returns the Handler of the API over its parts.
 func New(cfg Config, s *store.Store, a *appender.Appender, hub *wake.Hub, m *Metrics, log *slog.Logger) (*Handler, error) {
+	if cfg.MaxBodiesBytes == 0 {
+		cfg.MaxBodiesBytes = defaultMaxBodiesBytes
+	}
 	if cfg.BodyIdle == 0 {
 		cfg.BodyIdle = defaultBodyIdle
 	}
 	srv := &server{cfg: cfg, store: s, appender: a, hub: hub, metrics: m, log: log, draining: make(chan struct{})}
+	srv.bodies.limit = cfg.MaxBodiesBytes
 	doc, err := newDocument(api.YAML)
 	if err != nil {
 		return nil, fmt.Errorf("openapi document: %w", err)

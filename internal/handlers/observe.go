@@ -57,7 +57,9 @@ func (s *server) observe(doc *document) func(http.Handler) http.Handler {
 			}
 			w.Header().Set("Request-Id", id)
 			if r.Body != http.NoBody {
-				r.Body = newPatientBody(w, r, s.cfg.BodyIdle)
+				body := s.newRequestBody(w, r)
+				defer body.release()
+				r.Body = body
 			}
 			o := &observed{ResponseWriter: w}
 			defer func() {

@@ -98,3 +98,22 @@ func TestHungUpClientGetsNoAnswer(t *testing.T) {
 		p.untilMetric(t, "eos_waiting_fetches", 0)
 	}
 }
+
+// TestBodiesBeyondTheMemory: what many large bodies take together is bounded,
+// and given back when they are answered.
+func TestBodiesBeyondTheMemory(t *testing.T) {
+	t.Parallel()
+	p := newProxy(t, func(s *settings) { s.MaxBodiesBytes = 64 << 10 })
+	c := p.client(t)
+	c.mustDo(t, http.StatusCreated, http.MethodPut, "/v1/topics/t", "")
+	slow := newWire(t, p)
+	slow.send(t, post("Content-Length: 60000", "Expect: 100-continue")+"\r\n")
+	slow.answer(t, http.MethodPost).mustBe(t, http.StatusContinue, "") // it has taken its share
+	large := `{"records":[{"value":"` + strings.Repeat("x", 8000) + `"}]}`
+	refused := c.do(t, &request{method: http.MethodPost, path: "/v1/topics/t/records", body: []byte(large), header: http.Header{"Content-Type": {"application/json"}}})
+	refused.mustBe(t, http.StatusServiceUnavailable, "BROKER_NOT_AVAILABLE")
+	slow.send(t, `{"records":[{"value":"`)
+	slow.send(t, strings.Repeat("x", 60000-22-4)+`"}]}`)
+	slow.answer(t, http.MethodPost).mustBe(t, http.StatusOK, "")
+	c.mustDo(t, http.StatusOK, http.MethodPost, "/v1/topics/t/records", large)
+}

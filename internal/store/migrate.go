@@ -35,7 +35,7 @@ func Migrate(ctx context.Context, connURL string) error {
 		return fmt.Errorf("embedded migrations: %w", err)
 	}
 	db := stdlib.OpenDB(*cfg)
-	defer db.Close()
+	defer db.Close() //nolint:errcheck // nothing is open on it
 	if err := db.PingContext(ctx); err != nil {
 		return fmt.Errorf("connect: %w", err)
 	}
@@ -47,7 +47,7 @@ func Migrate(ctx context.Context, connURL string) error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("open migrations: %w", err), driver.Close())
 	}
-	defer m.Close()
+	defer m.Close()                //nolint:errcheck // it has done its work or failed
 	version, _, err := m.Version() // dirty while another process migrates
 	switch {
 	case errors.Is(err, migrate.ErrNilVersion):
@@ -73,7 +73,7 @@ func compress(ctx context.Context, cfg *pgx.ConnConfig) error {
 	if err != nil {
 		return fmt.Errorf("connect: %w", err)
 	}
-	defer conn.Close(context.WithoutCancel(ctx))
+	defer conn.Close(context.WithoutCancel(ctx)) //nolint:errcheck // nothing is open on it
 	const pending = `
 		SELECT a.attname
 		FROM pg_attribute a, pg_settings s

@@ -117,7 +117,7 @@ func (b *Batch) Record(i int) Record {
 	if len(b.Flags) > 0 {
 		r.Flags = eos.Flags(b.Flags[min(i, len(b.Flags)-1)])
 	}
-	if b.Headers != nil && b.Headers[i] != nil {
+	if len(b.Headers) > 0 && b.Headers[i] != nil {
 		r.Headers = *b.Headers[i]
 	}
 	return r

@@ -8,12 +8,15 @@ import (
 	"time"
 )
 
-// Three proxies append for one producer without a pause, each in a partition
+// Eight proxies append for one producer without a pause, each in a partition
 // of its own: there is always an append in flight. A registration gets through.
 func TestP9RegistrationIsNotStarved(t *testing.T) {
 	t.Parallel()
 	url := newDatabase(t)
-	stores := []*Store{newStore(t, url), newStore(t, url), newStore(t, url), newStore(t, url), newStore(t, url), newStore(t, url), newStore(t, url), newStore(t, url)}
+	stores := make([]*Store, 8)
+	for i := range stores {
+		stores[i] = newStore(t, url)
+	}
 	mustTopic(t, stores[0], "t", len(stores))
 	first := mustRegister(t, stores[0], "billing")
 	var current atomic.Pointer[Producer]

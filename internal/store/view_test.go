@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"fmt"
 	"testing"
 
@@ -80,7 +81,7 @@ func TestRecordsView(t *testing.T) {
 	}
 	for i, r := range page.Records[:len(forms)] {
 		f := forms[i]
-		if string(r.Key) != string(f.Key) || string(r.Value) != string(f.Value) || r.Flags != f.Flags || f.Timestamp >= 0 && r.Timestamp != f.Timestamp {
+		if !bytes.Equal(r.Key, f.Key) || !bytes.Equal(r.Value, f.Value) || r.Flags != f.Flags || f.Timestamp >= 0 && r.Timestamp != f.Timestamp {
 			t.Errorf("record %d: fetched %+v, sent %+v", i, r, f)
 		}
 	}

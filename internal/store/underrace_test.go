@@ -1,0 +1,6 @@
+//go:build race
+
+package store
+
+// underRace reports whether the race detector watches.
+const underRace = true
