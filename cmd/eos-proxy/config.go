@@ -14,10 +14,12 @@ import (
 )
 
 // envPrefix begins the name of each environment variable that is a setting; testEnvPrefix begins those
-// that only the project's own tests read.
+// that only the project's own tests read, and serviceEnvPrefix those that Kubernetes sets in every pod beside
+// a Service named eos-proxy.
 const (
-	envPrefix     = "EOS_"
-	testEnvPrefix = "EOS_TEST_"
+	envPrefix        = "EOS_"
+	testEnvPrefix    = "EOS_TEST_"
+	serviceEnvPrefix = "EOS_PROXY_"
 )
 
 // Config holds every setting of the program, each within its range. It is read once at start and not
@@ -57,7 +59,7 @@ func (c *Config) flags(name string) *flag.FlagSet {
 
 	fs := newFlagSet(name)
 	define(fs, &c.Listen, "listen", "127.0.0.1:8080", "`host:port` to answer on; port 0 takes a free one", parseListen)
-	define(fs, &c.DatabaseURL, "database-url", "", "`URL` of a PostgreSQL; without it an embedded one is started", parseText)
+	define(fs, &c.DatabaseURL, "database-url", "", "`URL` of a PostgreSQL; without it serve starts an embedded one", parseText)
 	define(fs, &c.DataDir, "data-dir", "", "`directory` of the embedded PostgreSQL (default ./eos-data, or /var/lib/eos-proxy\nwhere root runs in a directory that other users cannot enter)", parseText)
 	define(fs, &c.PoolSize, "pool-size", "8", "`connections` to the database", number(1, 1000))
 	define(fs, &c.File, "config", "", "`file` of settings, one \"name value\" a line", parseText)
@@ -67,7 +69,7 @@ func (c *Config) flags(name string) *flag.FlagSet {
 	define(fs, &c.MaxBodyBytes, "max-body-bytes", "10485760", "largest request body in `bytes`, after unpacking", number[int64](1024, 256<<20))
 	define(fs, &c.MaxRecords, "max-records", "10000", "most `records` in one request", number(1, 1_000_000))
 	define(fs, &c.MaxRecordBytes, "max-record-bytes", "1048576", "a topic's max_record_bytes in `bytes`, where the topic does not say", number[int64](1, 256<<20))
-	define(fs, &c.MaxHeaderBytes, "max-header-bytes", "16384", "largest header block of a request in `bytes`", number(1024, 1<<20))
+	define(fs, &c.MaxHeaderBytes, "max-header-bytes", "16384", "largest header block of a request in `bytes`", number(5000, 1<<20))
 	define(fs, &c.MaxJSONDepth, "max-json-depth", "64", "deepest nesting of JSON in a request, in `levels`", number(4, 10_000))
 
 	define(fs, &c.SequenceWait, "sequence-wait", "100ms", "`duration` that a request with an early sequence waits for the one before it", duration(0, 10*time.Second))
@@ -96,7 +98,7 @@ func (c *Config) load(fs *flag.FlagSet, environ []string) error {
 
 	for _, pair := range environ {
 		key, value, _ := strings.Cut(pair, "=")
-		if !strings.HasPrefix(key, envPrefix) || strings.HasPrefix(key, testEnvPrefix) {
+		if !strings.HasPrefix(key, envPrefix) || strings.HasPrefix(key, testEnvPrefix) || strings.HasPrefix(key, serviceEnvPrefix) {
 			continue
 		}
 		name, ok := names[key]

@@ -37,7 +37,7 @@ func mustWrite(t *testing.T, content string) string {
 
 func TestDefaults(t *testing.T) {
 	t.Parallel()
-	got, err := newConfig(nil, []string{"PATH=/bin", "EOS_TEST_DATABASE_URL=x", "EOS_LISTEN="})
+	got, err := newConfig(nil, []string{"PATH=/bin", "EOS_TEST_DATABASE_URL=x", "EOS_PROXY_PORT=tcp://10.0.0.1:80", "EOS_LISTEN="})
 	if err != nil {
 		t.Fatal(err)
 	}

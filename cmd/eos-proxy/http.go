@@ -8,10 +8,14 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 )
+
+// headerSlack is what net/http reads beyond its MaxHeaderBytes.
+const headerSlack = 4096
 
 // newServer returns the HTTP server. Requests have no time limit of their own here: a fetch may wait for a
 // minute and an upload may last for hours.
@@ -20,7 +24,7 @@ func newServer(cfg Config, handler http.Handler, log *slog.Logger) *http.Server 
 		Handler:           handler,
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       5 * time.Minute,
-		MaxHeaderBytes:    cfg.MaxHeaderBytes,
+		MaxHeaderBytes:    cfg.MaxHeaderBytes - headerSlack,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
 }
@@ -40,12 +44,21 @@ func baseURL(addr net.Addr) string {
 // front stands before the real handler until the database is there. Its zero value answers that the
 // program lives and is not ready.
 type front struct {
-	proxy   atomic.Pointer[proxyPart] // set once, by open
+	proxy   atomic.Pointer[proxyPart] // set once, by show
+	ready   atomic.Bool               // set once, by open
 	running sync.WaitGroup            // requests in the real handler
 }
 
-// open lets the handler of p answer every further request.
-func (f *front) open(p proxyPart) { f.proxy.Store(&p) }
+// show lets the handler of p answer what needs no database.
+func (f *front) show(p proxyPart) { f.proxy.Store(&p) }
+
+// open lets it answer every further request.
+func (f *front) open() { f.ready.Store(true) }
+
+// needsNoDatabase reports whether a path is answered from what the program holds itself.
+func needsNoDatabase(path string) bool {
+	return path == "/metrics" || path == "/openapi.json" || path == "/openapi.yaml" || path == "/docs" || strings.HasPrefix(path, "/docs/")
+}
 
 // wait returns when no request is left in the real handler. No request may come any more.
 func (f *front) wait() { f.running.Wait() }
@@ -60,7 +73,7 @@ func (f *front) drain() {
 // ServeHTTP answers from the real handler, or that there is none yet. Nothing was stored then, whatever the
 // request wanted.
 func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if p := f.proxy.Load(); p != nil {
+	if p := f.proxy.Load(); p != nil && (f.ready.Load() || needsNoDatabase(r.URL.Path)) {
 		f.running.Add(1)
 		defer f.running.Done()
 		p.handler.ServeHTTP(w, r)
@@ -81,6 +94,6 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // notReady is the problem of a request that came too early, but for its id.
-const notReady = `{"type":"/problems/broker-not-available","title":"The broker is not available","status":503,` +
+const notReady = `{"type":"/problems/broker-not-available","title":"The database cannot be reached","status":503,` +
 	`"code":"BROKER_NOT_AVAILABLE","detail":"the program is starting and waits for its database",` +
 	`"retryable":true,"effect":"none","request_id":"%s"}` + "\n"

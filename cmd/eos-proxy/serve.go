@@ -140,13 +140,14 @@ func bringUp(ctx context.Context, cfg Config, p parts, tasks *tasks, front *fron
 		return stops, err
 	}
 	stops = append(stops, proxy.close)
+	front.show(proxy)
 	if err := waitForDatabase(ctx, proxy.prepare, proxy.isFinal, tasks.log); err != nil {
 		return stops, err
 	}
 	for _, l := range proxy.loops {
 		stops = append(stops, tasks.start(l.name, l.run))
 	}
-	front.open(proxy)
+	front.open()
 	return stops, nil
 }
 

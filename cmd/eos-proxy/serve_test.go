@@ -330,7 +330,7 @@ func TestStartThatCannotSucceed(t *testing.T) {
 				s.proxy.isFinal = func(err error) bool { return errors.Is(err, broken) }
 			},
 			broken.Error(),
-			[]string{"opened postgres://given", "store closed"},
+			[]string{"opened postgres://given", "draining", "store closed"},
 		},
 		{
 			"store",

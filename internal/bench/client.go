@@ -61,7 +61,7 @@ func drive1(ctx context.Context, addr, topic string, producer int64, until time.
 	if err != nil {
 		return s, err
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	in := bufio.NewReader(conn)
 	var out []byte
 	for now := time.Now(); now.Before(until) && ctx.Err() == nil; {

@@ -23,24 +23,23 @@ import (
 func main() {
 	if len(os.Args) == 3 && os.Args[1] == "echo" {
 		exit(echo(os.Args[2]))
-		return
 	}
 	rounds := flag.Int("rounds", 3, "rounds of each measurement")
 	seconds := flag.Float64("seconds", 3, "seconds of each measurement")
 	connections := flag.String("connections", "1,64,256", "numbers of connections")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
 	var counts []int
 	for text := range strings.SplitSeq(*connections, ",") {
 		n, err := strconv.Atoi(text)
 		if err != nil || n < 1 {
-			fmt.Fprintf(os.Stderr, "bench: -connections %q: not a number of connections\n", text)
-			os.Exit(2)
+			exit(fmt.Errorf("-connections %q: not a number of connections", text))
 		}
 		counts = append(counts, n)
 	}
-	exit(run(ctx, counts, *rounds, time.Duration(*seconds*float64(time.Second))))
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, counts, *rounds, time.Duration(*seconds*float64(time.Second)))
+	stop()
+	exit(err)
 }
 
 func exit(err error) {
@@ -48,6 +47,7 @@ func exit(err error) {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
+	os.Exit(0)
 }
 
 // figure is one kind of load at one number of connections.

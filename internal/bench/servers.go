@@ -51,23 +51,24 @@ func startServers(ctx context.Context) (_ *servers, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if s.proxy, err = freeAddress(); err != nil {
+	if s.proxy, err = freeAddress(ctx); err != nil {
 		return nil, err
 	}
-	if s.echo, err = freeAddress(); err != nil {
+	if s.echo, err = freeAddress(ctx); err != nil {
 		return nil, err
 	}
-	if err := s.start(binary, "serve", "--listen", s.proxy, "--data-dir", filepath.Join(dir, "data"), "--log-level", "warn"); err != nil {
+	if err := s.start(ctx, binary, "serve", "--listen", s.proxy, "--data-dir", filepath.Join(dir, "data"), "--log-level", "warn"); err != nil {
 		return nil, err
 	}
-	if err := s.start(self, "echo", s.echo); err != nil {
+	if err := s.start(ctx, self, "echo", s.echo); err != nil {
 		return nil, err
 	}
 	return s, errors.Join(waitFor(ctx, s.proxy), waitFor(ctx, s.echo))
 }
 
-func (s *servers) start(name string, args ...string) error {
-	cmd := exec.Command(name, args...)
+// start starts a process that lives until stop, whatever becomes of ctx.
+func (s *servers) start(ctx context.Context, name string, args ...string) error {
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), name, args...)
 	cmd.Stderr = os.Stderr
 	if err := cmd.Start(); err != nil {
 		return err
@@ -84,13 +85,12 @@ func (s *servers) stop() {
 	_ = os.RemoveAll(s.dir)
 }
 
-func freeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+func freeAddress(ctx context.Context) (string, error) {
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", err
 	}
-	defer l.Close()
-	return l.Addr().String(), nil
+	return l.Addr().String(), l.Close()
 }
 
 func waitFor(ctx context.Context, addr string) error {
@@ -160,7 +160,7 @@ func call(ctx context.Context, method, url, body string, into any) error {
 	if err != nil {
 		return err
 	}
-	defer resp.Body.Close()
+	defer func() { _ = resp.Body.Close() }()
 	answer, err := io.ReadAll(resp.Body)
 	if err != nil {
 		return err

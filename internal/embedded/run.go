@@ -44,16 +44,16 @@ func (s *Server) Run(ctx context.Context) error {
 			if life > longLife {
 				wait = firstBackoff
 			}
-			log.Error("PostgreSQL died, starting it again", "after", life.Round(time.Millisecond), "err", err)
+			log.Error("PostgreSQL died, starting it again", "after", life.Round(time.Millisecond), "error", err)
 		case errors.Is(err, errOrphans) && time.Since(began) < orphanTime:
 			wait = 2 * firstBackoff
-			log.Debug("the processes of the killed PostgreSQL are still there", "err", err)
+			log.Debug("the processes of the killed PostgreSQL are still there", "error", err)
 		case errors.Is(err, errKilled):
-			log.Error("PostgreSQL was killed while it started, starting it again", "err", err)
+			log.Error("PostgreSQL was killed while it started, starting it again", "error", err)
 		case !hasRun:
 			return err
 		default:
-			log.Error("PostgreSQL does not start, trying again", "in", wait, "err", err)
+			log.Error("PostgreSQL does not start, trying again", "in", wait, "error", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -62,7 +62,7 @@ func (s *Server) Run(ctx context.Context) error {
 		}
 		wait = min(2*wait, longestBackoff)
 		if err := endOrphans(ctx, s.data, log); err != nil && ctx.Err() == nil {
-			log.Error("waiting for the PostgreSQL that died", "err", err)
+			log.Error("waiting for the PostgreSQL that died", "error", err)
 		}
 	}
 }

@@ -31,22 +31,23 @@ func (c *cursor) encode() string {
 	return base64.RawURLEncoding.EncodeToString(b)
 }
 
+var errMalformedCursor = eos.InvalidParameter.Errorf("the cursor is not one that a fetch has answered")
+
 func decodeCursor(s string) (*cursor, error) {
-	malformed := eos.InvalidParameter.Errorf("the cursor is none of ours")
 	b, err := base64.RawURLEncoding.Strict().DecodeString(s)
 	if err != nil || len(b) == 0 || b[0] != cursorVersion {
-		return nil, malformed
+		return nil, errMalformedCursor
 	}
 	var numbers []int64
 	for b = b[1:]; len(b) > 0; {
 		n, size := binary.Uvarint(b)
 		if size <= 0 || n > eos.MaxInteger {
-			return nil, malformed
+			return nil, errMalformedCursor
 		}
 		numbers, b = append(numbers, int64(n)), b[size:]
 	}
 	if len(numbers) < 3 || len(numbers) > 2+eos.MaxPartitions || numbers[1] >= int64(len(numbers)-2) {
-		return nil, malformed
+		return nil, errMalformedCursor
 	}
 	return &cursor{topicID: numbers[0], first: int(numbers[1]), offsets: numbers[2:]}, nil
 }
@@ -127,10 +128,20 @@ func (s *server) start(ctx context.Context, topic string, params api.FetchTopicP
 	if given == nil {
 		return t, c, nil
 	}
-	if given.topicID != t.ID || len(given.offsets) > len(c.offsets) {
+	if given.topicID != t.ID {
+		other, err := s.store.TopicExists(ctx, given.topicID)
+		switch {
+		case err != nil:
+			return nil, nil, err
+		case other:
+			return nil, nil, eos.InvalidParameter.Errorf("the cursor is of another topic than %q", topic)
+		}
 		gone := eos.OffsetBelowStart.Errorf("the cursor is of a topic %q that was deleted", topic)
 		gone.NextCursor = c.encode()
 		return nil, nil, gone
+	}
+	if len(given.offsets) > len(c.offsets) {
+		return nil, nil, errMalformedCursor
 	}
 	// Partitions that were added since are read from their start.
 	given.offsets = append(given.offsets, c.offsets[len(given.offsets):]...)

@@ -96,11 +96,12 @@ func New(cfg Config, s *store.Store, a *appender.Appender, hub *wake.Hub, m *Met
 // Drain lets waiting fetches answer at once, with what there is.
 func (h *Handler) Drain() { h.server.drain.Do(func() { close(h.server.draining) }) }
 
-// routeByEscapedPath makes names with %2F or %00 one segment, which the
-// parameters then refuse or unescape once.
+// routeByEscapedPath routes by the path as it came, so that a name with %2F is
+// one segment, and every segment is unescaped once, also where Go sees nothing
+// unusual in its escapes and leaves RawPath empty.
 func routeByEscapedPath(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		chi.RouteContext(r.Context()).RoutePath = r.URL.EscapedPath()
+		r.URL.RawPath = r.URL.EscapedPath()
 		next.ServeHTTP(w, r)
 	})
 }

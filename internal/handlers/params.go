@@ -59,6 +59,10 @@ var integerPattern = regexp.MustCompile(`^(0|-?[1-9][0-9]*)$`)
 
 // check refuses a value that the document does not allow.
 func (p *param) check(value string) error {
+	if p.name == "at" {
+		_, err := parseAt(value)
+		return err
+	}
 	if p.name == "topic" {
 		if !ValidName(value) {
 			return eos.InvalidTopic.Errorf("%q is no topic name: 1 to 249 of A-Z a-z 0-9 . _ -, and not . or ..", value)
@@ -74,10 +78,15 @@ func (p *param) check(value string) error {
 	}
 	ok := (p.name != headerTransactionalID || ValidName(value)) && len(value) >= p.shortest && (p.longest == 0 || len(value) <= p.longest) &&
 		(p.pattern == nil || p.pattern.MatchString(value)) && (p.enum == nil || slices.Contains(p.enum, value))
-	if !ok {
-		return eos.InvalidParameter.Errorf("%s is not valid: %q", p.name, value)
+	switch {
+	case ok:
+		return nil
+	case p.enum != nil:
+		return eos.InvalidParameter.Errorf("%s must be %s, not %q", p.name, strings.Join(p.enum, " or "), value)
+	case p.longest > 0:
+		return eos.InvalidParameter.Errorf("%s must be %d to %d characters that match %s, not %q", p.name, p.shortest, p.longest, p.pattern, value)
 	}
-	return nil
+	return eos.InvalidParameter.Errorf("%s must match %s, not %q", p.name, p.pattern, value)
 }
 
 var namePattern = regexp.MustCompile(`^[A-Za-z0-9._-]{1,249}$`)

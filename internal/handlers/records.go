@@ -39,6 +39,9 @@ func (s *server) recordArray(r *reader, before int) ([]eos.Record, error) {
 			return s.tooMany()
 		}
 		rec, err := record(r)
+		if errors.Is(err, eos.InvalidJSON.Errorf("")) {
+			return err // of the document
+		}
 		if err != nil {
 			return inRecord(err, before+i)
 		}

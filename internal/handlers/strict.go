@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"strconv"
+	"strings"
 
 	"github.com/eos-proxy/eos-proxy/internal/eos"
 	"github.com/go-json-experiment/json/jsontext"
@@ -58,7 +59,7 @@ func syntax(err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return eos.InvalidJSON.Errorf("the JSON document ends too early")
 	}
-	return eos.InvalidJSON.Errorf("%v", err)
+	return eos.InvalidJSON.Errorf("%s", strings.TrimPrefix(err.Error(), "jsontext: "))
 }
 
 // object reads an object; field reads the value of each name.

@@ -3,12 +3,15 @@ package handlers_test
 import (
 	"bytes"
 	"compress/gzip"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 
+	"github.com/eos-proxy/eos-proxy/api"
 	"github.com/klauspost/compress/zstd"
 )
 
@@ -210,5 +213,33 @@ func TestTwentyMebibytes(t *testing.T) {
 	}
 	if p.digest(t) != before {
 		t.Error("something was stored")
+	}
+}
+
+// TestNamesInPathsAreUnescapedOnce: an id is the same id however a client
+// escapes it, and no other.
+func TestNamesInPathsAreUnescapedOnce(t *testing.T) {
+	t.Parallel()
+	p := newProxy(t)
+	c := p.client(t)
+	c.mustDo(t, http.StatusCreated, http.MethodPut, "/v1/topics/t", "")
+	for i, id := range []string{"o'brien-1", "invoice 42", "a/b", "100%", "%2F", "%252F", `"q"`, "[x]", "x y/z", "{}^`|<>#?\\", "a+b:c;d,e&f=g@h"} {
+		var all strings.Builder
+		for _, b := range []byte(id) {
+			fmt.Fprintf(&all, "%%%02X", b)
+		}
+		begin := `{"produce":[{"topic":"t","records":[{"value":1}]}],"commit":true}`
+		c.mustDo(t, http.StatusCreated, http.MethodPut, "/v1/transactions/"+url.PathEscape(id), begin)
+		again := c.mustDo(t, http.StatusOK, http.MethodPut, "/v1/transactions/"+all.String(), begin)
+		var got api.Transaction
+		if err := json.Unmarshal(again.body, &got); err != nil {
+			t.Fatal(err)
+		}
+		if got.TransactionID != id {
+			t.Errorf("%q came back as %q", id, got.TransactionID)
+		}
+		if end := highWatermark(t, p, "t"); end != int64(i+1) {
+			t.Fatalf("%q: %d records, want %d", id, end, i+1)
+		}
 	}
 }

@@ -18,6 +18,8 @@ type Request struct {
 	Topic     *Topic // by which it was routed
 	Partition int    // that the path names; -1 when it names the topic only
 	Parts     []Part
+	Largest   int64 // bytes of its largest record
+	LargestAt int   // where in the request that is
 }
 
 // Part is the share of one partition in a request.
@@ -178,7 +180,7 @@ type flush struct {
 	rows         []row
 }
 
-// topicNow is the part of a topic that a request was routed by.
+// topicNow is the part of a topic that decides about a request.
 type topicNow struct {
 	partitionCount int
 	maxRecordBytes int64
@@ -226,7 +228,7 @@ func (f *flush) decide() {
 
 func (f *flush) decideOne(r *Request) (Result, error) {
 	now, ok := f.topics[r.Topic.ID]
-	if !ok || now.partitionCount != len(r.Topic.PartitionIDs) || now.maxRecordBytes != r.Topic.MaxRecordBytes {
+	if !ok || now.partitionCount != len(r.Topic.PartitionIDs) {
 		return Result{}, errStale
 	}
 	id, txn := f.identityOf(r)
@@ -249,6 +251,10 @@ func (f *flush) decideOne(r *Request) (Result, error) {
 		result := stored.result
 		result.Repeated = true
 		return result, nil
+	}
+	if r.Largest > now.maxRecordBytes {
+		return Result{}, eos.MessageTooLarge.Errorf("the record has %d bytes of key, value and headers; topic %q takes %d",
+			r.Largest, r.Topic.Name, now.maxRecordBytes).AtRecord(r.LargestAt)
 	}
 	return f.append(r, id, txn)
 }

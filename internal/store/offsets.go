@@ -23,7 +23,9 @@ type GroupOffset struct {
 // partitionOffset is a GroupOffset of a partition that exists.
 type partitionOffset struct {
 	Group     string
-	Partition int64 // id
+	Topic     string
+	Number    int   // of the partition
+	Partition int64 // its id
 	Offset    int64
 	From      *int64
 	Metadata  *string
@@ -95,18 +97,20 @@ func resolveOffsets(ctx context.Context, conn *pgx.Conn, offsets []GroupOffset) 
 			return nil, err
 		}
 		if err := eos.CheckOffset(o.Offset, highWatermark); err != nil {
-			return nil, err
+			return nil, about(err, "group %q, topic %q, partition %d: ", o.Group, o.Topic, o.Partition)
 		}
-		resolved[i] = partitionOffset{Group: o.Group, Partition: id, Offset: o.Offset, From: o.From, Metadata: o.Metadata}
+		resolved[i] = partitionOffset{Group: o.Group, Topic: o.Topic, Number: o.Partition, Partition: id, Offset: o.Offset, From: o.From, Metadata: o.Metadata}
 	}
 	return resolved, nil
 }
 
 func applyStagedOffsets(ctx context.Context, conn *pgx.Conn, ref int64) error {
 	const sql = `
-		SELECT group_id, partition_id, committed_offset, from_offset, metadata
-		FROM staged_offsets
-		WHERE transaction_ref = $1`
+		SELECT o.group_id, t.topic, p.partition, o.partition_id, o.committed_offset, o.from_offset, o.metadata
+		FROM staged_offsets o
+		JOIN partitions p ON p.partition_id = o.partition_id
+		JOIN topics t ON t.topic_id = p.topic_id
+		WHERE o.transaction_ref = $1`
 	const gone = `
 		SELECT EXISTS (SELECT FROM staged_offsets o
 		               WHERE o.transaction_ref = $1
@@ -157,7 +161,7 @@ func applyOffsets(ctx context.Context, conn *pgx.Conn, offsets []partitionOffset
 			return err
 		}
 		if err := eos.CheckFrom(o.From, committed); err != nil {
-			return err
+			return about(err, "group %q, topic %q, partition %d: ", o.Group, o.Topic, o.Number)
 		}
 		sql := set
 		if committed == nil && o.From != nil {

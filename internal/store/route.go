@@ -1,14 +1,17 @@
 package store
 
 import (
+	"errors"
+	"fmt"
+
 	"github.com/eos-proxy/eos-proxy/internal/eos"
 )
 
 // NewRequest routes and packs the records of a request to a topic, or to one
 // partition of it when partition is not negative. keyless chooses the partition
 // of records without a key. It returns eos.UnknownTopic for a partition that
-// does not exist, eos.InvalidRecord for a record that names another partition
-// than the path, and eos.MessageTooLarge.
+// does not exist, and eos.InvalidRecord for a record that names another
+// partition than the path.
 func NewRequest(a eos.Append, t *Topic, partition int, records []eos.Record, keyless uint64) (*Request, error) {
 	r := &Request{Append: a, Topic: t, Partition: partition}
 	if partition >= 0 {
@@ -17,8 +20,8 @@ func NewRequest(a eos.Append, t *Topic, partition int, records []eos.Record, key
 		}
 	}
 	for i := range records {
-		if size := records[i].Size(); int64(size) > t.MaxRecordBytes {
-			return nil, eos.MessageTooLarge.Errorf("the record has %d bytes of key, value and headers; the topic takes %d", size, t.MaxRecordBytes).AtRecord(i)
+		if size := int64(records[i].Size()); size > r.Largest {
+			r.Largest, r.LargestAt = size, i
 		}
 		if p := records[i].Partition; partition >= 0 && p >= 0 && p != partition {
 			return nil, eos.InvalidRecord.Errorf("the record names partition %d, the path partition %d", p, partition).AtRecord(i)
@@ -30,13 +33,22 @@ func NewRequest(a eos.Append, t *Topic, partition int, records []eos.Record, key
 	}
 	parts, err := eos.Route(records, len(t.PartitionIDs), keyless)
 	if err != nil {
-		return nil, err
+		return nil, about(err, "topic %q: ", t.Name)
 	}
 	r.Parts = make([]Part, len(parts))
 	for i, p := range parts {
 		r.Parts[i] = Part{Partition: p.Partition, Indexes: p.Indexes, Packed: Pack(p.Records)}
 	}
 	return r, nil
+}
+
+// about puts what a refusal is about before its detail.
+func about(err error, format string, args ...any) error {
+	var refusal *eos.Error
+	if errors.As(err, &refusal) {
+		refusal.Detail = fmt.Sprintf(format, args...) + refusal.Detail
+	}
+	return err
 }
 
 // Logs returns the ids of the partitions that the request goes to.

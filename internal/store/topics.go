@@ -104,6 +104,15 @@ func unknownTopic(name string) error {
 	return eos.UnknownTopic.Errorf("topic %q does not exist", name)
 }
 
+// TopicExists reports whether there is a topic with an id.
+func (s *Store) TopicExists(ctx context.Context, id int64) (exists bool, err error) {
+	const sql = `SELECT EXISTS (SELECT FROM topics WHERE topic_id = $1)`
+	err = s.read(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		return conn.QueryRow(ctx, sql, id).Scan(&exists)
+	})
+	return exists, err
+}
+
 // PartitionID returns the id of a partition, or eos.UnknownTopic.
 func (t *Topic) PartitionID(partition int) (int64, error) {
 	if partition < 0 || partition >= len(t.PartitionIDs) {

@@ -180,11 +180,7 @@ func (s *Store) appendIn(ctx context.Context, conn *pgx.Conn, put Put, transacti
 		}
 		a := eos.Append{Identity: eos.Identity{ProducerID: eos.NoProducer}, RecordCount: len(p.Records), TransactionID: transactionID}
 		if requests[i], err = NewRequest(a, t, -1, p.Records, routeBy.Keyless(0)); err != nil {
-			var refusal *eos.Error
-			if errors.As(err, &refusal) && refusal.RecordIndex != nil {
-				return nil, refusal.AtRecord(before + *refusal.RecordIndex)
-			}
-			return nil, err
+			return nil, recordsBefore(err, before)
 		}
 		before += len(p.Records)
 	}
@@ -194,10 +190,12 @@ func (s *Store) appendIn(ctx context.Context, conn *pgx.Conn, put Put, transacti
 	}
 	f.decide()
 	done := make([]appended, len(requests))
+	before = 0
 	for i, o := range f.outcomes {
 		if o.Err != nil {
-			return nil, o.Err
+			return nil, recordsBefore(o.Err, before)
 		}
+		before += requests[i].RecordCount
 		done[i] = appended{requests[i], o.Result}
 	}
 	save := &pgx.Batch{}
@@ -205,6 +203,16 @@ func (s *Store) appendIn(ctx context.Context, conn *pgx.Conn, put Put, transacti
 		return nil, err
 	}
 	return done, conn.SendBatch(ctx, save).Close()
+}
+
+// recordsBefore counts the record that an error names through all entries of a
+// PUT, of which count records came before.
+func recordsBefore(err error, count int) error {
+	var refusal *eos.Error
+	if errors.As(err, &refusal) && refusal.RecordIndex != nil {
+		return refusal.AtRecord(count + *refusal.RecordIndex)
+	}
+	return err
 }
 
 func addShare(shares []TopicShare, more TopicShare) []TopicShare {
