@@ -9,14 +9,15 @@ import (
 	"github.com/eos-proxy/eos-proxy/internal/store"
 )
 
-// How often housekeeping looks for expired transactions, and every how many of these rounds it counts what
-// is open, sweeps dropped logs, and counts everything that has a cap.
+// How often housekeeping looks for expired transactions, every how many of these rounds it counts what is
+// open, sweeps dropped logs, and counts everything that has a cap; and how much it does in one SQL transaction.
 const (
 	housekeepingInterval = 250 * time.Millisecond
 	roundsPerCount       = 4
 	roundsPerSweep       = 4
 	roundsPerFullCount   = 240
 	sweepBatches         = 1000
+	abortAtOnce          = 200
 )
 
 // housekeeping does what no request does: it aborts transactions that are past their timeout and deletes the
@@ -44,10 +45,13 @@ func (h *housekeeping) Run(ctx context.Context) error {
 }
 
 func (h *housekeeping) pass(ctx context.Context, round int) error {
-	expired, err := h.store.AbortExpired(ctx, 1000)
-	h.metrics.TimedOut(expired)
-	if err != nil {
-		return err
+	for expired := abortAtOnce; expired == abortAtOnce; {
+		var err error
+		expired, err = h.store.AbortExpired(ctx, abortAtOnce)
+		h.metrics.TimedOut(expired)
+		if err != nil {
+			return err
+		}
 	}
 	if round%roundsPerCount == 0 {
 		open, err := h.store.CountOpen(ctx)

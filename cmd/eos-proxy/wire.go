@@ -48,6 +48,7 @@ func openProxy(ctx context.Context, url string, cfg Config, log *slog.Logger) (p
 	s, err := store.Open(ctx, url, store.Config{
 		PoolSize: cfg.PoolSize,
 		Logger:   log,
+		Unsafe:   cfg.AllowUnsafeDatabase,
 		Caps: store.Caps{
 			Producers:        cfg.MaxProducers,
 			TransactionalIDs: cfg.MaxTransactionalIDs,

@@ -58,7 +58,7 @@ type waiting struct {
 // maxGroup bounds the requests of one flush, and maxGroupBytes their records.
 const (
 	maxGroup      = 2000
-	maxGroupBytes = 32 << 20
+	maxGroupBytes = 8 << 20
 )
 
 // New returns an Appender that writes to log while Run runs.
@@ -187,7 +187,7 @@ func fill(group, list []*waiting, bytes *int64) (filled, rest []*waiting) {
 	n := 0
 	for n < len(list) && len(group) < maxGroup && (len(group) == 0 || *bytes < maxGroupBytes) {
 		group = append(group, list[n])
-		*bytes += size(list[n].request)
+		*bytes += list[n].request.Bytes()
 		n++
 	}
 	clear(list[:n])

@@ -19,6 +19,7 @@ import (
 const (
 	defaultBodyIdle       = 30 * time.Second
 	defaultMaxBodiesBytes = 256 << 20
+	firstBodyBytes        = 64 << 10
 )
 
 // requestBody is the body of a request. Each read has its own deadline; the
@@ -65,6 +66,15 @@ func (b *requestBody) take(n int64) error {
 		return eos.Unavailable.Errorf("the bodies of other requests take all the memory there is for them")
 	}
 	b.taken += n
+	return nil
+}
+
+// countRecords counts what the records of a request take beside its body.
+func (s *server) countRecords(r *http.Request, records int) error {
+	const perRecord = 256
+	if body, ok := r.Body.(*requestBody); ok {
+		return body.take(int64(records) * perRecord)
+	}
 	return nil
 }
 
@@ -148,7 +158,8 @@ func (s *server) readBody(r *http.Request, body *requestBody) ([]byte, error) {
 		return nil, err
 	}
 	defer unpacked.Close() //nolint:errcheck // nothing was written
-	buf := make([]byte, 0, max(512, min(r.ContentLength, s.cfg.MaxBodyBytes)+1))
+	// What a client claims to send takes no memory before it comes.
+	buf := make([]byte, 0, max(512, min(r.ContentLength+1, firstBodyBytes)))
 	if err := body.take(int64(cap(buf))); err != nil {
 		return nil, err
 	}

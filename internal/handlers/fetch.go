@@ -27,9 +27,17 @@ func (s *server) Fetch(w http.ResponseWriter, r *http.Request, topic api.TopicPa
 		s.problem(w, r, err)
 		return
 	}
+	size := int64(sizeOf(page.Records))
+	if !s.answers.take(size) {
+		s.problem(w, r, errAnswers)
+		return
+	}
+	defer s.answers.take(-size)
 	w.Header().Set("Cache-Control", "no-store")
 	s.answerBytes(w, http.StatusOK, encodePage(topic, page))
 }
+
+var errAnswers = eos.Unavailable.Errorf("the answers to other fetches take all the memory there is for them")
 
 func (s *server) fetch(ctx context.Context, topic string, partition int, params api.FetchParams) (*store.Page, error) {
 	if params.Offset != nil && params.At != nil {

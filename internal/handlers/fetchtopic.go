@@ -59,6 +59,15 @@ func (s *server) FetchTopic(w http.ResponseWriter, r *http.Request, topic api.To
 		s.problem(w, r, err)
 		return
 	}
+	size := int64(0)
+	for _, p := range records {
+		size += int64(sizeOf(p.Records))
+	}
+	if !s.answers.take(size) {
+		s.problem(w, r, errAnswers)
+		return
+	}
+	defer s.answers.take(-size)
 	b := append([]byte(`{"topic":"`), topic...)
 	b = append(b, `","records":[`...)
 	for i := range records {

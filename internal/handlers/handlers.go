@@ -31,7 +31,7 @@ type Config struct {
 	MaxRecords     int   // of one request
 	MaxRecordBytes int64 // of topics that are created without a limit of their own
 	MaxJSONDepth   int
-	MaxBodiesBytes int64         // of all bodies that are being read or written; 0: 256 MiB
+	MaxBodiesBytes int64         // of all requests that are being read, and of all fetches that are being answered; 0: 256 MiB each
 	BodyIdle       time.Duration // how long a body may pause between two bytes; 0: 30 s
 }
 
@@ -49,7 +49,8 @@ type server struct {
 	hub      *wake.Hub
 	metrics  *Metrics
 	log      *slog.Logger
-	bodies   memory
+	bodies   memory // of requests
+	answers  memory // of fetches
 
 	drain    sync.Once
 	draining chan struct{} // closed when waiting fetches shall answer
@@ -64,7 +65,7 @@ func New(cfg Config, s *store.Store, a *appender.Appender, hub *wake.Hub, m *Met
 		cfg.BodyIdle = defaultBodyIdle
 	}
 	srv := &server{cfg: cfg, store: s, appender: a, hub: hub, metrics: m, log: log, draining: make(chan struct{})}
-	srv.bodies.limit = cfg.MaxBodiesBytes
+	srv.bodies.limit, srv.answers.limit = cfg.MaxBodiesBytes, cfg.MaxBodiesBytes
 	doc, err := newDocument(api.YAML)
 	if err != nil {
 		return nil, fmt.Errorf("openapi document: %w", err)

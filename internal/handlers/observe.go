@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"regexp"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/eos-proxy/eos-proxy/internal/eos"
@@ -29,12 +30,27 @@ func (o *observed) WriteHeader(status int) {
 	o.ResponseWriter.WriteHeader(status)
 }
 
+// A client must take each chunk of an answer within answerIdle; one that does
+// not read would hold the answer in memory.
+const (
+	answerIdle  = 30 * time.Second
+	answerChunk = 64 << 10
+)
+
 // Write sends bytes, after status 200 if there was none.
-func (o *observed) Write(b []byte) (int, error) {
+func (o *observed) Write(b []byte) (n int, err error) {
 	if o.status == 0 {
 		o.status = http.StatusOK
 	}
-	return o.ResponseWriter.Write(b)
+	conn := http.NewResponseController(o.ResponseWriter)
+	for chunk := range slices.Chunk(b, answerChunk) {
+		_ = conn.SetWriteDeadline(time.Now().Add(answerIdle)) // where it is not supported there is no connection to hold
+		m, err := o.ResponseWriter.Write(chunk)
+		if n += m; err != nil {
+			return n, err
+		}
+	}
+	return n, nil
 }
 
 // Unwrap leads http.ResponseController to the connection.
@@ -61,6 +77,7 @@ func (s *server) observe(doc *document) func(http.Handler) http.Handler {
 				defer body.release()
 				r.Body = body
 			}
+			_ = http.NewResponseController(w).SetWriteDeadline(time.Time{}) // of the answer before
 			o := &observed{ResponseWriter: w}
 			defer func() {
 				if p := recover(); p != nil {

@@ -42,6 +42,10 @@ func (s *server) produce(w http.ResponseWriter, r *http.Request, topic string, p
 		s.problem(w, r, err)
 		return
 	}
+	if err := s.countRecords(r, len(records)); err != nil {
+		s.problem(w, r, err)
+		return
+	}
 	start := time.Now()
 	a.RecordCount = len(records)
 	if a.Any() {

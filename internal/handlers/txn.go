@@ -166,7 +166,7 @@ func (s *server) put(r *http.Request, id string) (*store.Put, error) {
 		err = eos.InvalidRequest.Errorf("producer_id and producer_epoch come together or not at all")
 	}
 	if err == nil {
-		err = distinctOffsets(put.Offsets)
+		err = s.checkOffsets(put.Offsets)
 	}
 	put.Fingerprint = fingerprintPut(put)
 	return put, err
@@ -259,7 +259,7 @@ func (s *server) offsetsBody(r *http.Request) ([]store.GroupOffset, error) {
 		err = eos.InvalidRequest.Errorf("there are no offsets")
 	}
 	if err == nil {
-		err = distinctOffsets(offsets)
+		err = s.checkOffsets(offsets)
 	}
 	return offsets, err
 }
@@ -342,7 +342,12 @@ func readOffset(r *reader) (o store.GroupOffset, err error) {
 	return o, err
 }
 
-func distinctOffsets(offsets []store.GroupOffset) error {
+// checkOffsets refuses more offsets than a request may have records, and two
+// for the same partition.
+func (s *server) checkOffsets(offsets []store.GroupOffset) error {
+	if len(offsets) > s.cfg.MaxRecords {
+		return eos.InvalidRequest.Errorf("there are more than %d offsets", s.cfg.MaxRecords)
+	}
 	type target struct {
 		group, topic string
 		partition    int

@@ -91,6 +91,10 @@ func (s *Store) Append(ctx context.Context, requests []*Request) []Outcome {
 func (s *Store) appendGroup(ctx context.Context, requests []*Request) ([]Outcome, error) {
 	var outcomes []Outcome
 	resent := false
+	size := int64(0)
+	for _, r := range requests {
+		size += r.Bytes()
+	}
 	err := s.run(ctx, true, func(ctx context.Context, conn *pgx.Conn, again bool) error {
 		f := newFlush(s, requests)
 		if resent = again; again {
@@ -101,8 +105,7 @@ func (s *Store) appendGroup(ctx context.Context, requests []*Request) ([]Outcome
 			}
 		}
 		begin := &pgx.Batch{}
-		begin.Queue(sqlBegin)
-		begin.Queue(sqlBounds)
+		s.queueBegin(begin, size)
 		if err := f.load(ctx, conn, begin); err != nil {
 			return err
 		}

@@ -186,6 +186,7 @@ func (s *Store) Positions(ctx context.Context, name string, at At) (*Topic, []Po
 		if err != nil {
 			return err
 		}
+		t = state.Topic
 		positions = make([]Position, 0, len(state.Partitions))
 		for _, p := range state.Partitions {
 			offset := p.LogStartOffset

@@ -3,7 +3,6 @@ package store
 import (
 	"cmp"
 	"context"
-	"errors"
 	"slices"
 
 	"github.com/eos-proxy/eos-proxy/internal/eos"
@@ -59,47 +58,78 @@ func (s *Store) AddOffsets(ctx context.Context, id string, caller Caller, offset
 func stageOffsets(ctx context.Context, conn *pgx.Conn, ref int64, offsets []GroupOffset) error {
 	const sql = `
 		INSERT INTO staged_offsets (transaction_ref, group_id, partition_id, committed_offset, from_offset, metadata)
-		VALUES ($1, $2, $3, $4, $5, $6)
+		SELECT $1, o.*
+		FROM unnest($2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[]) AS o
 		ON CONFLICT (transaction_ref, group_id, partition_id) DO UPDATE
 		SET committed_offset = excluded.committed_offset,
 		    from_offset = excluded.from_offset,
 		    metadata = excluded.metadata`
 	resolved, err := resolveOffsets(ctx, conn, offsets)
-	if err != nil {
+	if err != nil || len(resolved) == 0 {
 		return err
 	}
-	batch := &pgx.Batch{}
-	for _, o := range resolved {
-		batch.Queue(sql, ref, o.Group, o.Partition, o.Offset, o.From, o.Metadata)
+	c := columnsOf(resolved)
+	_, err = conn.Exec(ctx, sql, ref, c.groups, c.partitions, c.offsets, c.from, c.metadata)
+	return err
+}
+
+// offsetColumns are offsets as one slice a column.
+type offsetColumns struct {
+	groups     []string
+	partitions []int64
+	offsets    []int64
+	from       []*int64
+	metadata   []*string
+}
+
+func columnsOf(offsets []partitionOffset) offsetColumns {
+	var c offsetColumns
+	for _, o := range offsets {
+		c.groups, c.partitions, c.offsets = append(c.groups, o.Group), append(c.partitions, o.Partition), append(c.offsets, o.Offset)
+		c.from, c.metadata = append(c.from, o.From), append(c.metadata, o.Metadata)
 	}
-	return conn.SendBatch(ctx, batch).Close()
+	return c
 }
 
 // resolveOffsets finds the partitions that offsets name, and refuses an offset
 // beyond the high watermark, which never falls.
 func resolveOffsets(ctx context.Context, conn *pgx.Conn, offsets []GroupOffset) ([]partitionOffset, error) {
 	const sql = `
-		SELECT p.partition_id,
-		       GREATEST(p.log_start_offset, COALESCE((SELECT b.base_offset + b.record_count FROM batches b
-		                                              WHERE b.log_id = p.partition_id
-		                                              ORDER BY b.base_offset DESC LIMIT 1), 0))
-		FROM topics t
-		JOIN partitions p ON p.topic_id = t.topic_id
-		WHERE t.topic = $1 AND p.partition = $2`
+		SELECT k.i, r.partition_id, r.high_watermark
+		FROM unnest($1::text[], $2::integer[]) WITH ORDINALITY AS k (topic, partition, i)
+		CROSS JOIN LATERAL (
+			SELECT p.partition_id,
+			       GREATEST(p.log_start_offset, COALESCE((SELECT b.base_offset + b.record_count FROM batches b
+			                                              WHERE b.log_id = p.partition_id
+			                                              ORDER BY b.base_offset DESC LIMIT 1), 0)) AS high_watermark
+			FROM partitions p
+			WHERE p.topic_id = (SELECT t.topic_id FROM topics t WHERE t.topic = k.topic) AND p.partition = k.partition
+			LIMIT 1) r`
+	if len(offsets) == 0 {
+		return nil, nil
+	}
+	topics, numbers := make([]string, len(offsets)), make([]int32, len(offsets))
+	for i, o := range offsets {
+		topics[i], numbers[i] = o.Topic, int32(o.Partition)
+	}
+	rows, err := conn.Query(ctx, sql, topics, numbers)
+	if err != nil {
+		return nil, err
+	}
+	ids, ends := make([]int64, len(offsets)), make([]int64, len(offsets))
+	var i, id, end int64
+	if err := each(rows, []any{&i, &id, &end}, func() { ids[i-1], ends[i-1] = id, end }); err != nil {
+		return nil, err
+	}
 	resolved := make([]partitionOffset, len(offsets))
 	for i, o := range offsets {
-		var id, highWatermark int64
-		err := conn.QueryRow(ctx, sql, o.Topic, o.Partition).Scan(&id, &highWatermark)
-		if errors.Is(err, pgx.ErrNoRows) {
+		if ids[i] == 0 {
 			return nil, eos.UnknownTopic.Errorf("topic %q has no partition %d, or does not exist", o.Topic, o.Partition)
 		}
-		if err != nil {
-			return nil, err
-		}
-		if err := eos.CheckOffset(o.Offset, highWatermark); err != nil {
+		if err := eos.CheckOffset(o.Offset, ends[i]); err != nil {
 			return nil, about(err, "group %q, topic %q, partition %d: ", o.Group, o.Topic, o.Partition)
 		}
-		resolved[i] = partitionOffset{Group: o.Group, Topic: o.Topic, Number: o.Partition, Partition: id, Offset: o.Offset, From: o.From, Metadata: o.Metadata}
+		resolved[i] = partitionOffset{Group: o.Group, Topic: o.Topic, Number: o.Partition, Partition: ids[i], Offset: o.Offset, From: o.From, Metadata: o.Metadata}
 	}
 	return resolved, nil
 }
@@ -137,39 +167,52 @@ func applyStagedOffsets(ctx context.Context, conn *pgx.Conn, ref int64) error {
 // one that the client saw.
 func applyOffsets(ctx context.Context, conn *pgx.Conn, offsets []partitionOffset) error {
 	const lock = `
-		SELECT c.committed_offset
-		FROM committed_offsets c
-		WHERE c.group_id = $1 AND c.partition_id = $2
-		FOR UPDATE`
-	const set = `
+		SELECT k.i, c.committed_offset
+		FROM unnest($1::text[], $2::bigint[]) WITH ORDINALITY AS k (group_id, partition_id, i)
+		JOIN committed_offsets c ON c.group_id = k.group_id AND c.partition_id = k.partition_id
+		ORDER BY c.group_id, c.partition_id
+		FOR UPDATE OF c`
+	// A group's first offset for a partition, over a from, is inserted: if
+	// another transaction inserts one at the same moment, not both are the first.
+	const insert = `
 		INSERT INTO committed_offsets (group_id, partition_id, committed_offset, metadata)
-		VALUES ($1, $2, $3, $4)
+		SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[])`
+	const upsert = insert + `
 		ON CONFLICT (group_id, partition_id) DO UPDATE
 		SET committed_offset = excluded.committed_offset, metadata = excluded.metadata`
-	// The insert of a group's first offset for a partition; if another
-	// transaction inserts it at the same moment, both are not the first.
-	const first = `
-		INSERT INTO committed_offsets (group_id, partition_id, committed_offset, metadata)
-		VALUES ($1, $2, $3, $4)`
+	if len(offsets) == 0 {
+		return nil
+	}
 	slices.SortFunc(offsets, func(a, b partitionOffset) int {
 		return cmp.Or(cmp.Compare(a.Group, b.Group), cmp.Compare(a.Partition, b.Partition))
 	})
-	for _, o := range offsets {
-		var committed *int64
-		err := conn.QueryRow(ctx, lock, o.Group, o.Partition).Scan(&committed)
-		if err != nil && !errors.Is(err, pgx.ErrNoRows) {
-			return err
-		}
-		if err := eos.CheckFrom(o.From, committed); err != nil {
+	all := columnsOf(offsets)
+	rows, err := conn.Query(ctx, lock, all.groups, all.partitions)
+	if err != nil {
+		return err
+	}
+	committed := make([]*int64, len(offsets))
+	var i, stands int64
+	if err := each(rows, []any{&i, &stands}, func() { offset := stands; committed[i-1] = &offset }); err != nil {
+		return err
+	}
+	var first, others []partitionOffset
+	for i, o := range offsets {
+		if err := eos.CheckFrom(o.From, committed[i]); err != nil {
 			return about(err, "group %q, topic %q, partition %d: ", o.Group, o.Topic, o.Number)
 		}
-		sql := set
-		if committed == nil && o.From != nil {
-			sql = first
-		}
-		if _, err := conn.Exec(ctx, sql, o.Group, o.Partition, o.Offset, o.Metadata); err != nil {
-			return err
+		if committed[i] == nil && o.From != nil {
+			first = append(first, o)
+		} else {
+			others = append(others, o)
 		}
 	}
-	return nil
+	batch := &pgx.Batch{}
+	for sql, list := range map[string][]partitionOffset{insert: first, upsert: others} {
+		if len(list) > 0 {
+			c := columnsOf(list)
+			batch.Queue(sql, c.groups, c.partitions, c.offsets, c.metadata)
+		}
+	}
+	return conn.SendBatch(ctx, batch).Close()
 }

@@ -42,6 +42,17 @@ func NewRequest(a eos.Append, t *Topic, partition int, records []eos.Record, key
 	return r, nil
 }
 
+// Bytes returns about how many bytes the request takes on its way to the
+// database.
+func (r *Request) Bytes() int64 {
+	const perRecord = 24 // its ends, timestamp, flags
+	n := int64(0)
+	for _, p := range r.Parts {
+		n += p.Size + perRecord*int64(p.Count)
+	}
+	return n
+}
+
 // about puts what a refusal is about before its detail.
 func about(err error, format string, args ...any) error {
 	var refusal *eos.Error

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -25,12 +26,32 @@ const (
 	// A frozen proxy must not hold its locks for ever, nor one that waits for
 	// them wait for ever. Plans that scan are never right here: every table is
 	// read by its keys, and a plan made while a table was empty is kept.
+	// A server or role may have settings of its own that a write cannot use.
 	sqlBegin  = `BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE`
 	sqlBounds = `
 		SELECT set_config('lock_timeout', '2s', true),
-		       set_config('idle_in_transaction_session_timeout', '2s', true),
-		       set_config('enable_seqscan', 'off', true)`
+		       set_config('idle_in_transaction_session_timeout', $1, true),
+		       set_config('statement_timeout', '0', true),
+		       set_config('enable_seqscan', 'off', true),
+		       set_config('enable_hashjoin', 'off', true),
+		       set_config('enable_mergejoin', 'off', true),
+		       set_config('synchronous_commit',
+		                  CASE WHEN $2 AND current_setting('synchronous_commit') = 'off' THEN 'on'
+		                       ELSE current_setting('synchronous_commit') END, true)`
+
+	// idleTime is how long PostgreSQL waits for the next statement of a write,
+	// and idleBytes how many bytes of it take a second more on a slow network:
+	// the wait ends with the last byte.
+	idleTime  = 2 * time.Second
+	idleBytes = 1 << 20
 )
+
+// queueBegin queues the beginning of a write that will send so many bytes.
+func (s *Store) queueBegin(batch *pgx.Batch, bytes int64) {
+	idle := idleTime + time.Duration(bytes)*time.Second/idleBytes
+	batch.Queue(sqlBegin)
+	batch.Queue(sqlBounds, strconv.FormatInt(idle.Milliseconds(), 10)+"ms", !s.unsafe)
+}
 
 // lostError says that the connection broke after COMMIT was sent: the
 // transaction may have been committed.
@@ -61,10 +82,14 @@ func (tx *tx) doubt(err *error) {
 // P12). The request's context cannot cancel any of this: a client that hangs
 // up must not decide between done and not done.
 func (s *Store) write(ctx context.Context, fn func(ctx context.Context, tx *tx) error) error {
+	return s.writeBytes(ctx, 0, fn)
+}
+
+// writeBytes is write for an fn that sends so many bytes.
+func (s *Store) writeBytes(ctx context.Context, bytes int64, fn func(ctx context.Context, tx *tx) error) error {
 	return s.run(ctx, true, func(ctx context.Context, conn *pgx.Conn, again bool) error {
 		begin := &pgx.Batch{}
-		begin.Queue(sqlBegin)
-		begin.Queue(sqlBounds)
+		s.queueBegin(begin, bytes)
 		if err := conn.SendBatch(ctx, begin).Close(); err != nil {
 			return err
 		}
@@ -177,7 +202,7 @@ func (s *Store) read(ctx context.Context, fn func(ctx context.Context, conn *pgx
 // refusal turns the error of an operation that was not done into what its
 // caller may show. A rule's refusal stays what it is.
 func (s *Store) refusal(err error, again bool) error {
-	busy := sqlState(err) == lockTimeout || sqlState(err) == readOnly || strings.HasPrefix(sqlState(err), outOfResources)
+	busy := sqlState(err) == lockTimeout || sqlState(err) == readOnly || sqlState(err) == canceled || strings.HasPrefix(sqlState(err), outOfResources)
 	switch {
 	case !busy && !unreachable(err):
 		return err
@@ -192,6 +217,7 @@ func (s *Store) refusal(err error, again bool) error {
 const (
 	lockTimeout    = "55P03"
 	readOnly       = "25006"
+	canceled       = "57014"
 	outOfResources = "53" // the class: disk, memory, connections
 )
 

@@ -33,6 +33,7 @@ type Config struct {
 	PoolSize int          // connections at the most
 	Caps     Caps         // how much may be kept; the zero value of a cap is no cap
 	Logger   *slog.Logger // nil: slog.Default()
+	Unsafe   bool         // leave synchronous_commit off where the server has it off
 }
 
 // Store is the log. It is safe for concurrent use.
@@ -40,6 +41,7 @@ type Store struct {
 	pool   *pgxpool.Pool
 	caps   Caps
 	log    *slog.Logger
+	unsafe bool
 	counts counts
 
 	mu     sync.RWMutex
@@ -60,6 +62,7 @@ func Open(ctx context.Context, url string, cfg Config) (*Store, error) {
 	if pc.ConnConfig.RuntimeParams["application_name"] == "" {
 		pc.ConnConfig.RuntimeParams["application_name"] = "eos-proxy"
 	}
+	pc.ConnConfig.RuntimeParams["client_encoding"] = "UTF8" // whatever the role's is
 	pc.BeforeConnect = func(_ context.Context, cc *pgx.ConnConfig) error {
 		neverCancel(&cc.Config)
 		return nil
@@ -71,7 +74,7 @@ func Open(ctx context.Context, url string, cfg Config) (*Store, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
-	return &Store{pool: pool, caps: cfg.Caps, log: cfg.Logger, topics: map[string]*Topic{}}, nil
+	return &Store{pool: pool, caps: cfg.Caps, log: cfg.Logger, unsafe: cfg.Unsafe, topics: map[string]*Topic{}}, nil
 }
 
 // Close closes all connections. No other method may run or be called.

@@ -328,9 +328,12 @@ func (s *Store) Topics(ctx context.Context, after string, limit int) (topics []T
 	return topics, more, err
 }
 
+// loadState reads the partitions of a topic with their state, in one snapshot:
+// those that t was read with may have grown since. It returns eos.UnknownTopic
+// when the topic is gone.
 func loadState(ctx context.Context, conn *pgx.Conn, t *Topic) (*TopicState, error) {
 	const sql = `
-		SELECT p.partition, p.log_start_offset,
+		SELECT p.partition_id, p.partition, p.log_start_offset,
 		       GREATEST(p.log_start_offset, COALESCE(b.base_offset + b.record_count, 0)),
 		       GREATEST(0, COALESCE(b.end_bytes, 0) - p.log_start_bytes)
 		FROM partitions p
@@ -343,11 +346,19 @@ func loadState(ctx context.Context, conn *pgx.Conn, t *Topic) (*TopicState, erro
 	if err != nil {
 		return nil, err
 	}
-	partitions, err := pgx.CollectRows(rows, pgx.RowToStructByPos[PartitionState])
-	if err != nil {
-		return nil, err
+	now := *t
+	now.PartitionIDs = nil
+	state := &TopicState{Topic: &now}
+	var id int64
+	var p PartitionState
+	err = each(rows, []any{&id, &p.Partition, &p.LogStartOffset, &p.HighWatermark, &p.Bytes}, func() {
+		now.PartitionIDs = append(now.PartitionIDs, id)
+		state.Partitions = append(state.Partitions, p)
+	})
+	if err == nil && len(state.Partitions) == 0 {
+		err = unknownTopic(t.Name)
 	}
-	return &TopicState{Topic: t, Partitions: partitions}, nil
+	return state, err
 }
 
 func value[T any](given *T, otherwise T) T {

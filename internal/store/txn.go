@@ -48,8 +48,14 @@ type TopicShare struct {
 // transaction as it stands (T8). A refused one leaves its id unused.
 func (s *Store) PutTransaction(ctx context.Context, put Put) (*TransactionState, error) {
 	var state *TransactionState
+	size := int64(0)
+	for _, p := range put.Produce {
+		for i := range p.Records {
+			size += int64(p.Records[i].Size())
+		}
+	}
 	for {
-		err := s.write(ctx, func(ctx context.Context, tx *tx) error {
+		err := s.writeBytes(ctx, size, func(ctx context.Context, tx *tx) error {
 			var err error
 			state, err = s.put(ctx, tx.Conn, put)
 			return err
@@ -172,11 +178,15 @@ func (s *Store) appendIn(ctx context.Context, conn *pgx.Conn, put Put, transacti
 	}
 	requests := make([]*Request, len(put.Produce))
 	routeBy := eos.Identity{ProducerID: eos.NoProducer, Key: put.ID}
+	topics := map[string]*Topic{}
 	before := 0 // records of the entries before
 	for i, p := range put.Produce {
-		t, err := loadTopic(ctx, conn, p.Topic)
-		if err != nil {
-			return nil, err
+		t, err := topics[p.Topic], error(nil)
+		if t == nil {
+			if t, err = loadTopic(ctx, conn, p.Topic); err != nil {
+				return nil, err
+			}
+			topics[p.Topic] = t
 		}
 		a := eos.Append{Identity: eos.Identity{ProducerID: eos.NoProducer}, RecordCount: len(p.Records), TransactionID: transactionID}
 		if requests[i], err = NewRequest(a, t, -1, p.Records, routeBy.Keyless(0)); err != nil {

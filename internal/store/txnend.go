@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/eos-proxy/eos-proxy/internal/eos"
 	"github.com/jackc/pgx/v5"
@@ -48,7 +49,7 @@ func (s *Store) Commit(ctx context.Context, id string, caller Caller) (*Transact
 func (s *Store) Abort(ctx context.Context, id string, caller Caller) (*TransactionState, error) {
 	state, err := s.end(ctx, id, caller, (*eos.Transaction).DecideAbort, func(ctx context.Context, conn *pgx.Conn, t *transaction, state *TransactionState) error {
 		state.State, state.AbortedBy = eos.StateAborted, eos.AbortedByClient
-		return abort(ctx, conn, t.ref, eos.AbortedByClient)
+		return abort(ctx, conn, eos.AbortedByClient, t.ref)
 	})
 	if !errors.Is(err, eos.TransactionNotFound.Errorf("")) {
 		return state, err
@@ -224,30 +225,30 @@ func commitStaged(ctx context.Context, conn *pgx.Conn, ref int64, state *Transac
 	return dropStaged(ctx, conn, ref)
 }
 
-// abort records the fate of a locked transaction and deletes what it staged;
-// its sequences and keys are unused again (T7).
-func abort(ctx context.Context, conn *pgx.Conn, ref int64, by string) error {
+// abort records the fate of locked transactions and deletes what they staged;
+// their sequences and keys are unused again (T7).
+func abort(ctx context.Context, conn *pgx.Conn, by string, refs ...int64) error {
 	const finish = `
 		UPDATE transactions
 		SET state = 'aborted', aborted_by = $2, expires_at = NULL, ended_at = clock_timestamp()
-		WHERE transaction_ref = $1`
+		WHERE transaction_ref = ANY ($1)`
 	const unstage = `
 		DELETE FROM batches
-		WHERE log_id = ANY (ARRAY (SELECT staging_id FROM stagings WHERE transaction_ref = $1))`
-	if _, err := conn.Exec(ctx, finish, ref, by); err != nil {
+		WHERE log_id = ANY (ARRAY (SELECT staging_id FROM stagings WHERE transaction_ref = ANY ($1)))`
+	if _, err := conn.Exec(ctx, finish, refs, by); err != nil {
 		return err
 	}
-	if _, err := conn.Exec(ctx, unstage, ref); err != nil {
+	if _, err := conn.Exec(ctx, unstage, refs); err != nil {
 		return err
 	}
-	return dropStaged(ctx, conn, ref)
+	return dropStaged(ctx, conn, refs...)
 }
 
-func dropStaged(ctx context.Context, conn *pgx.Conn, ref int64) error {
-	if _, err := conn.Exec(ctx, `DELETE FROM stagings WHERE transaction_ref = $1`, ref); err != nil {
+func dropStaged(ctx context.Context, conn *pgx.Conn, refs ...int64) error {
+	if _, err := conn.Exec(ctx, `DELETE FROM stagings WHERE transaction_ref = ANY ($1)`, refs); err != nil {
 		return err
 	}
-	_, err := conn.Exec(ctx, `DELETE FROM staged_offsets WHERE transaction_ref = $1`, ref)
+	_, err := conn.Exec(ctx, `DELETE FROM staged_offsets WHERE transaction_ref = ANY ($1)`, refs)
 	return err
 }
 
@@ -268,11 +269,12 @@ func abortOpen(ctx context.Context, conn *pgx.Conn, producerID int64) (string, e
 	if err != nil {
 		return "", err
 	}
-	return id, abort(ctx, conn, ref, eos.AbortedByFencing)
+	return id, abort(ctx, conn, eos.AbortedByFencing, ref)
 }
 
 // AbortExpired aborts up to limit transactions that are past their timeout by
-// the database's clock (T5), and returns how many there were.
+// the database's clock (T5), in one SQL transaction, and returns how many there
+// were.
 func (s *Store) AbortExpired(ctx context.Context, limit int) (int, error) {
 	const expired = `
 		SELECT transaction_ref
@@ -281,9 +283,10 @@ func (s *Store) AbortExpired(ctx context.Context, limit int) (int, error) {
 		ORDER BY expires_at
 		LIMIT $1`
 	const lock = `
-		SELECT transaction_ref
+		SELECT transaction_ref, state, COALESCE(aborted_by, '')
 		FROM transactions
-		WHERE transaction_ref = $1 AND state = 'ongoing'
+		WHERE transaction_ref = ANY ($1)
+		ORDER BY transaction_ref
 		FOR UPDATE`
 	var refs []int64
 	err := s.read(ctx, func(ctx context.Context, conn *pgx.Conn) error {
@@ -294,33 +297,39 @@ func (s *Store) AbortExpired(ctx context.Context, limit int) (int, error) {
 		refs, err = pgx.CollectRows(rows, pgx.RowTo[int64])
 		return err
 	})
-	if err != nil {
+	if err != nil || len(refs) == 0 {
 		return 0, err
 	}
 	aborted := 0
-	for _, ref := range refs {
-		done := false
-		err := s.write(ctx, func(ctx context.Context, tx *tx) error {
-			sql := lock + " SKIP LOCKED" // who holds it ends it
-			if tx.again {
-				sql = lock // it may be our own lost try, which is to be waited for
+	var tried []int64 // by the tries so far
+	err = s.write(ctx, func(ctx context.Context, tx *tx) error {
+		sql := lock + " SKIP LOCKED" // who holds one ends it
+		if tx.again {
+			sql = lock // it may be our own lost try, which is to be waited for
+		}
+		rows, err := tx.Query(ctx, sql, refs)
+		if err != nil {
+			return err
+		}
+		var ref int64
+		var state eos.State
+		var by string
+		var ongoing []int64
+		aborted = 0
+		err = each(rows, []any{&ref, &state, &by}, func() {
+			switch {
+			case state == eos.StateOngoing:
+				ongoing = append(ongoing, ref)
+				aborted++
+			case by == eos.AbortedByTimeout && slices.Contains(tried, ref):
+				aborted++ // by the try whose answer was lost
 			}
-			err := tx.QueryRow(ctx, sql, ref).Scan(&ref)
-			if errors.Is(err, pgx.ErrNoRows) {
-				return nil
-			}
-			if err != nil {
-				return err
-			}
-			done = true
-			return abort(ctx, tx.Conn, ref, eos.AbortedByTimeout)
 		})
 		if err != nil {
-			return aborted, err
+			return err
 		}
-		if done {
-			aborted++
-		}
-	}
-	return aborted, nil
+		tried = append(tried, ongoing...)
+		return abort(ctx, tx.Conn, eos.AbortedByTimeout, ongoing...)
+	})
+	return aborted, err
 }
