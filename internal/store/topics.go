@@ -133,6 +133,7 @@ func (s *Store) CreateTopic(ctx context.Context, name string, set Settings, defa
 	const insertPartitions = `
 		INSERT INTO partitions (topic_id, partition)
 		SELECT $1, i FROM generate_series(0, $2::integer - 1) AS i`
+	made := false
 	err = s.write(ctx, func(ctx context.Context, tx *tx) (err error) {
 		defer tx.doubt(&err)
 		var id int64
@@ -143,9 +144,10 @@ func (s *Store) CreateTopic(ctx context.Context, name string, set Settings, defa
 		created = err == nil
 		switch {
 		case created:
+			made = true
 			_, err = tx.Exec(ctx, insertPartitions, id, count)
 		case errors.Is(err, pgx.ErrNoRows):
-			created = tx.again // it is there because the lost try made it
+			created = tx.again && made // by the try whose answer was lost
 			err = nil
 		}
 		if err != nil {

@@ -107,7 +107,19 @@ func (s *Store) put(ctx context.Context, conn *pgx.Conn, put Put) (*TransactionS
 		ID: put.ID, ProducerID: put.ProducerID, Epoch: put.Epoch, Fingerprint: &put.Fingerprint,
 	}}
 	if put.Commit {
-		return state, s.oneShot(ctx, conn, put, state)
+		err := s.oneShot(ctx, conn, put, state)
+		if errors.As(err, new(*eos.Error)) {
+			// Another attempt at this PUT may have been committed while this one
+			// waited for its locks: then that is what happened.
+			stored, loadErr := loadTransaction(ctx, conn, put.ID)
+			switch {
+			case loadErr != nil:
+				return nil, loadErr
+			case stored != nil:
+				return nil, errStale
+			}
+		}
+		return state, err
 	}
 	return state, s.begin(ctx, conn, put, timeout, state)
 }
