@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 
@@ -44,29 +45,32 @@ func (h *housekeeping) Run(ctx context.Context) error {
 	}
 }
 
+// pass does each duty that is due in a round, whatever becomes of the others.
 func (h *housekeeping) pass(ctx context.Context, round int) error {
-	for expired := abortAtOnce; expired == abortAtOnce; {
-		var err error
-		expired, err = h.store.AbortExpired(ctx, abortAtOnce)
-		h.metrics.TimedOut(expired)
-		if err != nil {
-			return err
-		}
-	}
+	err := h.abortExpired(ctx)
 	if round%roundsPerCount == 0 {
-		open, err := h.store.CountOpen(ctx)
-		if err != nil {
-			return err
+		open, countErr := h.store.CountOpen(ctx)
+		if countErr == nil {
+			h.metrics.Open(open)
 		}
-		h.metrics.Open(open)
+		err = errors.Join(err, countErr)
 	}
 	if round%roundsPerSweep == 0 {
-		if _, err := h.store.Sweep(ctx, sweepBatches); err != nil {
+		_, sweepErr := h.store.Sweep(ctx, sweepBatches)
+		err = errors.Join(err, sweepErr)
+	}
+	if round%roundsPerFullCount == 0 {
+		err = errors.Join(err, h.store.Count(ctx))
+	}
+	return err
+}
+
+func (h *housekeeping) abortExpired(ctx context.Context) error {
+	for {
+		expired, err := h.store.AbortExpired(ctx, abortAtOnce)
+		h.metrics.TimedOut(expired)
+		if err != nil || expired < abortAtOnce {
 			return err
 		}
 	}
-	if round%roundsPerFullCount == 0 {
-		return h.store.Count(ctx)
-	}
-	return nil
 }

@@ -45,8 +45,7 @@ func build(ctx context.Context, root, binary string) error {
 }
 
 // run keeps the proxy running until ctx ends, then stops it, and its database with it. It returns an error
-// if the proxy ends by itself, but for one reason: a proxy whose database dies before the first connection to
-// it takes it for one that cannot run, and ends.
+// if the proxy ends by itself.
 func (p *proxy) run(ctx context.Context) error {
 	log, err := os.Create(filepath.Join(p.dir, "proxy.log"))
 	if err != nil {

@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"bytes"
 	"crypto/rand"
 	"encoding/json"
 	"fmt"
@@ -139,7 +140,7 @@ func (s *server) noBody(r *http.Request) error {
 	switch {
 	case err != nil:
 		return eos.InvalidParameter.Errorf("the body cannot be read: %v", err)
-	case len(b) > 0 && string(b) != "{}":
+	case len(b) > 0 && string(bytes.TrimSpace(b)) != "{}":
 		return eos.InvalidParameter.Errorf("this operation takes no body")
 	}
 	return nil

@@ -1,8 +1,6 @@
 package handlers
 
 import (
-	"encoding/json"
-	"fmt"
 	"math"
 	"net/http"
 	"strconv"
@@ -243,11 +241,16 @@ func fingerprintPut(put *store.Put) eos.Fingerprint {
 		f.Text(p.Topic)
 		f.Records(p.Records)
 	}
-	offsets, err := json.Marshal(put.Offsets)
-	if err != nil {
-		panic(fmt.Sprintf("offsets do not marshal: %v", err))
+	f.Int(int64(len(put.Offsets)))
+	for _, o := range put.Offsets {
+		f.Text(o.Group)
+		f.Text(o.Topic)
+		f.Int(int64(o.Partition))
+		f.Int(o.Offset)
+		f.Int(value(o.From, -1))
+		f.Text(strconv.FormatBool(o.Metadata != nil))
+		f.Text(value(o.Metadata, ""))
 	}
-	f.Bytes(offsets)
 	return f.Sum()
 }
 

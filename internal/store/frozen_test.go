@@ -73,8 +73,8 @@ func TestP12FrozenBackendGoesOn(t *testing.T) {
 // the same request again is stored once either way.
 func TestP12FrozenBackendOutlivesItsClient(t *testing.T) {
 	t.Parallel()
-	if os.Getenv("EOS_FULL") == "" {
-		t.Skip("for half a minute the server can make no databases: EOS_FULL=1")
+	if os.Getenv("EOS_TEST_FULL") == "" {
+		t.Skip("for half a minute the server can make no databases: EOS_TEST_FULL=1")
 	}
 	proxy, _, direct, _ := newFaulty(t)
 	s := newStoreWith(t, proxy.URL(), Config{PoolSize: 1})

@@ -25,7 +25,7 @@ func newFaulty(t testing.TB) (proxy *faults.Proxy, s, direct *Store, p Producer)
 // lostRounds is how often each fault meets each operation.
 func lostRounds() int {
 	switch {
-	case os.Getenv("EOS_FULL") != "":
+	case os.Getenv("EOS_TEST_FULL") != "":
 		return 100
 	case underRace || testing.Short():
 		return 10

@@ -208,11 +208,13 @@ func applyOffsets(ctx context.Context, conn *pgx.Conn, offsets []partitionOffset
 		}
 	}
 	batch := &pgx.Batch{}
-	for sql, list := range map[string][]partitionOffset{insert: first, upsert: others} {
-		if len(list) > 0 {
-			c := columnsOf(list)
-			batch.Queue(sql, c.groups, c.partitions, c.offsets, c.metadata)
-		}
+	if len(first) > 0 {
+		c := columnsOf(first)
+		batch.Queue(insert, c.groups, c.partitions, c.offsets, c.metadata)
+	}
+	if len(others) > 0 {
+		c := columnsOf(others)
+		batch.Queue(upsert, c.groups, c.partitions, c.offsets, c.metadata)
 	}
 	return conn.SendBatch(ctx, batch).Close()
 }

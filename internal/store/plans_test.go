@@ -91,7 +91,7 @@ func explain(t *testing.T, conn *pgx.Conn, s statement, analyze bool) (plan node
 
 // No statement scans a table or a whole index, neither on a large database nor
 // with a plan that was made while the tables were empty, and none reads more
-// rows than its answer needs. EOS_PLANS names a file for the table of them.
+// rows than its answer needs. EOS_TEST_PLANS names a file for the table of them.
 func TestF5PlansFollowTheAnswer(t *testing.T) {
 	t.Parallel()
 	url := pgtest.NewFrom(t, templateName(t, "eos_large1_"), buildLarge)
@@ -131,7 +131,7 @@ func TestF5PlansFollowTheAnswer(t *testing.T) {
 			}
 		}
 	}
-	if name := os.Getenv("EOS_PLANS"); name != "" {
+	if name := os.Getenv("EOS_TEST_PLANS"); name != "" {
 		if err := os.WriteFile(name, []byte(table.String()), 0o600); err != nil {
 			t.Error(err)
 		}

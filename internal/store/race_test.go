@@ -14,10 +14,10 @@ import (
 
 // races is how often each race is run: fewer times under the race detector,
 // which looks for something else, and in short tests; a thousand times with
-// EOS_FULL=1.
+// EOS_TEST_FULL=1.
 func races(usual int) int {
 	switch {
-	case os.Getenv("EOS_FULL") != "":
+	case os.Getenv("EOS_TEST_FULL") != "":
 		return 1000
 	case underRace || testing.Short():
 		return usual / 5

@@ -185,15 +185,22 @@ func (set *Settings) differ(t *Topic) string {
 	return ""
 }
 
-// lockPartitions locks all partitions of a topic. Whoever appends holds one of
-// them and then reads the partition count; so the count changes, and the topic
-// goes, only under all of them.
-const lockPartitions = `
+// Whoever appends holds a partition and then reads the partition count; so the
+// count changes, and the topic goes, only under all partitions. The topic's own
+// row comes first, so that none are added while they are being locked.
+const (
+	lockTopic = `
+	SELECT topic_id
+	FROM topics
+	WHERE topic = $1
+	FOR UPDATE`
+	lockPartitions = `
 	SELECT p.partition_id
 	FROM partitions p
 	WHERE p.topic_id = (SELECT t.topic_id FROM topics t WHERE t.topic = $1)
 	ORDER BY p.partition_id
 	FOR UPDATE`
+)
 
 // UpdateTopic changes the given settings of a topic. It returns
 // eos.InvalidPartitions for fewer partitions than there are.
@@ -213,6 +220,9 @@ func (s *Store) UpdateTopic(ctx context.Context, name string, set Settings) (*To
 	var state *TopicState
 	err := s.write(ctx, func(ctx context.Context, tx *tx) (err error) {
 		defer tx.doubt(&err)
+		if _, err := tx.Exec(ctx, lockTopic, name); err != nil {
+			return err
+		}
 		if _, err := tx.Exec(ctx, lockPartitions, name); err != nil {
 			return err
 		}
@@ -250,8 +260,9 @@ func (s *Store) UpdateTopic(ctx context.Context, name string, set Settings) (*To
 	return state, nil
 }
 
-// DeleteTopic deletes a topic with its records, sequences, keys and committed
-// offsets. The rows of its log leave bit by bit (Sweep). It returns
+// DeleteTopic deletes a topic with its records, sequences and keys; offsets that
+// groups committed for it can be reached no more. The rows of its log leave bit
+// by bit (Sweep). It returns
 // eos.UnknownTopic for one that does not exist.
 func (s *Store) DeleteTopic(ctx context.Context, name string) error {
 	const dropPartitions = `
@@ -266,6 +277,9 @@ func (s *Store) DeleteTopic(ctx context.Context, name string) error {
 	defer s.Forget(name)
 	var doomed int64 // the topic that the first try found
 	return s.write(ctx, func(ctx context.Context, tx *tx) error {
+		if _, err := tx.Exec(ctx, lockTopic, name); err != nil {
+			return err
+		}
 		if _, err := tx.Exec(ctx, lockPartitions, name); err != nil {
 			return err
 		}
