@@ -78,7 +78,7 @@ func (s *server) countRecords(r *http.Request, records int) error {
 	return nil
 }
 
-func (b *requestBody) release() { b.memory.take(-b.taken) }
+func (b *requestBody) release() { b.memory.give(b.taken) }
 
 // memory counts bytes that are in use, up to a limit.
 type memory struct {
@@ -86,15 +86,18 @@ type memory struct {
 	used  atomic.Int64
 }
 
-// take counts n more bytes, or n less when it is negative, and reports whether
-// they are within the limit; if not, they are not counted.
+// take counts n more bytes, and reports whether they are within the limit; if
+// not, they are not counted.
 func (m *memory) take(n int64) bool {
-	if m.used.Add(n) <= m.limit || n <= 0 {
+	if m.used.Add(n) <= m.limit {
 		return true
 	}
-	m.used.Add(-n)
+	m.give(n)
 	return false
 }
+
+// give counts n bytes less, which were taken before.
+func (m *memory) give(n int64) { m.used.Add(-n) }
 
 // Media types that bodies come in.
 const (

@@ -32,7 +32,7 @@ func (s *server) Fetch(w http.ResponseWriter, r *http.Request, topic api.TopicPa
 		s.problem(w, r, errAnswers)
 		return
 	}
-	defer s.answers.take(-size)
+	defer s.answers.give(size)
 	w.Header().Set("Cache-Control", "no-store")
 	s.answerBytes(w, http.StatusOK, encodePage(topic, page))
 }

@@ -67,7 +67,7 @@ func (s *server) FetchTopic(w http.ResponseWriter, r *http.Request, topic api.To
 		s.problem(w, r, errAnswers)
 		return
 	}
-	defer s.answers.take(-size)
+	defer s.answers.give(size)
 	b := append([]byte(`{"topic":"`), topic...)
 	b = append(b, `","records":[`...)
 	for i := range records {

@@ -20,6 +20,7 @@ import (
 // observed remembers the status of an answer.
 type observed struct {
 	http.ResponseWriter
+	conn   *http.ResponseController
 	status int
 }
 
@@ -43,9 +44,8 @@ func (o *observed) Write(b []byte) (n int, err error) {
 	if o.status == 0 {
 		o.status = http.StatusOK
 	}
-	conn := http.NewResponseController(o.ResponseWriter)
 	for chunk := range slices.Chunk(b, answerChunk) {
-		_ = conn.SetWriteDeadline(time.Now().Add(answerIdle)) // where it is not supported there is no connection to hold
+		_ = o.conn.SetWriteDeadline(time.Now().Add(answerIdle)) // where it is not supported there is no connection to hold
 		m, err := o.ResponseWriter.Write(chunk)
 		if n += m; err != nil {
 			return n, err
@@ -78,8 +78,8 @@ func (s *server) observe(doc *document) func(http.Handler) http.Handler {
 				defer body.release()
 				r.Body = body
 			}
-			_ = http.NewResponseController(w).SetWriteDeadline(time.Time{}) // of the answer before
-			o := &observed{ResponseWriter: w}
+			o := &observed{ResponseWriter: w, conn: http.NewResponseController(w)}
+			_ = o.conn.SetWriteDeadline(time.Time{}) // of the answer before
 			defer func() {
 				if p := recover(); p != nil {
 					s.recovered(o, r, p)

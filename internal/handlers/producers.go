@@ -126,9 +126,6 @@ func (s *server) receipt(r *http.Request, producerID int64, params api.GetAppend
 	}
 	partition := -1
 	if params.Partition != nil {
-		if *params.Partition >= int64(len(state.PartitionIDs)) {
-			return nil, eos.UnknownTopic.Errorf("topic %q has no partition %d", params.Topic, *params.Partition)
-		}
 		partition = int(*params.Partition)
 	}
 	receipt, err := s.store.Receipt(r.Context(), producerID, state.Topic, partition, params.Sequence)

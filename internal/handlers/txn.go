@@ -28,20 +28,9 @@ func (s *server) PutTransaction(w http.ResponseWriter, r *http.Request, transact
 	if t.Repeated {
 		status = http.StatusOK
 	} else {
-		s.metrics.Appended(sizeOfPut(put))
+		s.metrics.Appended(put.Size())
 	}
 	s.transaction(w, r, status, t)
-}
-
-// sizeOfPut returns how many records a PUT brings, and their bytes.
-func sizeOfPut(put *store.Put) (records int, bytes int64) {
-	for _, p := range put.Produce {
-		records += len(p.Records)
-		for i := range p.Records {
-			bytes += int64(p.Records[i].Size())
-		}
-	}
-	return records, bytes
 }
 
 // CommitTransaction commits a transaction.

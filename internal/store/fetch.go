@@ -54,12 +54,17 @@ const (
 		ORDER BY b.base_offset`
 )
 
+// sqlHighWatermark is the high watermark of partition p in a statement.
+const sqlHighWatermark = `GREATEST(p.log_start_offset, COALESCE((
+	SELECT b.base_offset + b.record_count
+	FROM batches b
+	WHERE b.log_id = p.partition_id
+	ORDER BY b.base_offset DESC LIMIT 1), 0))`
+
 // sqlEnd tells where a partition's log begins and ends; no row when it is gone.
 const sqlEnd = `
 	SELECT p.log_start_offset,
-	       GREATEST(p.log_start_offset, COALESCE((SELECT b.base_offset + b.record_count FROM batches b
-	                                              WHERE b.log_id = p.partition_id
-	                                              ORDER BY b.base_offset DESC LIMIT 1), 0))
+	       ` + sqlHighWatermark + `
 	FROM partitions p
 	WHERE p.partition_id = $1`
 
@@ -155,9 +160,7 @@ func (s *Store) Record(ctx context.Context, t *Topic, pos Position) (Record, err
 func (s *Store) Ends(ctx context.Context, ids []int64) (map[int64]int64, error) {
 	const sql = `
 		SELECT p.partition_id,
-		       GREATEST(p.log_start_offset, COALESCE((SELECT b.base_offset + b.record_count FROM batches b
-		                                              WHERE b.log_id = p.partition_id
-		                                              ORDER BY b.base_offset DESC LIMIT 1), 0))
+		       ` + sqlHighWatermark + `
 		FROM partitions p
 		WHERE p.partition_id = ANY ($1)`
 	ends := make(map[int64]int64, len(ids))

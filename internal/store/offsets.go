@@ -99,9 +99,7 @@ func resolveOffsets(ctx context.Context, conn *pgx.Conn, offsets []GroupOffset) 
 		FROM unnest($1::text[], $2::integer[]) WITH ORDINALITY AS k (topic, partition, i)
 		CROSS JOIN LATERAL (
 			SELECT p.partition_id,
-			       GREATEST(p.log_start_offset, COALESCE((SELECT b.base_offset + b.record_count FROM batches b
-			                                              WHERE b.log_id = p.partition_id
-			                                              ORDER BY b.base_offset DESC LIMIT 1), 0)) AS high_watermark
+			       ` + sqlHighWatermark + ` AS high_watermark
 			FROM partitions p
 			WHERE p.topic_id = (SELECT t.topic_id FROM topics t WHERE t.topic = k.topic) AND p.partition = k.partition
 			LIMIT 1) r`

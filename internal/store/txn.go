@@ -26,6 +26,17 @@ type TopicRecords struct {
 	Records []eos.Record
 }
 
+// Size returns how many records the PUT brings, and their bytes.
+func (p *Put) Size() (records int, bytes int64) {
+	for _, t := range p.Produce {
+		records += len(t.Records)
+		for i := range t.Records {
+			bytes += int64(t.Records[i].Size())
+		}
+	}
+	return records, bytes
+}
+
 // TransactionState is a transaction as it is now.
 type TransactionState struct {
 	eos.Transaction
@@ -48,12 +59,7 @@ type TopicShare struct {
 // transaction as it stands (T8). A refused one leaves its id unused.
 func (s *Store) PutTransaction(ctx context.Context, put Put) (*TransactionState, error) {
 	var state *TransactionState
-	size := int64(0)
-	for _, p := range put.Produce {
-		for i := range p.Records {
-			size += int64(p.Records[i].Size())
-		}
-	}
+	_, size := put.Size()
 	for {
 		err := s.writeBytes(ctx, size, func(ctx context.Context, tx *tx) error {
 			var err error
