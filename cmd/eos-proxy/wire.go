@@ -87,6 +87,8 @@ func openProxy(ctx context.Context, url string, cfg Config, log *slog.Logger) (p
 		isFinal: isFinal,
 		loops: []loop{
 			{"appender", app.Run},
+			{"appender of what is locked", app.RunAside},
+			{"another appender of what is locked", app.RunAside},
 			{"wake", hub.Run},
 			{"housekeeping", keeper.Run},
 		},

@@ -1,9 +1,11 @@
-// Package appender is group commit: requests that arrive while one flush is
+// Package appender is group commit: operations that arrive while one flush is
 // being written go together into the next one. It owns the one writer of a
 // proxy; it knows neither HTTP nor SQL.
 //
-// A request travels one way: Append routes and queues it, Run takes all that
-// is queued, store.Append writes it, and the outcome goes back to who waits.
+// An operation travels one way: Append, Put or Commit routes and queues it, Run
+// takes what is queued, store.Flush writes it, and the outcome goes back to who
+// waits. One that meets a lock of somebody else is set aside: RunAside waits for
+// the lock, and nobody else does.
 package appender
 
 import (
@@ -22,51 +24,73 @@ import (
 type Log interface {
 	Topic(ctx context.Context, name string) (*store.Topic, error)
 	Forget(name string)
-	Append(ctx context.Context, requests []*store.Request) []store.Outcome
+	Route(ctx context.Context, put store.Put) (*store.Put, error)
+	Flush(ctx context.Context, ops []*store.Op) []store.Outcome
+	FlushPatiently(ctx context.Context, ops []*store.Op) []store.Outcome
 }
 
 // Config holds what an operator may set.
 type Config struct {
-	SequenceWait time.Duration // how long an early sequence waits for its predecessor (P5)
-	MaxQueued    int           // requests that may wait for a flush, and for a predecessor; 0: 10,000
-	Appended     func(partitionIDs []int64, records int, bytes int64)
-	Flushed      func(took time.Duration, requests int)
+	SequenceWait   time.Duration // how long an early sequence waits for its predecessor (P5)
+	MaxQueued      int           // operations that may wait for a flush, and for a predecessor; 0: 10,000
+	MaxQueuedBytes int64         // of their records; 0: 128 MiB
+	Appended       func(partitionIDs []int64, records int, bytes int64)
+	Flushed        func(took time.Duration, operations int)
 }
 
-// Appender groups requests into flushes.
+// The bounds of a Config that does not say.
+const (
+	defaultMaxQueued      = 10_000
+	defaultMaxQueuedBytes = 128 << 20
+)
+
+// Appender groups operations into flushes.
 type Appender struct {
 	log  Log
 	cfg  Config
 	wake chan struct{} // holds one token when queue became non-empty
+	idle sync.Pool     // of *waiting whose outcome was taken
 
 	mu      sync.Mutex
-	queue   []*waiting // guarded by mu
-	stopped bool       // guarded by mu
+	queue   queue // guarded by mu
+	stopped bool  // guarded by mu
 
 	early early      // owned by Run
 	ready []*waiting // owned by Run; early ones whose turn has come, which go before the queue
+
+	aside    chan []*waiting // from Run to RunAside
+	returned chan flushed    // and back
+	ended    chan struct{}   // closed when Run has ended
 }
 
-// waiting is a request that waits for its outcome.
+// waiting is an operation that waits for its outcome.
 type waiting struct {
-	request  *store.Request     // nil when it is answered
+	op       *store.Op          // nil when it is answered
+	bytes    int64              // of op
 	outcome  chan store.Outcome // takes one
 	deadline time.Time          // owned by Run; until when it waits for its predecessor; zero: it never did
 	early    bool               // owned by Run; whether it does now
 }
 
-// maxGroup bounds the requests of one flush, and maxGroupBytes their records.
-const (
-	maxGroup      = 2000
-	maxGroupBytes = 8 << 20
-)
+// flushed is what became of operations that were set aside.
+type flushed struct {
+	waiting  []*waiting
+	outcomes []store.Outcome
+}
 
-// New returns an Appender that writes to log while Run runs.
+// New returns an Appender that writes to log while Run and RunAside run.
 func New(log Log, cfg Config) *Appender {
 	if cfg.MaxQueued == 0 {
-		cfg.MaxQueued = 10_000
+		cfg.MaxQueued = defaultMaxQueued
 	}
-	return &Appender{log: log, cfg: cfg, wake: make(chan struct{}, 1), early: early{byScope: map[scope][]*waiting{}}}
+	if cfg.MaxQueuedBytes == 0 {
+		cfg.MaxQueuedBytes = defaultMaxQueuedBytes
+	}
+	return &Appender{
+		log: log, cfg: cfg, wake: make(chan struct{}, 1), queue: newQueue(),
+		early: early{byScope: map[scope][]*waiting{}},
+		aside: make(chan []*waiting, maxAside), returned: make(chan flushed), ended: make(chan struct{}),
+	}
 }
 
 // Append appends the records to a topic, or to one partition of it when
@@ -95,12 +119,51 @@ func (a *Appender) Append(ctx context.Context, topic string, partition int, app 
 			}
 			return store.Result{}, err
 		}
-		result, err := a.wait(ctx, r)
+		o, err := a.wait(ctx, &store.Op{Append: r})
 		if !store.IsStale(err) {
-			return result, err
+			return o.Result, err
 		}
 		a.log.Forget(topic)
 	}
+}
+
+// Put begins a transaction, or does a whole one; a repeat gets the transaction
+// as it stands (T8). A refused one leaves its id unused.
+func (a *Appender) Put(ctx context.Context, put store.Put) (*store.TransactionState, error) {
+	for {
+		routed, err := a.log.Route(ctx, put)
+		if err != nil {
+			if errors.Is(err, eos.UnknownTopic.Errorf("")) && a.anyOutdated(ctx, put.Produce) {
+				continue
+			}
+			return nil, err
+		}
+		o, err := a.wait(ctx, &store.Op{Put: routed})
+		if !store.IsStale(err) {
+			return o.State, err
+		}
+		for _, p := range put.Produce {
+			a.log.Forget(p.Topic)
+		}
+	}
+}
+
+// Commit commits a transaction: its records get their offsets and its offsets
+// are set, all or nothing (T1). A refused commit changes nothing.
+func (a *Appender) Commit(ctx context.Context, id string, caller store.Caller) (*store.TransactionState, error) {
+	o, err := a.wait(ctx, &store.Op{Commit: &store.Commit{ID: id, Caller: caller}})
+	return o.State, err
+}
+
+// anyOutdated reports whether one of the topics is another now than it was
+// remembered.
+func (a *Appender) anyOutdated(ctx context.Context, produce []store.TopicRecords) bool {
+	outdated := false
+	for _, p := range produce {
+		t, err := a.log.Topic(ctx, p.Topic)
+		outdated = err == nil && a.outdated(ctx, t) || outdated
+	}
+	return outdated
 }
 
 // outdated reports whether the topic is another now than it was remembered.
@@ -110,17 +173,31 @@ func (a *Appender) outdated(ctx context.Context, t *store.Topic) bool {
 	return err == nil && (now.ID != t.ID || len(now.PartitionIDs) != len(t.PartitionIDs))
 }
 
-func (a *Appender) wait(ctx context.Context, r *store.Request) (store.Result, error) {
-	w := &waiting{request: r, outcome: make(chan store.Outcome, 1)}
+// wait queues an operation and returns its outcome, whose error it also returns.
+// It returns eos.Unavailable when too much waits already. If ctx ends, the
+// outcome stays unknown to the caller; the operation goes on.
+func (a *Appender) wait(ctx context.Context, op *store.Op) (store.Outcome, error) {
+	w := a.newWaiting()
+	w.op, w.bytes = op, op.Bytes()
 	if err := a.enqueue(w); err != nil {
-		return store.Result{}, err
+		return store.Outcome{}, err
 	}
 	select {
 	case o := <-w.outcome:
-		return o.Result, o.Err
+		if w.deadline.IsZero() { // early keeps others for some time
+			a.idle.Put(w)
+		}
+		return o, o.Err
 	case <-ctx.Done():
-		return store.Result{}, ctx.Err()
+		return store.Outcome{}, ctx.Err()
 	}
+}
+
+func (a *Appender) newWaiting() *waiting {
+	if w, ok := a.idle.Get().(*waiting); ok {
+		return w
+	}
+	return &waiting{outcome: make(chan store.Outcome, 1)}
 }
 
 func (a *Appender) enqueue(w *waiting) error {
@@ -128,17 +205,21 @@ func (a *Appender) enqueue(w *waiting) error {
 	defer a.mu.Unlock()
 	switch {
 	case a.stopped:
-		return eos.Unavailable.Errorf("the proxy is stopping")
-	case len(a.queue) >= a.cfg.MaxQueued:
-		return eos.Unavailable.Errorf("%d requests wait already", len(a.queue))
+		return errStopping
+	case a.queue.ops >= a.cfg.MaxQueued:
+		return eos.Unavailable.Errorf("%d requests wait already", a.queue.ops)
+	case a.queue.bytes >= a.cfg.MaxQueuedBytes:
+		return eos.Unavailable.Errorf("requests of %d bytes wait already", a.queue.bytes)
 	}
-	a.queue = append(a.queue, w)
+	a.queue.add(w)
 	select {
 	case a.wake <- struct{}{}:
 	default:
 	}
 	return nil
 }
+
+var errStopping = eos.Unavailable.Errorf("the proxy is stopping")
 
 // Run flushes until ctx ends, then refuses what is queued and what comes.
 func (a *Appender) Run(ctx context.Context) error {
@@ -150,6 +231,8 @@ func (a *Appender) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
+		case back := <-a.returned:
+			a.settle(back.waiting, back.outcomes)
 		case <-a.wake:
 			// Those that the last flush has just answered are about to send
 			// their next request: let them, and this flush carries them.
@@ -159,102 +242,132 @@ func (a *Appender) Run(ctx context.Context) error {
 		case <-timer.C:
 		}
 		for ctx.Err() == nil {
-			group := a.take(time.Now())
-			if len(group) == 0 {
+			a.collect()
+			g := a.take(time.Now())
+			if len(g.waiting) == 0 {
 				break
 			}
-			a.flush(ctx, group)
+			a.flush(ctx, g.waiting)
 		}
+	}
+}
+
+// collect settles what RunAside has brought back, if anything.
+func (a *Appender) collect() {
+	select {
+	case back := <-a.returned:
+		a.settle(back.waiting, back.outcomes)
+	default:
 	}
 }
 
 // take returns the next group: early requests whose turn has come or whose
 // time is over, then what is queued, as far as one flush may carry it.
-func (a *Appender) take(now time.Time) []*waiting {
-	var group []*waiting
-	var bytes int64
+func (a *Appender) take(now time.Time) *group {
+	g := &group{}
 	a.ready = append(a.ready, a.early.over(now)...)
-	group, a.ready = fill(group, a.ready, &bytes)
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	group, a.queue = fill(group, a.queue, &bytes)
-	return group
-}
-
-// fill moves requests from the list to the group, as far as one flush may
-// carry them, and returns what is left of the list.
-func fill(group, list []*waiting, bytes *int64) (filled, rest []*waiting) {
 	n := 0
-	for n < len(list) && len(group) < maxGroup && (len(group) == 0 || *bytes < maxGroupBytes) {
-		group = append(group, list[n])
-		*bytes += list[n].request.Bytes()
+	for n < len(a.ready) && !g.full() {
+		g.add(a.ready[n])
 		n++
 	}
-	clear(list[:n])
-	if n == len(list) {
-		return group, nil
+	clear(a.ready[:n])
+	if a.ready = a.ready[n:]; len(a.ready) == 0 {
+		a.ready = nil
 	}
-	return group, list[n:]
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.queue.fill(g)
+	return g
 }
 
-func size(r *store.Request) int64 {
-	n := int64(0)
-	for _, p := range r.Parts {
-		n += p.Size
-	}
-	return n
-}
-
-// flush writes a group and answers it. A request whose predecessor may still
-// arrive is set aside; those whose predecessor has just been written are ready.
+// flush writes a group and answers it.
 func (a *Appender) flush(ctx context.Context, group []*waiting) {
 	start := time.Now()
-	requests := make([]*store.Request, len(group))
-	for i, w := range group {
-		requests[i] = w.request
-	}
-	outcomes := a.log.Append(ctx, requests)
+	outcomes := a.log.Flush(ctx, operations(group))
 	if a.cfg.Flushed != nil {
 		a.cfg.Flushed(time.Since(start), len(group))
 	}
-	var grown []int64
-	records, bytes := 0, int64(0)
+	a.settle(group, outcomes)
+}
+
+func operations(group []*waiting) []*store.Op {
+	ops := make([]*store.Op, len(group))
 	for i, w := range group {
-		r, o := requests[i], outcomes[i]
-		if a.waitsForPredecessor(w, o.Err) {
+		ops[i] = w.op
+	}
+	return ops
+}
+
+// settle answers a group. A request whose predecessor may still arrive is kept;
+// those whose predecessor has just been written are ready; what met somebody
+// else's lock is set aside.
+func (a *Appender) settle(group []*waiting, outcomes []store.Outcome) {
+	var busy []*waiting
+	var done appended
+	for i, w := range group {
+		o := outcomes[i]
+		if store.IsBusy(o.Err) {
+			busy = append(busy, w)
 			continue
 		}
-		if o.Err == nil && r.HasProducer() {
-			a.ready = append(a.ready, a.early.after(w.scope(), o.Result.NextSequence)...)
+		if r := w.op.Append; r != nil && r.HasProducer() {
+			if a.waitsForPredecessor(w, o.Err) {
+				continue
+			}
+			if o.Err == nil {
+				a.ready = append(a.ready, a.early.after(w.scope(), o.Result.NextSequence)...)
+			}
 		}
+		done.add(w.op, &o)
 		w.answer(o)
-		if o.Err != nil || o.Result.Repeated {
-			continue
-		}
-		records += r.RecordCount
-		bytes += size(r)
-		if !o.Result.Staged {
-			grown = append(grown, r.Logs()...)
+	}
+	if len(busy) > 0 {
+		a.setAside(busy)
+	}
+	if (done.records > 0 || len(done.logs) > 0) && a.cfg.Appended != nil {
+		a.cfg.Appended(done.logs, done.records, done.bytes)
+	}
+}
+
+// appended counts what a flush appended.
+type appended struct {
+	logs    []int64 // ids of the partitions that have grown
+	records int
+	bytes   int64
+}
+
+func (d *appended) add(op *store.Op, o *store.Outcome) {
+	if o.Err != nil || o.Result.Repeated || o.State != nil && o.State.Repeated {
+		return
+	}
+	for _, r := range op.Requests() {
+		d.records += r.RecordCount
+		for _, p := range r.Parts {
+			d.bytes += p.Size
 		}
 	}
-	if records > 0 && a.cfg.Appended != nil {
-		a.cfg.Appended(grown, records, bytes)
+	switch {
+	case o.State != nil:
+		d.logs = append(d.logs, o.State.Logs...)
+	case !o.Result.Staged:
+		d.logs = append(d.logs, op.Append.Logs()...)
 	}
 }
 
 func (w *waiting) answer(o store.Outcome) {
-	w.request = nil // its records are not needed while its deadline passes
+	w.op = nil // its records are not needed while its deadline passes
 	w.outcome <- o
 }
 
-// waitsForPredecessor sets a request aside that came too early for its
-// sequence, and reports whether it did. It is refused when its time is over.
+// waitsForPredecessor keeps a request that came too early for its sequence,
+// and reports whether it does. It is refused when its time is over.
 func (a *Appender) waitsForPredecessor(w *waiting, err error) bool {
-	if a.cfg.SequenceWait <= 0 || !w.request.HasProducer() {
+	if a.cfg.SequenceWait <= 0 || err == nil {
 		return false
 	}
 	var refusal *eos.Error
-	if !errors.As(err, &refusal) || refusal.Kind != eos.OutOfOrder || w.request.Sequence <= *refusal.ExpectedSequence {
+	if !errors.As(err, &refusal) || refusal.Kind != eos.OutOfOrder || w.op.Append.Sequence <= *refusal.ExpectedSequence {
 		return false
 	}
 	now := time.Now()
@@ -272,12 +385,15 @@ func (a *Appender) waitsForPredecessor(w *waiting, err error) bool {
 func (a *Appender) stop() {
 	a.mu.Lock()
 	a.stopped = true
-	rest := a.queue
-	a.queue = nil
+	rest := a.queue.all()
 	a.mu.Unlock()
+	close(a.ended)
 	rest = append(rest, a.ready...)
 	a.ready = nil
+	for len(a.aside) > 0 {
+		rest = append(rest, <-a.aside...)
+	}
 	for _, w := range append(rest, a.early.all()...) {
-		w.answer(store.Outcome{Err: eos.Unavailable.Errorf("the proxy is stopping")})
+		w.answer(store.Outcome{Err: errStopping})
 	}
 }

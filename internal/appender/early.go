@@ -9,7 +9,7 @@ import (
 // scope is where sequences count.
 type scope struct{ producer, id int64 }
 
-func (w *waiting) scope() scope { return scope{w.request.ProducerID, w.request.Scope()} }
+func (w *waiting) scope() scope { return scope{w.op.Append.ProducerID, w.op.Append.Scope()} }
 
 // early holds requests whose predecessor may still arrive. It belongs to Run.
 // What its operations cost follows what they return; of those that go on
@@ -29,7 +29,7 @@ func (e *early) add(w *waiting, deadline time.Time) {
 	at := w.scope()
 	list := e.byScope[at]
 	// Behind those of the same sequence: the first to come is the first to go.
-	i := sort.Search(len(list), func(i int) bool { return list[i].request.Sequence > w.request.Sequence })
+	i := sort.Search(len(list), func(i int) bool { return list[i].op.Append.Sequence > w.op.Append.Sequence })
 	e.byScope[at] = slices.Insert(list, i, w)
 }
 
@@ -38,8 +38,8 @@ func (e *early) add(w *waiting, deadline time.Time) {
 func (e *early) after(at scope, next int64) []*waiting {
 	list := e.byScope[at]
 	n := 0
-	for n < len(list) && list[n].request.Sequence <= next {
-		next = max(next, list[n].request.Sequence+int64(list[n].request.RecordCount))
+	for n < len(list) && list[n].op.Append.Sequence <= next {
+		next = max(next, list[n].op.Append.Sequence+int64(list[n].op.Append.RecordCount))
 		list[n].early = false
 		n++
 	}
@@ -58,7 +58,7 @@ func (e *early) over(now time.Time) []*waiting {
 			w.early = false
 			at := w.scope()
 			list := e.byScope[at]
-			i := sort.Search(len(list), func(i int) bool { return list[i].request.Sequence >= w.request.Sequence })
+			i := sort.Search(len(list), func(i int) bool { return list[i].op.Append.Sequence >= w.op.Append.Sequence })
 			i += slices.Index(list[i:], w)
 			e.keep(at, slices.Delete(list, i, i+1))
 			taken = append(taken, w)

@@ -201,11 +201,11 @@ func TestEarlyAgainstAPlainList(t *testing.T) {
 			},
 			"a predecessor": func(t *rapid.T) {
 				next := rapid.Int64Range(1, 12).Draw(t, "next")
-				slices.SortStableFunc(plain, func(a, b *waiting) int { return int(a.request.Sequence - b.request.Sequence) })
+				slices.SortStableFunc(plain, func(a, b *waiting) int { return int(a.op.Append.Sequence - b.op.Append.Sequence) })
 				var want []*waiting
-				for end := next; len(want) < len(plain) && plain[len(want)].request.Sequence <= end; {
+				for end := next; len(want) < len(plain) && plain[len(want)].op.Append.Sequence <= end; {
 					w := plain[len(want)]
-					end = max(end, w.request.Sequence+int64(w.request.RecordCount))
+					end = max(end, w.op.Append.Sequence+int64(w.op.Append.RecordCount))
 					want = append(want, w)
 				}
 				if got := set.after(at, next); !slices.Equal(got, want) {
@@ -223,19 +223,21 @@ func TestEarlyAgainstAPlainList(t *testing.T) {
 
 func names(list []*waiting) (s string) {
 	for _, w := range list {
-		s += fmt.Sprintf(" %d+%d", w.request.Sequence, w.request.RecordCount)
+		s += fmt.Sprintf(" %d+%d", w.op.Append.Sequence, w.op.Append.RecordCount)
 	}
 	return s
 }
 
 func newWaiting(sequence int64, count int, size int64) *waiting {
-	return &waiting{
-		request: &store.Request{
+	w := &waiting{
+		op: &store.Op{Append: &store.Request{
 			Append: sequenced(sequence, count), Topic: &store.Topic{ID: 1}, Partition: -1,
 			Parts: []store.Part{{Packed: &store.Packed{Count: count, Size: size}}},
-		},
+		}},
 		outcome: make(chan store.Outcome, 1),
 	}
+	w.bytes = w.op.Bytes()
+	return w
 }
 
 // mustExpect checks that a request was out of order, and the expected sequence.

@@ -24,19 +24,21 @@ func TestAGroupIsBounded(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			a := New(newMemory(), Config{})
+			var queued []*waiting
 			for i := range c.requests {
 				w := newWaiting(int64(i), 1, c.size)
 				if i%2 == 0 && name == "early ones count, and go before" {
 					a.ready = append(a.ready, w)
 				} else {
-					a.queue = append(a.queue, w)
+					a.queue.add(w)
+					queued = append(queued, w)
 				}
 			}
-			readyFirst := slices.Concat(a.ready, a.queue)
+			readyFirst := slices.Concat(a.ready, queued)
 			var sizes []int
 			var taken []*waiting
-			for group := a.take(time.Now()); len(group) > 0; group = a.take(time.Now()) {
-				sizes, taken = append(sizes, len(group)), append(taken, group...)
+			for g := a.take(time.Now()); len(g.waiting) > 0; g = a.take(time.Now()) {
+				sizes, taken = append(sizes, len(g.waiting)), append(taken, g.waiting...)
 			}
 			if diff := cmp.Diff(c.want, sizes); diff != "" {
 				t.Error(diff)
@@ -59,9 +61,9 @@ func BenchmarkTake(b *testing.B) {
 			w := newWaiting(0, 1, 1)
 			b.ReportAllocs()
 			for b.Loop() {
-				a.queue = append(a.queue, w)
-				if group := a.take(now); len(group) != 1 {
-					b.Fatal(len(group))
+				a.queue.add(w)
+				if g := a.take(now); len(g.waiting) != 1 {
+					b.Fatal(len(g.waiting))
 				}
 			}
 		})

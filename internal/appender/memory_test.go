@@ -17,6 +17,9 @@ type memory struct {
 	hold  chan struct{} // unless nil, each flush takes one token
 	takes time.Duration // how long a flush takes
 
+	locked   string        // the key of requests that meet a lock
+	patience chan struct{} // each patient flush takes one token
+
 	mu         sync.Mutex
 	topics     map[string]*store.Topic
 	remembered map[string]*store.Topic // what Topic returns until it is forgotten
@@ -37,6 +40,7 @@ type kept struct {
 
 func newMemory() *memory {
 	return &memory{
+		patience:   make(chan struct{}, 100),
 		topics:     map[string]*store.Topic{"a": {ID: 1, Name: "a", MaxRecordBytes: 1 << 20, PartitionIDs: []int64{10, 11}}},
 		remembered: map[string]*store.Topic{},
 		next:       map[scope]int64{},
@@ -83,10 +87,22 @@ func (m *memory) arrive(next int64) {
 	m.next[scope{7, 1}] = next
 }
 
-func (m *memory) Append(_ context.Context, requests []*store.Request) []store.Outcome {
+func (m *memory) Route(_ context.Context, put store.Put) (*store.Put, error) { return &put, nil }
+
+// FlushPatiently writes also what is locked, once patience has a token.
+func (m *memory) FlushPatiently(ctx context.Context, ops []*store.Op) []store.Outcome {
+	<-m.patience
+	return m.flush(ctx, ops, true)
+}
+
+func (m *memory) Flush(ctx context.Context, ops []*store.Op) []store.Outcome {
+	return m.flush(ctx, ops, false)
+}
+
+func (m *memory) flush(_ context.Context, ops []*store.Op, patient bool) []store.Outcome {
 	var sequences []int64
-	for _, r := range requests {
-		sequences = append(sequences, r.Sequence)
+	for _, op := range ops {
+		sequences = append(sequences, op.Append.Sequence)
 	}
 	m.mu.Lock()
 	m.flushes = append(m.flushes, sequences)
@@ -99,12 +115,22 @@ func (m *memory) Append(_ context.Context, requests []*store.Request) []store.Ou
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	outcomes := make([]store.Outcome, len(requests))
-	for i, r := range requests {
-		outcomes[i].Result, outcomes[i].Err = m.append(r)
+	outcomes := make([]store.Outcome, len(ops))
+	for i, op := range ops {
+		if !patient && op.Append.Key == m.locked && m.locked != "" {
+			outcomes[i].Err = busy{}
+			continue
+		}
+		outcomes[i].Result, outcomes[i].Err = m.append(op.Append)
 	}
 	return outcomes
 }
+
+// busy is to errors.Is the store's error of that name.
+type busy struct{}
+
+func (busy) Error() string        { return "a row is locked by another writer" }
+func (busy) Is(target error) bool { return target.Error() == busy{}.Error() }
 
 // stale is to errors.Is the store's error of that name.
 type stale struct{}
@@ -165,12 +191,15 @@ func newRunning(t *testing.T, log Log, cfg Config) *running {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	a := New(log, cfg)
-	done := make(chan error, 1)
+	done := make(chan error, 2)
 	go func() { done <- a.Run(ctx) }()
+	go func() { done <- a.RunAside(ctx) }()
 	r := &running{a, sync.OnceFunc(func() {
 		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("Run: %v", err)
+		for range 2 {
+			if err := <-done; err != nil {
+				t.Errorf("a loop ended: %v", err)
+			}
 		}
 	})}
 	t.Cleanup(r.stop)

@@ -87,15 +87,16 @@ func newProxyOn(t *testing.T, db string, change ...func(*settings)) *proxy {
 	server.Start()
 
 	ctx, stop := context.WithCancel(context.Background())
-	ended := make(chan error, 2)
+	ended := make(chan error, 3)
 	go func() { ended <- app.Run(ctx) }()
+	go func() { ended <- app.RunAside(ctx) }()
 	go func() { ended <- hub.Run(ctx) }()
 	t.Cleanup(func() {
 		handler.Drain()
 		server.CloseClientConnections()
 		server.Close()
 		stop()
-		for range 2 {
+		for range 3 {
 			if err := <-ended; err != nil && !errors.Is(err, context.Canceled) {
 				t.Errorf("a loop ended: %v", err)
 			}

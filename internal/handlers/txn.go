@@ -19,7 +19,7 @@ func (s *server) PutTransaction(w http.ResponseWriter, r *http.Request, transact
 		s.problem(w, r, err)
 		return
 	}
-	t, err := s.store.PutTransaction(r.Context(), *put)
+	t, err := s.appender.Put(r.Context(), *put)
 	if err != nil {
 		s.problem(w, r, err)
 		return
@@ -27,8 +27,6 @@ func (s *server) PutTransaction(w http.ResponseWriter, r *http.Request, transact
 	status := http.StatusCreated
 	if t.Repeated {
 		status = http.StatusOK
-	} else {
-		s.metrics.Appended(put.Size())
 	}
 	s.transaction(w, r, status, t)
 }
@@ -36,7 +34,7 @@ func (s *server) PutTransaction(w http.ResponseWriter, r *http.Request, transact
 // CommitTransaction commits a transaction.
 func (s *server) CommitTransaction(w http.ResponseWriter, r *http.Request, transactionID api.TransactionIDPath, params api.CommitTransactionParams) {
 	s.endTransaction(w, r, params.ProducerID, params.ProducerEpoch, func(c store.Caller) (*store.TransactionState, error) {
-		return s.store.Commit(r.Context(), transactionID, c)
+		return s.appender.Commit(r.Context(), transactionID, c)
 	})
 }
 
@@ -112,10 +110,9 @@ func (s *server) ListTransactions(w http.ResponseWriter, r *http.Request, params
 }
 
 // transaction answers with a transaction after a request that may have
-// changed it, and tells metrics and waiting fetches.
+// changed it.
 func (s *server) transaction(w http.ResponseWriter, r *http.Request, status int, t *store.TransactionState) {
 	s.metrics.ended(t)
-	s.hub.Wake(t.Logs)
 	replayed(w, t.Repeated && t.State != eos.StateOngoing)
 	s.answer(w, r, status, apiTransaction(t))
 }

@@ -32,6 +32,19 @@ func (c *counts) addProducer(transactional bool) {
 	}
 }
 
+// ended counts a transaction that is new, or has been committed.
+func (c *counts) ended(t *TransactionState, isNew bool) {
+	switch {
+	case isNew && t.State == eos.StateOngoing:
+		c.transactions.Add(1)
+		c.openTransactions.Add(1)
+	case isNew:
+		c.transactions.Add(1)
+	default:
+		c.openTransactions.Add(-1)
+	}
+}
+
 func (c Caps) producers(n *counts, transactional bool) error {
 	if transactional {
 		if err := reached("transactional ids", c.TransactionalIDs, n.transactionalIDs.Load()); err != nil {

@@ -58,10 +58,19 @@ func TestP12FrozenBackendGoesOn(t *testing.T) {
 		done := make(chan struct{})
 		go func() { defer close(done); got, err = produce(s, request) }()
 		<-frozen
-		both(func() { beside, besideErr = produce(direct, request) }, func() {
-			mustWait(t, watch, `SELECT count(*) > 0 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`)
-			syscall.Kill(pid, syscall.SIGCONT)
-		})
+		// The frozen one may hold its locks already, or nothing yet.
+		besideDone := make(chan struct{})
+		go func() { defer close(besideDone); beside, besideErr = produce(direct, request) }()
+		for waits := false; !waits; {
+			select {
+			case <-besideDone:
+				waits = true
+			default:
+				waits = mustGet[bool](t, watch, `SELECT count(*) > 0 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`)
+			}
+		}
+		syscall.Kill(pid, syscall.SIGCONT)
+		<-besideDone
 		<-done
 		mustAgree(t, fmt.Sprint("round ", i), [2]Result{got, beside}, [2]error{err, besideErr})
 		oneMore(t, direct, i)

@@ -1,9 +1,6 @@
 package store
 
 import (
-	"context"
-	"encoding/json"
-	"fmt"
 	"slices"
 
 	"github.com/eos-proxy/eos-proxy/internal/eos"
@@ -13,17 +10,17 @@ import (
 // Locks first, each kind in a statement of its own and sorted; what is read
 // after them sees every write that held them before. A producer's row excludes
 // its registration (P9), its begin (T10), and also its other appends: shared
-// locks that overlap all the time would starve a registration.
+// locks that overlap all the time would starve a registration. A producer
+// without a transactional id never changes and is not locked.
 const (
 	sqlLockProducers = `
-		SELECT producer_id, producer_epoch, COALESCE(transactional_id, '')
+		SELECT producer_id
 		FROM producers
-		WHERE producer_id = ANY ($1)
+		WHERE producer_id = ANY ($1) AND transactional_id IS NOT NULL
 		ORDER BY producer_id
 		FOR NO KEY UPDATE`
 	sqlLockTransactions = `
-		SELECT transaction_ref, transaction_id, state, COALESCE(aborted_by, ''),
-		       COALESCE(producer_id, -1), COALESCE(producer_epoch, 0), fingerprint
+		SELECT transaction_ref
 		FROM transactions
 		WHERE transaction_id = ANY ($1)
 		ORDER BY transaction_ref
@@ -34,6 +31,17 @@ const (
 		WHERE partition_id = ANY ($1)
 		ORDER BY partition_id
 		FOR UPDATE`
+	sqlLockStagedPartitions = `
+		SELECT partition_id
+		FROM partitions
+		WHERE partition_id = ANY ($1)
+		   OR partition_id = ANY (ARRAY (SELECT s.partition_id
+		                                 FROM transactions t
+		                                 JOIN stagings s ON s.transaction_ref = t.transaction_ref
+		                                 WHERE t.transaction_id = ANY ($2)))
+		ORDER BY partition_id
+		FOR UPDATE`
+	skipLocked = ` SKIP LOCKED`
 )
 
 // What the locks protect. A subquery with LIMIT 1 for each row of an unnest is
@@ -45,10 +53,18 @@ const (
 		SELECT topic_id, partition_count, max_record_bytes
 		FROM topics
 		WHERE topic_id = ANY ($1)`
-	sqlOpenTransactions = `
-		SELECT producer_id, transaction_id
+	sqlProducers = `
+		SELECT p.producer_id, p.producer_epoch, COALESCE(p.transactional_id, ''), p.transaction_timeout_ms,
+		       COALESCE(o.transaction_id, ''), COALESCE(o.transaction_ref, 0)
+		FROM producers p
+		LEFT JOIN LATERAL (SELECT transaction_id, transaction_ref
+		                   FROM transactions
+		                   WHERE producer_id = p.producer_id AND state = 'ongoing' LIMIT 1) o ON true
+		WHERE p.producer_id = ANY ($1)`
+	sqlTransactions = `
+		SELECT transaction_ref, ` + sqlTransactionColumns + `
 		FROM transactions
-		WHERE producer_id = ANY ($1) AND state = 'ongoing'`
+		WHERE transaction_id = ANY ($1)`
 	sqlPartitionEnds = `
 		SELECT p.partition_id,
 		       GREATEST(p.log_start_offset, COALESCE(b.base_offset + b.record_count, 0)),
@@ -60,15 +76,29 @@ const (
 		                   WHERE log_id = p.partition_id
 		                   ORDER BY base_offset DESC LIMIT 1) b ON true
 		WHERE p.partition_id = ANY ($1)`
-	sqlStagingEnds = `
+	// The stagings of transactions, and for those that end the partitions that
+	// they go to; a partition that is gone has no topic.
+	sqlStagings = `
 		SELECT t.transaction_id, s.partition_id, s.staging_id,
-		       b.base_offset + b.record_count, b.end_bytes, b.max_timestamp
+		       b.base_offset + b.record_count, b.end_bytes, b.max_timestamp,
+		       COALESCE(p.topic, ''), COALESCE(p.partition, 0),
+		       GREATEST(p.log_start_offset, COALESCE(e.base_offset + e.record_count, 0)),
+		       GREATEST(p.log_start_bytes, COALESCE(e.end_bytes, 0)),
+		       COALESCE(e.max_timestamp, -1)
 		FROM transactions t
 		JOIN stagings s ON s.transaction_ref = t.transaction_ref
 		CROSS JOIN LATERAL (SELECT base_offset, record_count, end_bytes, max_timestamp
 		                    FROM batches
 		                    WHERE log_id = s.staging_id
 		                    ORDER BY base_offset DESC LIMIT 1) b
+		LEFT JOIN LATERAL (SELECT o.topic, q.partition, q.log_start_offset, q.log_start_bytes
+		                   FROM partitions q
+		                   JOIN topics o ON o.topic_id = q.topic_id
+		                   WHERE q.partition_id = s.partition_id LIMIT 1) p ON true
+		LEFT JOIN LATERAL (SELECT base_offset, record_count, end_bytes, max_timestamp
+		                   FROM batches
+		                   WHERE log_id = s.partition_id
+		                   ORDER BY base_offset DESC LIMIT 1) e ON true
 		WHERE t.transaction_id = ANY ($1)`
 	sqlNextSequences = `
 		SELECT k.producer_id, k.scope_id, b.base_sequence + b.request_count
@@ -77,187 +107,227 @@ const (
 		                    FROM batches
 		                    WHERE producer_id = k.producer_id AND scope_id = k.scope_id
 		                    ORDER BY base_sequence DESC LIMIT 1) b`
-
-	sqlKeptColumns = `
-		b.producer_id, b.scope_id, b.base_sequence, b.idempotency_key, b.fingerprint,
-		b.request_count, b.request_parts, b.transaction_ref IS NOT NULL, b.base_offset,
-		COALESCE((SELECT p.partition FROM partitions p
-		          WHERE p.partition_id = b.log_id),
-		         (SELECT p.partition FROM stagings s
-		          JOIN partitions p ON p.partition_id = s.partition_id
-		          WHERE s.staging_id = b.log_id), -1)`
-	sqlKeptBySequence = `
-		SELECT ` + sqlKeptColumns + `
-		FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS k (producer_id, scope_id, base_sequence)
-		CROSS JOIN LATERAL (SELECT * FROM batches
-		                    WHERE producer_id = k.producer_id AND scope_id = k.scope_id
-		                      AND base_sequence = k.base_sequence LIMIT 1) b`
-	sqlKeptByKey = `
-		SELECT ` + sqlKeptColumns + `
-		FROM unnest($1::bigint[], $2::text[], $3::text[]) AS k (topic_id, transaction_id, idempotency_key)
-		LEFT JOIN transactions t ON t.transaction_id = NULLIF(k.transaction_id, '')
-		CROSS JOIN LATERAL (SELECT * FROM batches
-		                    WHERE scope_id = CASE WHEN k.transaction_id = '' THEN k.topic_id ELSE t.transaction_ref END
-		                      AND idempotency_key = k.idempotency_key LIMIT 1) b`
 )
 
-// load queues the locks and reads behind what is in the batch, sends it, and
-// fills the maps of the flush.
-func (f *flush) load(ctx context.Context, conn *pgx.Conn, batch *pgx.Batch) error {
-	var producers, partitions, topics []int64
-	var transactions []string
-	var seqProducers, seqScopes, sequences []int64
-	var keyTopics []int64
-	var keyTransactions, keys []string
-	for i, r := range f.requests {
-		if f.refused[i] {
-			continue
-		}
-		topics = append(topics, r.Topic.ID)
-		if r.HasProducer() {
-			producers = append(producers, r.ProducerID)
-			seqProducers = append(seqProducers, r.ProducerID)
-			seqScopes = append(seqScopes, r.Scope())
-			sequences = append(sequences, r.Sequence)
-		} else if r.Key != "" {
-			keyTopics = append(keyTopics, r.Topic.ID)
-			keyTransactions = append(keyTransactions, r.TransactionID)
-			keys = append(keys, r.Key)
-		}
-		if r.TransactionID != "" {
-			transactions = append(transactions, r.TransactionID)
-			continue
-		}
-		for _, p := range r.Parts {
-			partitions = append(partitions, r.Topic.PartitionIDs[p.Partition])
-		}
-	}
-	producers, partitions, topics = distinct(producers), distinct(partitions), distinct(topics)
-	transactions = distinct(transactions)
+// keys are what a flush has to lock or to load, of some of its operations.
+type keys struct {
+	topics, producers, partitions []int64
+	transactions, commits, puts   []string // by their ids
+	sequenced                     []*Request
+	keyed                         []*Request
+	offsets                       []GroupOffset // of puts
+}
 
-	f.queueLocks(batch, producers, transactions, partitions)
-	batch.Queue(sqlNow).QueryRow(func(row pgx.Row) error { return row.Scan(&f.now) })
-	batch.Queue(sqlTopics, topics).Query(func(rows pgx.Rows) error {
-		var id int64
-		var t topicNow
-		return each(rows, []any{&id, &t.partitionCount, &t.maxRecordBytes}, func() { f.topics[id] = t })
-	})
-	f.queueEnds(batch, partitions, transactions)
-	if len(producers) > 0 {
-		var id int64
-		var txn string
-		batch.Queue(sqlOpenTransactions, producers).Query(func(rows pgx.Rows) error {
-			return each(rows, []any{&id, &txn}, func() {
-				if p := f.producers[id]; p != nil {
-					p.OpenTransaction = txn
+func (f *flush) keysOf(include func(i int) bool) *keys {
+	k := &keys{}
+	for i, op := range f.ops {
+		if f.refused[i] || !include(i) {
+			continue
+		}
+		switch {
+		case op.Append != nil:
+			k.append(op.Append)
+		case op.Put != nil:
+			k.puts = append(k.puts, op.Put.ID)
+			k.producer(op.Put.ProducerID)
+			k.offsets = append(k.offsets, op.Put.Offsets...)
+			for _, r := range op.Put.requests {
+				k.topics = append(k.topics, r.Topic.ID)
+				if op.Put.Commit {
+					k.partitions = append(k.partitions, r.Logs()...)
 				}
-			})
-		})
-		batch.Queue(sqlNextSequences, seqProducers, seqScopes).Query(func(rows pgx.Rows) error {
-			var scope, next int64
-			return each(rows, []any{&id, &scope, &next}, func() { f.next[[2]int64{id, scope}] = next })
-		})
-		batch.Queue(sqlKeptBySequence, seqProducers, seqScopes, sequences).Query(f.readKept)
+			}
+		case op.Commit != nil:
+			k.commits = append(k.commits, op.Commit.ID)
+			k.transactions = append(k.transactions, op.Commit.ID)
+			k.producer(op.Commit.Caller.ProducerID)
+		}
 	}
-	if len(keys) > 0 {
-		batch.Queue(sqlKeptByKey, keyTopics, keyTransactions, keys).Query(f.readKept)
-	}
-	return conn.SendBatch(ctx, batch).Close()
+	k.topics, k.producers, k.partitions = distinct(k.topics), distinct(k.producers), distinct(k.partitions)
+	k.transactions, k.commits, k.puts = distinct(k.transactions), distinct(k.commits), distinct(k.puts)
+	return k
 }
 
-func (f *flush) queueLocks(batch *pgx.Batch, producers []int64, transactions []string, partitions []int64) {
-	if len(producers) > 0 {
-		batch.Queue(sqlLockProducers, producers).Query(func(rows pgx.Rows) error {
-			var p eos.Producer
-			return each(rows, []any{&p.ID, &p.Epoch, &p.TransactionalID}, func() {
-				found := p
-				found.Known = true
-				f.producers[p.ID] = &found
-			})
-		})
+func (k *keys) append(r *Request) {
+	k.topics = append(k.topics, r.Topic.ID)
+	k.producer(r.ProducerID)
+	switch {
+	case r.HasProducer():
+		k.sequenced = append(k.sequenced, r)
+	case r.Key != "":
+		k.keyed = append(k.keyed, r)
 	}
-	if len(transactions) > 0 {
-		batch.Queue(sqlLockTransactions, transactions).Query(func(rows pgx.Rows) error {
-			return readTransactions(rows, func(t *transaction) { f.transactions[t.ID] = t })
-		})
+	if r.TransactionID != "" {
+		k.transactions = append(k.transactions, r.TransactionID)
+		return
 	}
-	if len(partitions) > 0 {
-		batch.Queue(sqlLockPartitions, partitions)
+	k.partitions = append(k.partitions, r.Logs()...)
+}
+
+func (k *keys) producer(id int64) {
+	if id != eos.NoProducer {
+		k.producers = append(k.producers, id)
 	}
 }
 
-func (f *flush) queueEnds(batch *pgx.Batch, partitions []int64, transactions []string) {
-	if len(partitions) > 0 {
-		batch.Queue(sqlPartitionEnds, partitions).Query(func(rows pgx.Rows) error {
+// queueLocks queues the locks that the operations need.
+func (f *flush) queueLocks(batch *pgx.Batch, k *keys) {
+	suffix := ""
+	if f.skip {
+		suffix = skipLocked
+	}
+	lock := func(into map[int64]bool) func(pgx.Rows) error {
+		return func(rows pgx.Rows) error {
 			var id int64
-			var end logEnd
-			return each(rows, []any{&id, &end.offset, &end.bytes, &end.maxTimestamp}, func() {
-				found := end
-				f.ends[id] = &found
-			})
-		})
+			return each(rows, []any{&id}, func() { into[id] = true })
+		}
 	}
-	if len(transactions) > 0 {
-		batch.Queue(sqlStagingEnds, transactions).Query(func(rows pgx.Rows) error {
-			var name string
-			var partition, staging int64
-			var end logEnd
-			return each(rows, []any{&name, &partition, &staging, &end.offset, &end.bytes, &end.maxTimestamp}, func() {
-				found := end
-				f.ends[staging] = &found
-				if t := f.transactions[name]; t != nil {
-					t.stagings[partition] = staging
-					t.staged += end.bytes
-				}
-			})
-		})
+	if len(k.producers) > 0 {
+		batch.Queue(sqlLockProducers+suffix, k.producers).Query(lock(f.locked.producers))
 	}
+	if len(k.transactions) > 0 {
+		batch.Queue(sqlLockTransactions+suffix, k.transactions).Query(lock(f.locked.transactions))
+	}
+	switch {
+	case len(k.commits) > 0:
+		batch.Queue(sqlLockStagedPartitions+suffix, k.partitions, k.commits).Query(lock(f.locked.partitions))
+	case len(k.partitions) > 0:
+		batch.Queue(sqlLockPartitions+suffix, k.partitions).Query(lock(f.locked.partitions))
+	}
+	f.queueOffsetLocks(batch, k)
 }
 
-// readKept reads rows of sqlKeptColumns into the flush.
-func (f *flush) readKept(rows pgx.Rows) error {
-	var decodeErr error
-	var producer, sequence *int64
-	var key, parts *string
-	var scope, base int64
-	var fingerprint []byte
-	var count, partition int
-	var staged bool
-	err := each(rows, []any{&producer, &scope, &sequence, &key, &fingerprint, &count, &parts, &staged, &base, &partition}, func() {
-		id := identity{producer: eos.NoProducer, scope: scope}
-		k := &kept{eos.Stored{RecordCount: count, Fingerprint: eos.Fingerprint(fingerprint)}, Result{NextSequence: -1, Staged: staged}}
-		if producer != nil {
-			id.producer, id.sequence = *producer, *sequence
-			k.result.NextSequence = *sequence + int64(count)
-		} else {
-			id.key = *key
-		}
-		if parts == nil {
-			k.result.Shares = []Share{{Partition: partition, BaseOffset: base, RecordCount: count}}
-		} else if err := json.Unmarshal([]byte(*parts), &k.result.Shares); err != nil {
-			decodeErr = fmt.Errorf("request_parts of %+v: %w", id, err)
-		}
-		f.kept[id] = k
-	})
-	if err != nil {
+// queueLoads queues the reading of facts. What is known of them is forgotten.
+func (f *flush) queueLoads(batch *pgx.Batch, k *keys) {
+	c := f.facts
+	batch.Queue(sqlNow).QueryRow(func(row pgx.Row) error {
+		var ms int64
+		err := row.Scan(&ms)
+		c.clock.set(ms)
 		return err
+	})
+	if len(k.topics) > 0 {
+		for _, id := range k.topics {
+			delete(c.topics, id)
+		}
+		batch.Queue(sqlTopics, k.topics).Query(func(rows pgx.Rows) error {
+			var id int64
+			var t topicFacts
+			return each(rows, []any{&id, &t.partitionCount, &t.maxRecordBytes}, func() { c.topics[id] = t })
+		})
 	}
-	return decodeErr
+	f.queueProducers(batch, k.producers)
+	f.queueTransactions(batch, distinct(slices.Concat(k.transactions, k.puts)))
+	f.queueEnds(batch, k.partitions)
+	if len(k.sequenced) > 0 {
+		f.queueSequences(batch, k.sequenced)
+	}
+	if len(k.keyed) > 0 {
+		f.queueKeys(batch, k.keyed)
+	}
+	f.queueOffsets(batch, k)
 }
 
-// readTransactions reads rows of sqlLockTransactions.
-func readTransactions(rows pgx.Rows, found func(*transaction)) error {
-	var t transaction
-	var fingerprint []byte
-	return each(rows, []any{&t.ref, &t.ID, &t.State, &t.AbortedBy, &t.ProducerID, &t.Epoch, &fingerprint}, func() {
-		read := t
-		read.stagings = map[int64]int64{}
-		if fingerprint != nil {
-			sum := eos.Fingerprint(fingerprint)
-			read.Fingerprint = &sum
-		}
-		found(&read)
+func (f *flush) queueProducers(batch *pgx.Batch, ids []int64) {
+	if len(ids) == 0 {
+		return
+	}
+	for _, id := range ids {
+		delete(f.facts.producers, id)
+	}
+	batch.Queue(sqlProducers, ids).Query(func(rows pgx.Rows) error {
+		var p producerFacts
+		return each(rows, []any{&p.ID, &p.Epoch, &p.TransactionalID, &p.timeoutMS, &p.OpenTransaction, &p.openRef}, func() {
+			found := p
+			found.Known = true
+			f.facts.producers[p.ID] = &found
+		})
 	})
+}
+
+func (f *flush) queueTransactions(batch *pgx.Batch, ids []string) {
+	if len(ids) == 0 {
+		return
+	}
+	for _, id := range ids {
+		delete(f.facts.transactions, id)
+	}
+	batch.Queue(sqlTransactions, ids).Query(func(rows pgx.Rows) error {
+		for rows.Next() {
+			t := &transaction{stagings: map[int64]int64{}}
+			if err := t.scan(rows, &t.ref); err != nil {
+				return err
+			}
+			f.facts.transactions[t.ID] = t
+		}
+		return rows.Err()
+	})
+	batch.Queue(sqlStagings, ids).Query(func(rows pgx.Rows) error {
+		var name string
+		var partition, staging int64
+		var at place
+		var staged, end logEnd
+		return each(rows, []any{
+			&name, &partition, &staging, &staged.offset, &staged.bytes, &staged.maxTimestamp,
+			&at.topic, &at.partition, &end.offset, &end.bytes, &end.maxTimestamp,
+		}, func() {
+			f.facts.ends[staging] = new(staged)
+			t := f.facts.transactions[name]
+			if t == nil {
+				return
+			}
+			t.stagings[partition] = staging
+			t.staged += staged.bytes
+			if at.topic == "" {
+				return
+			}
+			f.places[partition] = at
+			if f.locked.partitions[partition] {
+				f.facts.ends[partition] = new(end)
+			}
+		})
+	})
+}
+
+func (f *flush) queueEnds(batch *pgx.Batch, partitions []int64) {
+	if len(partitions) == 0 {
+		return
+	}
+	for _, id := range partitions {
+		delete(f.facts.ends, id)
+	}
+	batch.Queue(sqlPartitionEnds, partitions).Query(func(rows pgx.Rows) error {
+		var id int64
+		var end logEnd
+		return each(rows, []any{&id, &end.offset, &end.bytes, &end.maxTimestamp}, func() { f.facts.ends[id] = new(end) })
+	})
+}
+
+func (f *flush) queueSequences(batch *pgx.Batch, requests []*Request) {
+	n := len(requests)
+	producers, scopes, sequences := make([]int64, n), make([]int64, n), make([]int64, n)
+	for i, r := range requests {
+		producers[i], scopes[i], sequences[i] = r.ProducerID, r.Scope(), r.Sequence
+	}
+	batch.Queue(sqlNextSequences, producers, scopes).Query(func(rows pgx.Rows) error {
+		for i := range producers {
+			f.facts.next[scopeKey{producers[i], scopes[i]}] = f.nextSequence(producers[i], 0)
+		}
+		var key scopeKey
+		var next int64
+		return each(rows, []any{&key.producer, &key.scope, &next}, func() { f.facts.next[key] = f.nextSequence(key.producer, next) })
+	})
+	batch.Queue(sqlKeptBySequence, producers, scopes, sequences).Query(f.readKept)
+}
+
+// nextSequence returns what was read of a sequence; the producer's facts were
+// read before it.
+func (f *flush) nextSequence(producer, sequence int64) nextSequence {
+	n := nextSequence{sequence: sequence}
+	if p := f.facts.producers[producer]; p != nil {
+		n.openRef = p.openRef
+	}
+	return n
 }
 
 // each scans every row into the same variables and calls fn after each.

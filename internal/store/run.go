@@ -29,12 +29,13 @@ const (
 	// A server or role may have settings of its own that a write cannot use.
 	sqlBegin  = `BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE`
 	sqlBounds = `
-		SELECT set_config('lock_timeout', '2s', true),
+		SELECT set_config('lock_timeout', $3, true),
 		       set_config('idle_in_transaction_session_timeout', $1, true),
 		       set_config('statement_timeout', '0', true),
 		       set_config('enable_seqscan', 'off', true),
 		       set_config('enable_hashjoin', 'off', true),
 		       set_config('enable_mergejoin', 'off', true),
+		       set_config('plan_cache_mode', 'force_generic_plan', true),
 		       set_config('synchronous_commit',
 		                  CASE WHEN $2 AND current_setting('synchronous_commit') = 'off' THEN 'on'
 		                       ELSE current_setting('synchronous_commit') END, true)`
@@ -46,12 +47,15 @@ const (
 	idleBytes = 1 << 20
 )
 
-// queueBegin queues the beginning of a write that will send so many bytes.
-func (s *Store) queueBegin(batch *pgx.Batch, bytes int64) {
+// queueBegin queues the beginning of a write that will send so many bytes, and
+// waits for a lock no longer than wait.
+func (s *Store) queueBegin(batch *pgx.Batch, bytes int64, wait time.Duration) {
 	idle := idleTime + time.Duration(bytes)*time.Second/idleBytes
 	batch.Queue(sqlBegin)
-	batch.Queue(sqlBounds, strconv.FormatInt(idle.Milliseconds(), 10)+"ms", !s.unsafe)
+	batch.Queue(sqlBounds, milliseconds(idle), !s.unsafe, milliseconds(wait))
 }
+
+func milliseconds(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) + "ms" }
 
 // lostError says that the connection broke after COMMIT was sent: the
 // transaction may have been committed.
@@ -89,7 +93,7 @@ func (s *Store) write(ctx context.Context, fn func(ctx context.Context, tx *tx) 
 func (s *Store) writeBytes(ctx context.Context, bytes int64, fn func(ctx context.Context, tx *tx) error) error {
 	return s.run(ctx, true, func(ctx context.Context, conn *pgx.Conn, again bool) error {
 		begin := &pgx.Batch{}
-		s.queueBegin(begin, bytes)
+		s.queueBegin(begin, bytes, patientWait)
 		if err := conn.SendBatch(ctx, begin).Close(); err != nil {
 			return err
 		}
@@ -229,14 +233,19 @@ func sqlState(err error) string {
 	return ""
 }
 
+// errAgain says that a write has to run again: what it was decided by is not
+// what is stored.
+var errAgain = errors.New("the state is another than was known")
+
 // lostRace reports whether a write met another one and finds another state
-// when it runs again: unique_violation, deadlock_detected, serialization_failure.
+// when it runs again: unique_violation, deadlock_detected, serialization_failure,
+// division_by_zero (that of the guard), or errAgain.
 func lostRace(err error) bool {
 	switch sqlState(err) {
-	case "23505", "40P01", "40001":
+	case "23505", "40P01", "40001", "22012":
 		return refused(err)
 	}
-	return false
+	return errors.Is(err, errAgain)
 }
 
 // unreachableError says that a connection could not be had, or broke.

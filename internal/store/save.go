@@ -1,8 +1,6 @@
 package store
 
 import (
-	"context"
-
 	"github.com/eos-proxy/eos-proxy/internal/eos"
 	"github.com/jackc/pgx/v5"
 )
@@ -20,6 +18,7 @@ type row struct {
 	requestCount   int
 	parts          string
 	transactionRef int64
+	result         Result // the answer to the request
 
 	*Packed
 }
@@ -51,16 +50,29 @@ const sqlInsertBatches = `
 	           fingerprint, request_count, request_parts, transaction_ref, body,
 	           ends_to, flags, headers_to, timestamps_to)`
 
-// save queues the writes of what was decided. It draws the ids of new stagings
-// itself, which is a trip of its own.
-func (f *flush) save(ctx context.Context, conn *pgx.Conn, batch *pgx.Batch) error {
-	if err := f.saveStagings(ctx, conn, batch); err != nil {
+// kept returns the row's request as it is found when it comes again.
+func (r *row) kept() *kept {
+	return &kept{eos.Stored{RecordCount: r.requestCount, Fingerprint: r.fingerprint}, r.result}
+}
+
+// save queues the writes of what was decided.
+func (f *flush) save(batch *pgx.Batch) error {
+	if err := f.savePuts(batch); err != nil {
 		return err
 	}
-	if len(f.rows) == 0 {
-		return nil
+	f.saveRows(batch)
+	if err := f.saveCommits(batch); err != nil {
+		return err
 	}
+	f.saveOffsets(batch)
+	return nil
+}
+
+func (f *flush) saveRows(batch *pgx.Batch) {
 	n := len(f.rows)
+	if n == 0 {
+		return
+	}
 	var (
 		logs, offsets, endBytes, maxTimestamps     = make([]int64, n), make([]int64, n), make([]int64, n), make([]int64, n)
 		scopes, producers, epochs, sequences, refs = make([]int64, n), make([]int64, n), make([]int64, n), make([]int64, n), make([]int64, n)
@@ -68,12 +80,11 @@ func (f *flush) save(ctx context.Context, conn *pgx.Conn, batch *pgx.Batch) erro
 		endsTo, headersTo, timestampsTo            = make([]int32, n), make([]int32, n), make([]int32, n)
 		keys, parts                                = make([]string, n), make([]string, n)
 		fingerprints, bodies, flags                = make([][]byte, n), make([][]byte, n), make([][]byte, n)
-		ends                                       []int32
+		ends                                       = make([]int32, 0, 2*n)
 		headers                                    []*string
 		timestamps                                 []int64
 	)
-	for i := range f.rows {
-		r := &f.rows[i]
+	for i, r := range f.sortedRows() {
 		logs[i], offsets[i], counts[i] = r.log, r.baseOffset, int32(r.Count)
 		endBytes[i], maxTimestamps[i] = r.endBytes, r.maxTimestamp
 		if r.requestCount > 0 {
@@ -104,34 +115,4 @@ func (f *flush) save(ctx context.Context, conn *pgx.Conn, batch *pgx.Batch) erro
 		fingerprints, requestCounts, parts, refs, bodies,
 		ends, f.now, headers, timestamps,
 		endsTo, flags, headersTo, timestampsTo)
-	return nil
-}
-
-func (f *flush) saveStagings(ctx context.Context, conn *pgx.Conn, batch *pgx.Batch) error {
-	if len(f.newStagings) == 0 {
-		return nil
-	}
-	const draw = `SELECT nextval('object_ids') FROM generate_series(1, $1)`
-	const insert = `
-		INSERT INTO stagings (staging_id, transaction_ref, partition_id)
-		SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[])`
-	rows, err := conn.Query(ctx, draw, len(f.newStagings))
-	if err != nil {
-		return err
-	}
-	ids, err := pgx.CollectRows(rows, pgx.RowTo[int64])
-	if err != nil {
-		return err
-	}
-	refs, partitions := make([]int64, len(ids)), make([]int64, len(ids))
-	for i, s := range f.newStagings {
-		refs[i], partitions[i] = s[0], s[1]
-	}
-	for i := range f.rows {
-		if log := f.rows[i].log; log < 0 {
-			f.rows[i].log = ids[-log-1]
-		}
-	}
-	batch.Queue(insert, ids, refs, partitions)
-	return nil
 }

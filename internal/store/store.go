@@ -44,6 +44,9 @@ type Store struct {
 	unsafe bool
 	counts counts
 
+	writing sync.Mutex
+	writer  writer // guarded by writing
+
 	mu     sync.RWMutex
 	topics map[string]*Topic // by name; guarded by mu; a stale entry is found out when it is written to
 }
@@ -74,7 +77,7 @@ func Open(ctx context.Context, url string, cfg Config) (*Store, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
-	return &Store{pool: pool, caps: cfg.Caps, log: cfg.Logger, unsafe: cfg.Unsafe, topics: map[string]*Topic{}}, nil
+	return &Store{pool: pool, caps: cfg.Caps, log: cfg.Logger, unsafe: cfg.Unsafe, writer: writer{facts: newFacts()}, topics: map[string]*Topic{}}, nil
 }
 
 // Close closes all connections. No other method may run or be called.

@@ -18,6 +18,8 @@ type Put struct {
 	Produce   []TopicRecords
 	Offsets   []GroupOffset
 	Commit    bool
+
+	requests []*Request // what Route made of Produce
 }
 
 // TopicRecords are records for a topic.
@@ -55,43 +57,44 @@ type TopicShare struct {
 	RecordCount int    `json:"record_count"`
 }
 
-// PutTransaction begins a transaction, or does a whole one; a repeat gets the
-// transaction as it stands (T8). A refused one leaves its id unused.
-func (s *Store) PutTransaction(ctx context.Context, put Put) (*TransactionState, error) {
-	var state *TransactionState
-	_, size := put.Size()
-	for {
-		err := s.writeBytes(ctx, size, func(ctx context.Context, tx *tx) error {
-			var err error
-			state, err = s.put(ctx, tx.Conn, put)
-			return err
-		})
-		switch {
-		case IsStale(err):
-			continue // a topic changed between its reading and its lock
-		case err != nil:
+// Route returns the PUT with its records routed by the topics as they are
+// remembered. It returns eos.UnknownTopic and eos.InvalidRecord as NewRequest.
+func (s *Store) Route(ctx context.Context, put Put) (*Put, error) {
+	routeBy := eos.Identity{ProducerID: eos.NoProducer, Key: put.ID}
+	put.requests = make([]*Request, len(put.Produce))
+	before := 0 // records of the entries before
+	for i, p := range put.Produce {
+		t, err := s.Topic(ctx, p.Topic)
+		if err != nil {
 			return nil, err
 		}
-		if !state.Repeated {
-			s.counts.transactions.Add(1)
-			if state.State == eos.StateOngoing {
-				s.counts.openTransactions.Add(1)
-			}
+		a := eos.Append{Identity: eos.Identity{ProducerID: eos.NoProducer}, RecordCount: len(p.Records)}
+		if put.requests[i], err = NewRequest(a, t, -1, p.Records, routeBy.Keyless(0)); err != nil {
+			return nil, recordsBefore(err, before)
 		}
-		return state, nil
+		before += len(p.Records)
 	}
+	return &put, nil
 }
 
-func (s *Store) put(ctx context.Context, conn *pgx.Conn, put Put) (*TransactionState, error) {
-	producer, timeout, err := lockProducer(ctx, conn, put.ProducerID)
-	if err != nil {
-		return nil, err
-	}
-	stored, err := loadTransaction(ctx, conn, put.ID)
-	if err != nil {
-		return nil, err
+// putRow is a transaction to insert.
+type putRow struct {
+	*Put
+	ref       int64
+	timeoutMS int
+	state     *TransactionState
+	offsets   []partitionOffset // to stage
+}
+
+func (f *flush) decidePut(put *Put) (*TransactionState, error) {
+	producer := eos.Producer{ID: put.ProducerID}
+	timeout := eos.DefaultTransactionTimeoutMS
+	p := f.facts.producers[put.ProducerID]
+	if p != nil {
+		producer, timeout = p.Producer, p.timeoutMS
 	}
 	var known *eos.Transaction
+	stored := f.facts.transactions[put.ID]
 	if stored != nil {
 		known = &stored.Transaction
 	}
@@ -100,10 +103,12 @@ func (s *Store) put(ctx context.Context, conn *pgx.Conn, put Put) (*TransactionS
 		return nil, err
 	}
 	if verdict == eos.Repeat {
-		stored.Repeated = true
-		return stored, nil
+		state := stored.TransactionState
+		state.Repeated = true
+		return &state, nil
 	}
-	if err := s.caps.begin(&s.counts, !put.Commit); err != nil {
+	offsets, err := f.checkPut(put)
+	if err != nil {
 		return nil, err
 	}
 	if put.TimeoutMS > 0 {
@@ -112,125 +117,87 @@ func (s *Store) put(ctx context.Context, conn *pgx.Conn, put Put) (*TransactionS
 	state := &TransactionState{Transaction: eos.Transaction{
 		ID: put.ID, ProducerID: put.ProducerID, Epoch: put.Epoch, Fingerprint: &put.Fingerprint,
 	}}
+	row := &putRow{Put: put, ref: f.newID(), timeoutMS: timeout, state: state}
+	f.puts = append(f.puts, row)
+	f.uses(put.ProducerID)
 	if put.Commit {
-		err := s.oneShot(ctx, conn, put, state)
-		if errors.As(err, new(*eos.Error)) {
-			// Another attempt at this PUT may have been committed while this one
-			// waited for its locks: then that is what happened.
-			stored, loadErr := loadTransaction(ctx, conn, put.ID)
-			switch {
-			case loadErr != nil:
-				return nil, loadErr
-			case stored != nil:
-				return nil, errStale
-			}
+		return state, f.oneShot(row, offsets)
+	}
+	row.offsets = offsets
+	return state, f.beginTransaction(row, p)
+}
+
+// checkPut refuses what would be refused of a PUT half way, and returns its
+// offsets.
+func (f *flush) checkPut(put *Put) ([]partitionOffset, error) {
+	if err := f.store.caps.begin(&f.store.counts, !put.Commit); err != nil {
+		return nil, err
+	}
+	before, staged := 0, int64(0)
+	adds := map[int64]int64{} // records by partition id
+	for _, r := range put.requests {
+		if err := f.checkTopic(r); err != nil {
+			return nil, err
 		}
-		return state, err
-	}
-	return state, s.begin(ctx, conn, put, timeout, state)
-}
-
-// oneShot appends all of a transaction where it will stay, and records it as
-// committed.
-func (s *Store) oneShot(ctx context.Context, conn *pgx.Conn, put Put, state *TransactionState) error {
-	const sql = `
-		INSERT INTO transactions (transaction_id, producer_id, producer_epoch, fingerprint, state, appended, ended_at)
-		VALUES ($1, NULLIF($2, -1), CASE WHEN $2 >= 0 THEN $3::bigint END, $4, 'committed', $5, clock_timestamp())`
-	state.State = eos.StateCommitted
-	requests, err := s.appendIn(ctx, conn, put, "")
-	if err != nil {
-		return err
-	}
-	for _, r := range requests {
-		state.Logs = append(state.Logs, r.request.Logs()...)
-		for _, share := range r.result.Shares {
-			state.Appended = addShare(state.Appended, TopicShare{r.request.Topic.Name, share.Partition, share.BaseOffset, share.RecordCount})
-		}
-	}
-	sortShares(state.Appended)
-	offsets, err := resolveOffsets(ctx, conn, put.Offsets)
-	if err != nil {
-		return err
-	}
-	if err := applyOffsets(ctx, conn, offsets); err != nil {
-		return err
-	}
-	appended, err := json.Marshal(state.Appended)
-	if err != nil {
-		return err
-	}
-	_, err = conn.Exec(ctx, sql, put.ID, put.ProducerID, put.Epoch, put.Fingerprint[:], string(appended))
-	return err
-}
-
-// begin records a transaction as ongoing and stages what came with it.
-func (s *Store) begin(ctx context.Context, conn *pgx.Conn, put Put, timeoutMS int, state *TransactionState) error {
-	const sql = `
-		INSERT INTO transactions (transaction_id, producer_id, producer_epoch, fingerprint, state, expires_at)
-		VALUES ($1, NULLIF($2, -1), CASE WHEN $2 >= 0 THEN $3::bigint END, $4, 'ongoing',
-		        clock_timestamp() + $5 * interval '1 millisecond')
-		RETURNING transaction_ref, expires_at`
-	state.State = eos.StateOngoing
-	var ref int64
-	err := conn.QueryRow(ctx, sql, put.ID, put.ProducerID, put.Epoch, put.Fingerprint[:], timeoutMS).Scan(&ref, &state.ExpiresAt)
-	if err != nil {
-		return err
-	}
-	if _, err := s.appendIn(ctx, conn, put, put.ID); err != nil {
-		return err
-	}
-	return stageOffsets(ctx, conn, ref, put.Offsets)
-}
-
-// appended is a request of a PUT with its result.
-type appended struct {
-	request *Request
-	result  Result
-}
-
-// appendIn appends the records of a PUT: to the logs, or staged in the
-// transaction when transactionID is not empty.
-func (s *Store) appendIn(ctx context.Context, conn *pgx.Conn, put Put, transactionID string) ([]appended, error) {
-	if len(put.Produce) == 0 {
-		return nil, nil
-	}
-	requests := make([]*Request, len(put.Produce))
-	routeBy := eos.Identity{ProducerID: eos.NoProducer, Key: put.ID}
-	topics := map[string]*Topic{}
-	before := 0 // records of the entries before
-	for i, p := range put.Produce {
-		t, err := topics[p.Topic], error(nil)
-		if t == nil {
-			if t, err = loadTopic(ctx, conn, p.Topic); err != nil {
-				return nil, err
-			}
-			topics[p.Topic] = t
-		}
-		a := eos.Append{Identity: eos.Identity{ProducerID: eos.NoProducer}, RecordCount: len(p.Records), TransactionID: transactionID}
-		if requests[i], err = NewRequest(a, t, -1, p.Records, routeBy.Keyless(0)); err != nil {
+		if err := f.checkLargest(r); err != nil {
 			return nil, recordsBefore(err, before)
 		}
-		before += len(p.Records)
-	}
-	f := newFlush(s, requests)
-	if err := f.load(ctx, conn, &pgx.Batch{}); err != nil {
-		return nil, err
-	}
-	f.decide()
-	done := make([]appended, len(requests))
-	before = 0
-	for i, o := range f.outcomes {
-		if o.Err != nil {
-			return nil, recordsBefore(o.Err, before)
+		before += r.RecordCount
+		for _, p := range r.Parts {
+			log := r.Topic.PartitionIDs[p.Partition]
+			if put.Commit && f.facts.ends[log] == nil {
+				return nil, errStale
+			}
+			staged += p.Size
+			if put.Commit {
+				adds[log] += int64(p.Count)
+			}
 		}
-		before += requests[i].RecordCount
-		done[i] = appended{requests[i], o.Result}
 	}
-	save := &pgx.Batch{}
-	if err := f.save(ctx, conn, save); err != nil {
-		return nil, err
+	if !put.Commit && staged > 0 {
+		if err := f.store.caps.stage(&f.store.counts, 0, staged); err != nil {
+			return nil, err
+		}
 	}
-	return done, conn.SendBatch(ctx, save).Close()
+	offsets, err := f.resolve(put.Offsets, adds)
+	if err != nil || !put.Commit {
+		return offsets, err
+	}
+	return offsets, f.checkFrom(offsets)
+}
+
+// oneShot appends all of a transaction where it will stay.
+func (f *flush) oneShot(row *putRow, offsets []partitionOffset) error {
+	row.state.State = eos.StateCommitted
+	for _, r := range row.requests {
+		result, err := f.append(r, identity{}, nil)
+		if err != nil {
+			return err
+		}
+		row.state.Logs = append(row.state.Logs, r.Logs()...)
+		for _, share := range result.Shares {
+			row.state.Appended = addShare(row.state.Appended, TopicShare{r.Topic.Name, share.Partition, share.BaseOffset, share.RecordCount})
+		}
+	}
+	sortShares(row.state.Appended)
+	f.setOffsets(offsets)
+	return nil
+}
+
+// beginTransaction opens a transaction and stages what came with it.
+func (f *flush) beginTransaction(row *putRow, p *producerFacts) error {
+	row.state.State = eos.StateOngoing
+	txn := &transaction{TransactionState: *row.state, ref: row.ref, stagings: map[int64]int64{}}
+	f.facts.transactions[row.ID] = txn
+	if p != nil {
+		p.openRef, p.OpenTransaction = row.ref, row.ID
+	}
+	for _, r := range row.requests {
+		if _, err := f.append(r, identity{}, txn); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // recordsBefore counts the record that an error names through all entries of a
@@ -265,51 +232,28 @@ func sortShares(shares []TopicShare) {
 	})
 }
 
-// lockProducer locks the producer that a PUT names against a registration and
-// against appends (T10).
-func lockProducer(ctx context.Context, conn *pgx.Conn, id int64) (p eos.Producer, timeoutMS int, err error) {
-	const lock = `
-		SELECT producer_epoch, COALESCE(transactional_id, ''), transaction_timeout_ms
-		FROM producers WHERE producer_id = $1 FOR NO KEY UPDATE`
-	const open = `
-		SELECT transaction_id FROM transactions
-		WHERE producer_id = $1 AND state = 'ongoing'`
-	p = eos.Producer{ID: id}
-	if id == eos.NoProducer {
-		return p, eos.DefaultTransactionTimeoutMS, nil
-	}
-	err = conn.QueryRow(ctx, lock, id).Scan(&p.Epoch, &p.TransactionalID, &timeoutMS)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return p, 0, nil
-	}
-	if err != nil {
-		return p, 0, err
-	}
-	p.Known = true
-	err = conn.QueryRow(ctx, open, id).Scan(&p.OpenTransaction)
-	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
-		return p, 0, err
-	}
-	return p, timeoutMS, nil
-}
-
 const sqlTransactionColumns = `
 	transaction_id, state, COALESCE(aborted_by, ''), COALESCE(producer_id, -1), COALESCE(producer_epoch, 0),
 	fingerprint, COALESCE(appended, '[]'), COALESCE(expires_at, 'epoch')`
 
-func scanTransaction(row pgx.Row) (*TransactionState, error) {
-	t := &TransactionState{}
+// scan reads sqlTransactionColumns, behind others.
+func (t *TransactionState) scan(row pgx.Row, before ...any) error {
 	var fingerprint []byte
 	var appended string
-	err := row.Scan(&t.ID, &t.State, &t.AbortedBy, &t.ProducerID, &t.Epoch, &fingerprint, &appended, &t.ExpiresAt)
+	err := row.Scan(append(before, &t.ID, &t.State, &t.AbortedBy, &t.ProducerID, &t.Epoch, &fingerprint, &appended, &t.ExpiresAt)...)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if fingerprint != nil {
 		sum := eos.Fingerprint(fingerprint)
 		t.Fingerprint = &sum
 	}
-	return t, json.Unmarshal([]byte(appended), &t.Appended)
+	return json.Unmarshal([]byte(appended), &t.Appended)
+}
+
+func scanTransaction(row pgx.Row) (*TransactionState, error) {
+	t := &TransactionState{}
+	return t, t.scan(row)
 }
 
 // loadTransaction returns a transaction, or nil when its id is unused.
@@ -331,7 +275,7 @@ func (s *Store) Transaction(ctx context.Context, id string) (*TransactionState, 
 		return err
 	})
 	if err == nil && t == nil {
-		return nil, eos.TransactionNotFound.Errorf("transaction %q is not known", id)
+		return nil, unknownTransaction(id)
 	}
 	return t, err
 }

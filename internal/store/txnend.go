@@ -2,9 +2,7 @@ package store
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"slices"
 
 	"github.com/eos-proxy/eos-proxy/internal/eos"
@@ -30,27 +28,20 @@ func (c Caller) check(ctx context.Context, conn *pgx.Conn, t *eos.Transaction, r
 		return err
 	}
 	p.Known = err == nil
+	return c.checkEpoch(p, repeat)
+}
+
+func (c Caller) checkEpoch(p eos.Producer, repeat bool) error {
 	if err := eos.CheckKnown(p, c.Epoch, ""); err != nil || repeat {
 		return err
 	}
 	return eos.CheckFence(p, c.Epoch)
 }
 
-// Commit commits a transaction: its records get their offsets and its offsets
-// are set, all or nothing (T1). A refused commit changes nothing.
-func (s *Store) Commit(ctx context.Context, id string, caller Caller) (*TransactionState, error) {
-	return s.end(ctx, id, caller, (*eos.Transaction).DecideCommit, func(ctx context.Context, conn *pgx.Conn, t *transaction, state *TransactionState) error {
-		return commitStaged(ctx, conn, t.ref, state)
-	})
-}
-
 // Abort aborts a transaction. One that is not known is recorded as aborted by
 // the caller, so that a late begin of it is refused (T3).
 func (s *Store) Abort(ctx context.Context, id string, caller Caller) (*TransactionState, error) {
-	state, err := s.end(ctx, id, caller, (*eos.Transaction).DecideAbort, func(ctx context.Context, conn *pgx.Conn, t *transaction, state *TransactionState) error {
-		state.State, state.AbortedBy = eos.StateAborted, eos.AbortedByClient
-		return abort(ctx, conn, eos.AbortedByClient, t.ref)
-	})
+	state, err := s.abortKnown(ctx, id, caller)
 	if !errors.Is(err, eos.TransactionNotFound.Errorf("")) {
 		return state, err
 	}
@@ -75,38 +66,34 @@ func (s *Store) Abort(ctx context.Context, id string, caller Caller) (*Transacti
 		return nil, err
 	}
 	s.counts.transactions.Add(recorded)
-	state, err = s.Abort(ctx, id, caller) // known now, whoever wrote it
+	state, err = s.abortKnown(ctx, id, caller) // whoever wrote it
 	if err == nil && recorded > 0 {
 		state.Repeated = false
 	}
 	return state, err
 }
 
-type endFunc func(ctx context.Context, conn *pgx.Conn, t *transaction, state *TransactionState) error
-
-func (s *Store) end(ctx context.Context, id string, caller Caller, decide func(*eos.Transaction) (eos.Verdict, error), apply endFunc) (*TransactionState, error) {
+// abortKnown aborts a transaction that is known.
+func (s *Store) abortKnown(ctx context.Context, id string, caller Caller) (*TransactionState, error) {
 	var state *TransactionState
 	err := s.write(ctx, func(ctx context.Context, tx *tx) error {
 		t, err := lockTransaction(ctx, tx.Conn, id)
 		if err != nil {
 			return err
 		}
-		verdict, refusal := decide(&t.Transaction)
+		verdict, refusal := t.DecideAbort()
 		if err := caller.check(ctx, tx.Conn, &t.Transaction, refusal == nil && verdict == eos.Repeat); err != nil {
 			return err
 		}
 		if refusal != nil {
 			return refusal
 		}
-		if verdict == eos.Repeat {
-			state, err = loadTransaction(ctx, tx.Conn, id)
-			if err == nil {
-				state.Repeated = true
-			}
-			return err
+		state = &t.TransactionState
+		if state.Repeated = verdict == eos.Repeat; state.Repeated {
+			return nil
 		}
-		state = &TransactionState{Transaction: t.Transaction}
-		return apply(ctx, tx.Conn, t, state)
+		state.State, state.AbortedBy = eos.StateAborted, eos.AbortedByClient
+		return abort(ctx, tx.Conn, eos.AbortedByClient, t.ref)
 	})
 	if err != nil {
 		return nil, err
@@ -118,111 +105,17 @@ func (s *Store) end(ctx context.Context, id string, caller Caller, decide func(*
 }
 
 func lockTransaction(ctx context.Context, conn *pgx.Conn, id string) (*transaction, error) {
-	rows, err := conn.Query(ctx, sqlLockTransactions, []string{id})
-	if err != nil {
-		return nil, err
+	const sql = `SELECT transaction_ref, ` + sqlTransactionColumns + ` FROM transactions WHERE transaction_id = $1 FOR UPDATE`
+	t := &transaction{}
+	err := t.scan(conn.QueryRow(ctx, sql, id), &t.ref)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, unknownTransaction(id)
 	}
-	var found *transaction
-	if err := readTransactions(rows, func(t *transaction) { found = t }); err != nil {
-		return nil, err
-	}
-	if found == nil {
-		return nil, eos.TransactionNotFound.Errorf("transaction %q is not known", id)
-	}
-	return found, nil
+	return t, err
 }
 
-// staged is the log of a transaction's records for one partition, and the end
-// of the partition that they are to follow. Topic is nil when the partition is
-// gone.
-type staged struct {
-	ID           int64
-	PartitionID  int64
-	Topic        *string
-	Partition    *int
-	RecordCount  int
-	Offset       int64
-	Bytes        int64
-	MaxTimestamp int64
-}
-
-// commitStaged moves the staged records of a locked transaction to the ends of
-// their partitions, sets its offsets, and records its fate.
-func commitStaged(ctx context.Context, conn *pgx.Conn, ref int64, state *TransactionState) error {
-	const lock = `
-		SELECT p.partition_id
-		FROM partitions p
-		WHERE p.partition_id IN (SELECT partition_id FROM stagings WHERE transaction_ref = $1)
-		ORDER BY p.partition_id
-		FOR UPDATE`
-	const ends = `
-		SELECT s.staging_id, s.partition_id, t.topic, p.partition,
-		       e.base_offset + e.record_count,
-		       GREATEST(p.log_start_offset, COALESCE(b.base_offset + b.record_count, 0)),
-		       GREATEST(p.log_start_bytes, COALESCE(b.end_bytes, 0)),
-		       COALESCE(b.max_timestamp, -1)
-		FROM stagings s
-		CROSS JOIN LATERAL (SELECT base_offset, record_count
-		                    FROM batches
-		                    WHERE log_id = s.staging_id
-		                    ORDER BY base_offset DESC LIMIT 1) e
-		LEFT JOIN partitions p ON p.partition_id = s.partition_id
-		LEFT JOIN topics t ON t.topic_id = p.topic_id
-		LEFT JOIN LATERAL (SELECT base_offset, record_count, end_bytes, max_timestamp
-		                   FROM batches
-		                   WHERE log_id = s.partition_id
-		                   ORDER BY base_offset DESC LIMIT 1) b ON true
-		WHERE s.transaction_ref = $1
-		ORDER BY t.topic, p.partition`
-	// One statement a log: joined with a list of them, it would read all of batches.
-	const move = `
-		UPDATE batches
-		SET log_id = $2,
-		    base_offset = base_offset + $3,
-		    end_bytes = end_bytes + $4,
-		    max_timestamp = GREATEST(max_timestamp, $5),
-		    appended_at = clock_timestamp()
-		WHERE log_id = $1`
-	const finish = `
-		UPDATE transactions
-		SET state = 'committed', appended = $2, expires_at = NULL, ended_at = clock_timestamp()
-		WHERE transaction_ref = $1`
-	if _, err := conn.Exec(ctx, lock, ref); err != nil {
-		return err
-	}
-	rows, err := conn.Query(ctx, ends, ref)
-	if err != nil {
-		return err
-	}
-	logs, err := pgx.CollectRows(rows, pgx.RowToStructByPos[staged])
-	if err != nil {
-		return err
-	}
-	var partitions []int64
-	moves := &pgx.Batch{}
-	for _, l := range logs {
-		if l.Topic == nil {
-			return eos.UnknownTopic.Errorf("a topic that the transaction wrote to was deleted: abort it")
-		}
-		partitions = append(partitions, l.PartitionID)
-		moves.Queue(move, l.ID, l.PartitionID, l.Offset, l.Bytes, l.MaxTimestamp)
-		state.Appended = append(state.Appended, TopicShare{*l.Topic, *l.Partition, l.Offset, l.RecordCount})
-	}
-	if err := conn.SendBatch(ctx, moves).Close(); err != nil {
-		return err
-	}
-	if err := applyStagedOffsets(ctx, conn, ref); err != nil {
-		return err
-	}
-	appended, err := json.Marshal(state.Appended)
-	if err != nil {
-		return fmt.Errorf("encode shares: %w", err)
-	}
-	if _, err := conn.Exec(ctx, finish, ref, string(appended)); err != nil {
-		return err
-	}
-	state.State, state.Logs = eos.StateCommitted, partitions
-	return dropStaged(ctx, conn, ref)
+func unknownTransaction(id string) error {
+	return eos.TransactionNotFound.Errorf("transaction %q is not known", id)
 }
 
 // abort records the fate of locked transactions and deletes what they staged;
@@ -241,16 +134,17 @@ func abort(ctx context.Context, conn *pgx.Conn, by string, refs ...int64) error 
 	if _, err := conn.Exec(ctx, unstage, refs); err != nil {
 		return err
 	}
-	return dropStaged(ctx, conn, refs...)
-}
-
-func dropStaged(ctx context.Context, conn *pgx.Conn, refs ...int64) error {
-	if _, err := conn.Exec(ctx, `DELETE FROM stagings WHERE transaction_ref = ANY ($1)`, refs); err != nil {
+	if _, err := conn.Exec(ctx, sqlDropStagings, refs); err != nil {
 		return err
 	}
-	_, err := conn.Exec(ctx, `DELETE FROM staged_offsets WHERE transaction_ref = ANY ($1)`, refs)
+	_, err := conn.Exec(ctx, sqlDropStagedOffsets, refs)
 	return err
 }
+
+const (
+	sqlDropStagings      = `DELETE FROM stagings WHERE transaction_ref = ANY ($1)`
+	sqlDropStagedOffsets = `DELETE FROM staged_offsets WHERE transaction_ref = ANY ($1)`
+)
 
 // abortOpen aborts the open transaction of a producer that was just fenced
 // (T6), and returns its id, or the empty text when there is none.

@@ -1,0 +1,193 @@
+package store
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/eos-proxy/eos-proxy/internal/eos"
+	"github.com/jackc/pgx/v5"
+)
+
+// topicPartition names a partition as requests do, and target is what it is.
+type topicPartition struct {
+	topic     string
+	partition int
+}
+
+type target struct {
+	id            int64
+	highWatermark int64
+}
+
+// groupPartition is where an offset is committed.
+type groupPartition struct {
+	group     string
+	partition int64 // its id
+}
+
+// offsetRow is a committed offset to write.
+type offsetRow struct {
+	partitionOffset
+	first bool // the group has none there, and a client relies on that
+}
+
+const (
+	// The offsets that PUTs name: their partitions, and the committed ones, locked.
+	sqlLockOffsets = `
+		SELECT c.group_id, c.partition_id, c.committed_offset
+		FROM unnest($1::text[], $2::text[], $3::integer[]) AS k (group_id, topic, partition)
+		CROSS JOIN LATERAL (SELECT p.partition_id
+		                    FROM partitions p
+		                    WHERE p.topic_id = (SELECT t.topic_id FROM topics t WHERE t.topic = k.topic) AND p.partition = k.partition
+		                    LIMIT 1) p
+		JOIN committed_offsets c ON c.group_id = k.group_id AND c.partition_id = p.partition_id
+		ORDER BY c.group_id, c.partition_id
+		FOR UPDATE OF c`
+	// The offsets that transactions staged, and the committed ones, locked.
+	sqlStagedOffsets = `
+		SELECT x.transaction_id, o.group_id, COALESCE(p.topic, ''), COALESCE(p.partition, 0), o.partition_id,
+		       o.committed_offset, o.from_offset, o.metadata
+		FROM transactions x
+		JOIN staged_offsets o ON o.transaction_ref = x.transaction_ref
+		LEFT JOIN LATERAL (SELECT t.topic, q.partition
+		                   FROM partitions q
+		                   JOIN topics t ON t.topic_id = q.topic_id
+		                   WHERE q.partition_id = o.partition_id LIMIT 1) p ON true
+		WHERE x.transaction_id = ANY ($1)`
+	sqlLockStagedOffsets = `
+		SELECT c.group_id, c.partition_id, c.committed_offset
+		FROM transactions x
+		JOIN staged_offsets o ON o.transaction_ref = x.transaction_ref
+		JOIN committed_offsets c ON c.group_id = o.group_id AND c.partition_id = o.partition_id
+		WHERE x.transaction_id = ANY ($1)
+		ORDER BY c.group_id, c.partition_id
+		FOR UPDATE OF c`
+)
+
+// queueOffsetLocks queues the locks of the committed offsets that the
+// operations change, and reads them.
+func (f *flush) queueOffsetLocks(batch *pgx.Batch, k *keys) {
+	committed := func(rows pgx.Rows) error {
+		var at groupPartition
+		var offset int64
+		return each(rows, []any{&at.group, &at.partition, &offset}, func() { f.committed[at] = offset })
+	}
+	if len(k.offsets) > 0 {
+		groups, topics, numbers := k.offsetColumns()
+		batch.Queue(sqlLockOffsets, groups, topics, numbers).Query(committed)
+	}
+	if len(k.commits) > 0 {
+		batch.Queue(sqlLockStagedOffsets, k.commits).Query(committed)
+	}
+}
+
+// queueOffsets queues the reading of what the operations' offsets name.
+func (f *flush) queueOffsets(batch *pgx.Batch, k *keys) {
+	if len(k.offsets) > 0 {
+		_, topics, numbers := k.offsetColumns()
+		batch.Queue(sqlResolveOffsets, topics, numbers).Query(func(rows pgx.Rows) error {
+			var i int64
+			var t target
+			return each(rows, []any{&i, &t.id, &t.highWatermark}, func() {
+				f.targets[topicPartition{topics[i-1], int(numbers[i-1])}] = t
+			})
+		})
+	}
+	if len(k.commits) > 0 {
+		batch.Queue(sqlStagedOffsets, k.commits).Query(func(rows pgx.Rows) error {
+			var id string
+			var o partitionOffset
+			return each(rows, []any{&id, &o.Group, &o.Topic, &o.Number, &o.Partition, &o.Offset, &o.From, &o.Metadata}, func() {
+				f.staged[id] = append(f.staged[id], o)
+			})
+		})
+	}
+}
+
+func (k *keys) offsetColumns() (groups, topics []string, partitions []int32) {
+	for _, o := range k.offsets {
+		groups, topics, partitions = append(groups, o.Group), append(topics, o.Topic), append(partitions, int32(o.Partition))
+	}
+	return groups, topics, partitions
+}
+
+// resolve finds the partitions that offsets name. adds is how many records the
+// same transaction appends, by partition id.
+func (f *flush) resolve(offsets []GroupOffset, adds map[int64]int64) ([]partitionOffset, error) {
+	resolved := make([]partitionOffset, len(offsets))
+	for i, o := range offsets {
+		t := f.targets[topicPartition{o.Topic, o.Partition}]
+		end := t.highWatermark
+		if moved := f.facts.ends[t.id]; moved != nil {
+			end = max(end, moved.offset)
+		}
+		var err error
+		if resolved[i], err = o.in(t.id, end+adds[t.id]); err != nil {
+			return nil, err
+		}
+	}
+	return resolved, nil
+}
+
+// checkFrom refuses offsets of which the committed one is not the one that the
+// client saw.
+func (f *flush) checkFrom(offsets []partitionOffset) error {
+	for _, o := range offsets {
+		var stands *int64
+		if offset, ok := f.committed[groupPartition{o.Group, o.Partition}]; ok {
+			stands = &offset
+		}
+		if err := eos.CheckFrom(o.From, stands); err != nil {
+			return about(err, "group %q, topic %q, partition %d: ", o.Group, o.Topic, o.Number)
+		}
+	}
+	return nil
+}
+
+// setOffsets commits offsets that checkFrom let pass.
+func (f *flush) setOffsets(offsets []partitionOffset) {
+	for _, o := range offsets {
+		at := groupPartition{o.Group, o.Partition}
+		_, stands := f.committed[at]
+		earlier := f.offsets[at]
+		f.offsets[at] = &offsetRow{o, !stands && o.From != nil || earlier != nil && earlier.first}
+		f.committed[at] = o.Offset
+	}
+}
+
+// saveOffsets queues the offsets that are committed, and those that new
+// transactions stage.
+func (f *flush) saveOffsets(batch *pgx.Batch) {
+	// A group's first offset for a partition, over a from, is inserted: if
+	// another transaction inserts one at the same moment, not both are the first.
+	const insert = `
+		INSERT INTO committed_offsets (group_id, partition_id, committed_offset, metadata)
+		SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[])`
+	const upsert = insert + `
+		ON CONFLICT (group_id, partition_id) DO UPDATE
+		SET committed_offset = excluded.committed_offset, metadata = excluded.metadata`
+	var first, others []partitionOffset
+	for _, o := range f.offsets {
+		if o.first {
+			first = append(first, o.partitionOffset)
+		} else {
+			others = append(others, o.partitionOffset)
+		}
+	}
+	for sql, offsets := range map[string][]partitionOffset{insert: first, upsert: others} {
+		if len(offsets) == 0 {
+			continue
+		}
+		slices.SortFunc(offsets, func(a, b partitionOffset) int {
+			return cmp.Or(cmp.Compare(a.Group, b.Group), cmp.Compare(a.Partition, b.Partition))
+		})
+		c := columnsOf(offsets)
+		batch.Queue(sql, c.groups, c.partitions, c.offsets, c.metadata)
+	}
+	for _, p := range f.puts {
+		if len(p.offsets) > 0 {
+			c := columnsOf(p.offsets)
+			batch.Queue(sqlStageOffsets, p.ref, c.groups, c.partitions, c.offsets, c.from, c.metadata)
+		}
+	}
+}

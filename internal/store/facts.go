@@ -1,0 +1,113 @@
+package store
+
+import (
+	"time"
+
+	"github.com/eos-proxy/eos-proxy/internal/eos"
+)
+
+// facts is the state that decides about operations. Those of the last flush
+// are the cache of the next one: nothing but a flush of this proxy, or a write
+// of another, changes them, and the latter is found out by the guard of the
+// flush (guard.go), in its own SQL transaction. They are dropped whenever a
+// flush fails.
+type facts struct {
+	clock        clock
+	topics       map[int64]topicFacts
+	producers    map[int64]*producerFacts
+	transactions map[string]*transaction
+	ends         map[int64]*logEnd // by log id
+	next         map[scopeKey]nextSequence
+}
+
+func newFacts() *facts {
+	return &facts{
+		topics:       map[int64]topicFacts{},
+		producers:    map[int64]*producerFacts{},
+		transactions: map[string]*transaction{},
+		ends:         map[int64]*logEnd{},
+		next:         map[scopeKey]nextSequence{},
+	}
+}
+
+// maxFacts bounds the entries that are kept from flush to flush, at about a
+// hundred bytes each.
+const maxFacts = 500_000
+
+func (c *facts) tooMany() bool {
+	return len(c.topics)+len(c.producers)+len(c.transactions)+len(c.ends)+len(c.next) > maxFacts
+}
+
+// topicFacts is the part of a topic that decides about a request.
+type topicFacts struct {
+	partitionCount int
+	maxRecordBytes int64
+}
+
+// producerFacts is a producer; openRef is its open transaction, 0 for none.
+type producerFacts struct {
+	eos.Producer
+	openRef   int64
+	timeoutMS int
+}
+
+// transactional reports whether the producer can be fenced or bound: only then
+// do its facts ever change.
+func (p *producerFacts) transactional() bool { return p.TransactionalID != "" }
+
+// transaction is a transaction as the writer sees it.
+type transaction struct {
+	TransactionState
+	ref      int64
+	stagings map[int64]int64 // staging id by partition id
+	staged   int64           // bytes
+}
+
+// logEnd is the end of a log, from which the next batch goes on.
+type logEnd struct {
+	offset       int64
+	bytes        int64
+	maxTimestamp int64
+}
+
+// scopeKey is where sequences count.
+type scopeKey struct{ producer, scope int64 }
+
+// nextSequence is the sequence that a producer sends next. Where an open
+// transaction holds a part of those before it, the number counts only within
+// it: an abort takes it back (T7).
+type nextSequence struct {
+	sequence int64
+	openRef  int64
+}
+
+// kept is a stored request: what decides about its repeat, and its answer.
+type kept struct {
+	eos.Stored
+	result Result
+}
+
+// identity is the key of a kept request in the tables.
+type identity struct {
+	producer, scope, sequence int64
+	key                       string
+}
+
+// clock tells the database's time between two readings of it, by the proxy's
+// monotonic clock (R2).
+type clock struct {
+	ms   int64 // since 1970
+	read time.Time
+}
+
+// maxClockAge bounds how far the two may drift apart.
+const maxClockAge = time.Second
+
+func (c *clock) set(ms int64) { *c = clock{ms, time.Now()} }
+
+// now returns the database's time in milliseconds since 1970, and whether it
+// was read lately.
+func (c *clock) now() (ms int64, ok bool) {
+	age := time.Since(c.read)
+	return c.ms + age.Milliseconds(), !c.read.IsZero() && age < maxClockAge
+}

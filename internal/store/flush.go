@@ -1,0 +1,354 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/eos-proxy/eos-proxy/internal/eos"
+	"github.com/jackc/pgx/v5"
+)
+
+// A flush is one SQL transaction that carries a group of operations, in one of
+// three manners:
+//
+//   - With the facts of the flush before: one trip, in which locks, writes and
+//     a guard that compares the facts are followed by COMMIT. What is not known,
+//     or would refuse an operation, is loaded under the locks in a trip before.
+//   - Loading all facts under the locks, after a guard failed, and for some time
+//     after another writer was seen on the same partitions.
+//   - Patiently: the same, waiting longer for the locks.
+//
+// In the first two a lock that is not had soon makes the flush run again without
+// the operations that need it; they come back as IsBusy.
+
+const (
+	// briefWait bounds how long a flush waits for a row that somebody else
+	// holds, and skipFor how long after that rows that are held are passed over
+	// at once.
+	briefWait   = 100 * time.Millisecond
+	patientWait = 2 * time.Second
+	skipFor     = time.Second
+	// carefulFlushes is how many flushes load all facts after another writer was
+	// seen: with two on one partition, more than half of the guards would fail.
+	carefulFlushes = 64
+)
+
+// writer is the state of flushes from one to the next.
+type writer struct {
+	facts     *facts
+	ids       []int64 // drawn from object_ids, not used yet
+	careful   int     // flushes that load all facts
+	skipUntil time.Time
+	suspect   map[int64]*logEnd // ends by which a flush has failed
+}
+
+// Flush does all that is right of a group of operations in one SQL transaction,
+// in their order, and returns the outcome of each. An outcome may be IsStale or
+// IsBusy. What the database refuses fails alone. One Flush runs at a time.
+func (s *Store) Flush(ctx context.Context, ops []*Op) []Outcome {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	return s.flushApart(ctx, &s.writer, ops, false)
+}
+
+// FlushPatiently is Flush for operations that were busy: it waits longer for
+// locks, and for nothing that Flush is doing. No outcome is IsBusy.
+func (s *Store) FlushPatiently(ctx context.Context, ops []*Op) []Outcome {
+	return s.flushApart(ctx, &writer{facts: newFacts()}, ops, true)
+}
+
+// flushApart flushes a group, and each half of it on its own when the database
+// refuses the whole for no reason that is known.
+func (s *Store) flushApart(ctx context.Context, w *writer, ops []*Op, patient bool) []Outcome {
+	outcomes, err := s.flushGroup(ctx, w, ops, patient)
+	if err == nil {
+		return outcomes
+	}
+	if len(ops) == 1 || errors.As(err, new(*eos.Error)) {
+		return slices.Repeat([]Outcome{{Err: err}}, len(ops))
+	}
+	half := len(ops) / 2
+	return append(s.flushApart(ctx, w, ops[:half], patient), s.flushApart(ctx, w, ops[half:], patient)...)
+}
+
+func (s *Store) flushGroup(ctx context.Context, w *writer, ops []*Op, patient bool) ([]Outcome, error) {
+	var f, lost *flush
+	resent := false
+	err := s.run(ctx, true, func(ctx context.Context, conn *pgx.Conn, again bool) error {
+		resent = again
+		f = newFlush(s, w, ops)
+		f.patient, f.careful = patient || again, patient || again || w.careful > 0
+		f.skip = !f.patient && time.Now().Before(w.skipUntil)
+		if again {
+			f.refuseAnonymous()
+		}
+		err := f.run(ctx, conn)
+		if err == nil {
+			return nil
+		}
+		before := w.facts
+		w.facts = newFacts()
+		switch {
+		case errors.As(err, new(*lostError)):
+			if lost == nil {
+				lost = f
+			}
+		case lostRace(err):
+			w.careful = max(w.careful, 1)
+			w.suspect = before.ends
+		case sqlState(err) == lockTimeout && !f.patient:
+			w.careful, w.skipUntil = max(w.careful, 1), time.Now().Add(skipFor)
+			return errAgain
+		}
+		return err
+	})
+	if err == nil {
+		f.done(lost)
+		return f.outcomes, nil
+	}
+	if !resent {
+		return nil, err
+	}
+	for i, op := range ops {
+		f.outcomes[i] = Outcome{Err: err}
+		if op.anonymous() {
+			f.outcomes[i].Err = errAnonymous
+		}
+	}
+	return f.outcomes, nil
+}
+
+// flush is one group of operations on its way: loaded, decided, saved.
+type flush struct {
+	store    *Store
+	writer   *writer
+	facts    *facts // the writer's; after decide as they will be
+	ops      []*Op
+	outcomes []Outcome
+	refused  []bool
+	apart    []bool // refused before anything was read
+
+	careful bool // load all facts
+	skip    bool // pass over rows that are locked
+	patient bool // wait longer for them
+
+	now    int64 // the database's clock, in milliseconds since 1970
+	locked struct{ producers, transactions, partitions map[int64]bool }
+
+	// Read for this flush only.
+	kept      map[identity]*kept
+	places    map[int64]place // by partition id
+	targets   map[topicPartition]target
+	committed map[groupPartition]int64 // committed offsets; after decide as they will be
+	staged    map[string][]partitionOffset
+
+	// What is to be written, and what it depends on.
+	rows         []row
+	keyed        map[identity]int // of those in rows that have a key
+	newStagings  [][3]int64       // staging id, transaction ref, partition id
+	puts         []*putRow
+	commits      []*committing
+	offsets      map[groupPartition]*offsetRow
+	topics       map[int64]bool           // that rows were routed by
+	first        map[int64]int64          // ends before the flush, by partition id
+	producers    map[int64]*producerFacts // that could be fenced
+	transactions map[int64]bool           // refs that rows were staged in
+}
+
+// place is where a partition is.
+type place struct {
+	topic     string
+	partition int
+}
+
+func newFlush(s *Store, w *writer, ops []*Op) *flush {
+	f := &flush{
+		store: s, writer: w, facts: w.facts, ops: ops,
+		outcomes: make([]Outcome, len(ops)), refused: make([]bool, len(ops)), apart: make([]bool, len(ops)),
+		kept: map[identity]*kept{}, places: map[int64]place{},
+		targets: map[topicPartition]target{}, committed: map[groupPartition]int64{}, staged: map[string][]partitionOffset{},
+		rows: make([]row, 0, len(ops)), keyed: map[identity]int{}, offsets: map[groupPartition]*offsetRow{},
+		topics: map[int64]bool{}, first: map[int64]int64{}, producers: map[int64]*producerFacts{}, transactions: map[int64]bool{},
+	}
+	f.locked.producers, f.locked.transactions, f.locked.partitions = map[int64]bool{}, map[int64]bool{}, map[int64]bool{}
+	return f
+}
+
+// refuseAnonymous gives up what may have been done and cannot be found.
+func (f *flush) refuseAnonymous() {
+	for i, op := range f.ops {
+		if op.anonymous() {
+			f.refuse(i, errAnonymous)
+			f.apart[i] = true
+		}
+	}
+}
+
+// run is one try of the flush on a connection.
+func (f *flush) run(ctx context.Context, conn *pgx.Conn) error {
+	if err := f.drawIDs(ctx, conn); err != nil {
+		return err
+	}
+	f.passOver()
+	which, some := f.unsure()
+	if some {
+		if err := f.load(ctx, conn, which); err != nil {
+			return err
+		}
+	}
+	f.now, _ = f.facts.clock.now()
+	f.decide()
+	for i := range f.ops {
+		if f.refused[i] && !which[i] && !f.apart[i] {
+			return errAgain // what is not under a lock refuses nothing
+		}
+	}
+	save := &pgx.Batch{}
+	switch {
+	case f.writesNothing() && some:
+		_, err := conn.Exec(ctx, "ROLLBACK")
+		return err
+	case f.writesNothing():
+		return nil
+	case !some:
+		f.begin(save)
+		f.queueLocks(save, f.keysOf(func(int) bool { return true }))
+	}
+	if err := f.save(save); err != nil {
+		return err
+	}
+	f.queueGuard(save)
+	return commit(ctx, conn, save)
+}
+
+// passOver leaves out, while locks are passed over, the operations whose
+// committed offsets would have to be locked: of those, one that is held cannot
+// be told from one that is not there.
+func (f *flush) passOver() {
+	for i, op := range f.ops {
+		if f.skip && (op.Commit != nil || op.Put != nil && len(op.Put.Offsets) > 0) {
+			f.refuse(i, errBusy)
+			f.apart[i] = true
+		}
+	}
+}
+
+func (f *flush) writesNothing() bool {
+	return len(f.rows) == 0 && len(f.puts) == 0 && len(f.commits) == 0
+}
+
+func (f *flush) begin(batch *pgx.Batch) {
+	size := int64(0)
+	for _, op := range f.ops {
+		size += op.Bytes()
+	}
+	wait := briefWait
+	if f.patient {
+		wait = patientWait
+	}
+	f.store.queueBegin(batch, size, wait)
+}
+
+// load takes the locks of all operations and reads the facts about some.
+func (f *flush) load(ctx context.Context, conn *pgx.Conn, which []bool) error {
+	batch := &pgx.Batch{}
+	f.begin(batch)
+	f.queueLocks(batch, f.keysOf(func(int) bool { return true }))
+	f.queueLoads(batch, f.keysOf(func(i int) bool { return which[i] }))
+	if err := conn.SendBatch(ctx, batch).Close(); err != nil {
+		return err
+	}
+	f.writer.compare(f.facts.ends)
+	return nil
+}
+
+// compare looks whether somebody else has moved the ends that a failed flush
+// had known.
+func (w *writer) compare(ends map[int64]*logEnd) {
+	for id, was := range w.suspect {
+		if now := ends[id]; now != nil && now.offset != was.offset {
+			w.careful = carefulFlushes
+		}
+	}
+	w.suspect = nil
+}
+
+// drawIDs sees to it that there are ids for what the operations may create.
+func (f *flush) drawIDs(ctx context.Context, conn *pgx.Conn) error {
+	const sql = `SELECT nextval('object_ids') FROM generate_series(1, $1)`
+	need := 0
+	for _, op := range f.ops {
+		switch {
+		case op.Append != nil && op.Append.TransactionID != "":
+			need += len(op.Append.Parts)
+		case op.Put != nil:
+			need++
+			for _, r := range op.Put.requests {
+				need += len(r.Parts)
+			}
+		}
+	}
+	if need -= len(f.writer.ids); need <= 0 {
+		return nil
+	}
+	if !f.patient {
+		need += idsAhead
+	}
+	rows, err := conn.Query(ctx, sql, need)
+	if err != nil {
+		return err
+	}
+	ids, err := pgx.CollectRows(rows, pgx.RowTo[int64])
+	f.writer.ids = append(f.writer.ids, ids...)
+	return err
+}
+
+// idsAhead is how many ids are drawn beyond those that are needed now.
+const idsAhead = 1000
+
+func (f *flush) newID() int64 {
+	id := f.writer.ids[0]
+	f.writer.ids = f.writer.ids[1:]
+	return id
+}
+
+// done counts what was written. lost is the first try whose COMMIT was not
+// answered, if there was one: what it did is told as done now, not as repeated.
+func (f *flush) done(lost *flush) {
+	if lost != nil {
+		for i := range f.outcomes {
+			f.outcomes[i].unrepeat(&lost.outcomes[i])
+		}
+	}
+	w := f.writer
+	if w.careful > 0 {
+		w.careful--
+	}
+	if f.facts.tooMany() {
+		w.facts = newFacts()
+	}
+	for _, p := range f.puts {
+		f.store.counts.ended(p.state, true)
+	}
+	for _, c := range f.commits {
+		f.store.counts.ended(c.state, false)
+		delete(f.facts.transactions, c.state.ID)
+		for _, m := range c.moves {
+			delete(f.facts.ends, m.staging)
+		}
+	}
+}
+
+// unrepeat makes the outcome of a try that found what the one before it had
+// done, and was not told, that of the one before.
+func (o *Outcome) unrepeat(lost *Outcome) {
+	switch {
+	case o.Err != nil || lost.Err != nil:
+	case o.State != nil && o.State.Repeated && !lost.State.Repeated:
+		o.State.Repeated, o.State.Logs = false, lost.State.Logs
+	case o.State == nil && o.Result.Repeated && !lost.Result.Repeated:
+		o.Result.Repeated = false
+	}
+}
