@@ -28,16 +28,14 @@ import (
 )
 
 // prompt is a log that stores nothing and answers at once: what remains is our
-// own work. Every topic has four partitions.
-type prompt struct{}
+// own work. Every topic is the one that it has.
+type prompt struct{ topic store.Topic }
 
-func (prompt) Topic(_ context.Context, name string) (*store.Topic, error) {
-	return &store.Topic{ID: 1, Name: name, MaxRecordBytes: 1 << 20, PartitionIDs: []int64{10, 11, 12, 13}}, nil
-}
+func (p *prompt) Topic(context.Context, string) (*store.Topic, error) { return &p.topic, nil }
 
-func (prompt) Forget(string) {}
+func (*prompt) Forget(string) {}
 
-func (prompt) Append(_ context.Context, requests []*store.Request) []store.Outcome {
+func (*prompt) Append(_ context.Context, requests []*store.Request) []store.Outcome {
 	outcomes := make([]store.Outcome, len(requests))
 	for i, r := range requests {
 		result := store.Result{NextSequence: r.Sequence + int64(r.RecordCount), Shares: make([]store.Share, len(r.Parts))}
@@ -53,13 +51,13 @@ func (prompt) Append(_ context.Context, requests []*store.Request) []store.Outco
 func newPrompt(ctx context.Context) (*Handler, error) {
 	hub := wake.New((*store.Store)(nil).Ends, slog.New(slog.DiscardHandler))
 	metrics := NewMetrics(nil, hub)
-	app := appender.New(prompt{}, appender.Config{SequenceWait: time.Second, Appended: func(_ []int64, records int, bytes int64) {
+	log := &prompt{store.Topic{ID: 1, Name: "bench", MaxRecordBytes: 1 << 20, PartitionIDs: []int64{10, 11, 12, 13}}}
+	app := appender.New(log, appender.Config{SequenceWait: time.Second, Appended: func(_ []int64, records int, bytes int64) {
 		metrics.Appended(records, bytes)
 	}, Flushed: metrics.Flushed})
 	go app.Run(ctx)
 	cfg := Config{MaxBodyBytes: 10 << 20, MaxRecords: 10_000, MaxRecordBytes: 1 << 20, MaxJSONDepth: 64}
-	log := slog.New(slog.NewTextHandler(io.Discard, &slog.HandlerOptions{Level: slog.LevelInfo}))
-	return New(cfg, nil, app, hub, metrics, log)
+	return New(cfg, nil, app, hub, metrics, slog.New(slog.NewTextHandler(io.Discard, nil)))
 }
 
 // oneRecordBody is what the bench sends, too.
@@ -109,9 +107,11 @@ type discarded struct {
 	status int
 }
 
-func (d *discarded) Header() http.Header         { return d.header }
-func (d *discarded) WriteHeader(status int)      { d.status = status }
-func (d *discarded) Write(b []byte) (int, error) { return len(b), nil }
+func (d *discarded) Header() http.Header              { return d.header }
+func (d *discarded) WriteHeader(status int)           { d.status = status }
+func (d *discarded) Write(b []byte) (int, error)      { return len(b), nil }
+func (d *discarded) SetReadDeadline(time.Time) error  { return nil }
+func (d *discarded) SetWriteDeadline(time.Time) error { return nil }
 
 // What a process of BenchmarkLoopback serves is in its environment, and where
 // it writes its CPU profile, if one is wanted.
