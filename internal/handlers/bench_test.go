@@ -47,12 +47,19 @@ func (*prompt) Append(_ context.Context, requests []*store.Request) []store.Outc
 	return outcomes
 }
 
+func newPromptLog() prompt {
+	return prompt{store.Topic{ID: 1, Name: "bench", MaxRecordBytes: 1 << 20, PartitionIDs: []int64{10, 11, 12, 13}}}
+}
+
+// newHub returns a hub that nobody waits on.
+func newHub() *wake.Hub { return wake.New((*store.Store)(nil).Ends, slog.New(slog.DiscardHandler)) }
+
 // newPrompt returns the whole handler over a prompt log, until ctx ends.
 func newPrompt(ctx context.Context) (*Handler, error) {
-	hub := wake.New((*store.Store)(nil).Ends, slog.New(slog.DiscardHandler))
+	hub := newHub()
 	metrics := NewMetrics(nil, hub)
-	log := &prompt{store.Topic{ID: 1, Name: "bench", MaxRecordBytes: 1 << 20, PartitionIDs: []int64{10, 11, 12, 13}}}
-	app := appender.New(log, appender.Config{SequenceWait: time.Second, Appended: func(_ []int64, records int, bytes int64) {
+	log := newPromptLog()
+	app := appender.New(&log, appender.Config{SequenceWait: time.Second, Appended: func(_ []int64, records int, bytes int64) {
 		metrics.Appended(records, bytes)
 	}, Flushed: metrics.Flushed})
 	go app.Run(ctx)
