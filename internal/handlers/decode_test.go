@@ -14,7 +14,7 @@ import (
 func documents(n int) map[string][]byte {
 	lines := make([]string, n)
 	for i := range lines {
-		lines[i] = fmt.Sprintf(`{"key":"customer-%04d","value":{"n":%07d,"purpose":"%s"}}`, i, 1000000+i, strings.Repeat("x", 75))
+		lines[i] = fmt.Sprintf(`{"key":"customer-%04d","value":{"n":%07d,"purpose":%q}}`, i, 1000000+i, strings.Repeat("x", 75))
 	}
 	return map[string][]byte{
 		mediaJSON:   []byte(`{"records":[` + strings.Join(lines, ",") + `]}`),

@@ -43,7 +43,7 @@ func TestMain(m *testing.M) {
 // serveLoopback serves on a port that it prints, then prints the nanoseconds of
 // CPU that it has taken for each line that it reads, until there are no more.
 func serveLoopback(what string) error {
-	var handler http.Handler = echo()
+	handler := echo()
 	if what == "produce" {
 		h, err := newPrompt(context.Background())
 		if err != nil {
@@ -117,7 +117,7 @@ func BenchmarkLoopback(b *testing.B) {
 				if err != nil {
 					b.Fatal(err)
 				}
-				defer conn.Close()
+				b.Cleanup(func() { conn.Close() })
 				conns[i] = conn
 			}
 			mustLoad(b, conns, 2000) // warm

@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"bytes"
 	"encoding/binary"
 	"math/bits"
 	"unicode/utf8"
@@ -47,7 +48,7 @@ func (s *scanner) object() bool {
 			return false
 		}
 		for _, before := range names[:n] {
-			if string(name) == string(before) {
+			if bytes.Equal(name, before) {
 				return false
 			}
 		}
