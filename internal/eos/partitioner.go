@@ -74,7 +74,14 @@ func Route(records []Record, partitionCount int, keyless uint64) ([]Part, error)
 	if split == len(records) {
 		return []Part{{Partition: first, Records: records}}, nil
 	}
+	return routeEach(records, partitionCount, keyless), nil
+}
+
+// routeEach is Route for records of which all partitions exist.
+func routeEach(records []Record, partitionCount int, keyless uint64) []Part {
 	var parts []Part
+	var counts []int                    // of records, by part
+	partOf := make([]int, len(records)) // by record
 	byPartition := map[int]int{}
 	for i := range records {
 		p, _ := partitionFor(&records[i], partitionCount, keyless)
@@ -83,11 +90,22 @@ func Route(records []Record, partitionCount int, keyless uint64) ([]Part, error)
 			at = len(parts)
 			byPartition[p] = at
 			parts = append(parts, Part{Partition: p})
+			counts = append(counts, 0)
 		}
+		partOf[i] = at
+		counts[at]++
+	}
+	// The parts share one piece of memory each for records and indexes.
+	allRecords, allIndexes := make([]Record, len(records)), make([]int, len(records))
+	for at, n := range counts {
+		parts[at].Records, allRecords = allRecords[:0:n], allRecords[n:]
+		parts[at].Indexes, allIndexes = allIndexes[:0:n], allIndexes[n:]
+	}
+	for i, at := range partOf {
 		parts[at].Records = append(parts[at].Records, records[i])
 		parts[at].Indexes = append(parts[at].Indexes, i)
 	}
-	return parts, nil
+	return parts
 }
 
 func partitionFor(r *Record, partitionCount int, keyless uint64) (int, *Error) {

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"hash"
+	"sync"
 )
 
 // Limits of the contract. MaxInteger is the largest integer that JSON clients
@@ -61,6 +62,7 @@ type Fingerprint [16]byte
 type Fingerprinter struct {
 	h       hash.Hash
 	pending []byte // not hashed yet: the fields are small, and hashing has a price per call
+	sum     [sha256.Size]byte
 }
 
 const (
@@ -125,14 +127,23 @@ func (f *Fingerprinter) Records(records []Record) {
 // Sum returns the fingerprint of all that was added.
 func (f *Fingerprinter) Sum() Fingerprint {
 	f.hash()
-	var sum [sha256.Size]byte
-	f.h.Sum(sum[:0])
-	return Fingerprint(sum[:16])
+	f.h.Sum(f.sum[:0])
+	return Fingerprint(f.sum[:16])
 }
+
+// fingerprinters are those that FingerprintRecords has done with.
+var fingerprinters = sync.Pool{New: func() any { return NewFingerprinter() }}
+
+const maxPending = 64 << 10 // beyond which what is pending is not kept
 
 // FingerprintRecords returns the fingerprint of a request's records.
 func FingerprintRecords(records []Record) Fingerprint {
-	f := NewFingerprinter()
+	f, _ := fingerprinters.Get().(*Fingerprinter)
 	f.Records(records)
-	return f.Sum()
+	sum := f.Sum()
+	if cap(f.pending) <= maxPending {
+		f.h.Reset()
+		fingerprinters.Put(f)
+	}
+	return sum
 }

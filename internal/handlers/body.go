@@ -1,12 +1,14 @@
 package handlers
 
 import (
+	"cmp"
 	"compress/gzip"
 	"errors"
 	"io"
 	"mime"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -27,23 +29,28 @@ const (
 // refusal. What the body takes in memory counts until the request is answered.
 type requestBody struct {
 	io.ReadCloser
-	conn   *http.ResponseController
+	conn   deadlines     // nil when there is no body
 	idle   time.Duration // how long it may pause
+	begun  bool          // whether the deadline of the first read is set
 	memory *memory
 	taken  int64
 }
 
-// newRequestBody returns the body of r. The first deadline begins at once, also
-// for a body that nobody will read. The caller must call release.
-func (s *server) newRequestBody(w http.ResponseWriter, r *http.Request) *requestBody {
-	b := &requestBody{ReadCloser: r.Body, conn: http.NewResponseController(w), idle: s.cfg.BodyIdle, memory: &s.bodies}
+// begin begins the first deadline at once, also for a body that nobody reads.
+// A body that is read is read at once.
+func (b *requestBody) begin(conn deadlines) {
+	b.conn = conn
 	_ = b.wait() // a Read says what is wrong
-	return b
+	b.begun = true
 }
 
 func (b *requestBody) wait() error {
+	if b.begun || b.conn == nil {
+		b.begun = false
+		return nil
+	}
 	err := b.conn.SetReadDeadline(time.Now().Add(b.idle))
-	if errors.Is(err, http.ErrNotSupported) {
+	if err != nil && errors.Is(err, http.ErrNotSupported) {
 		return nil
 	}
 	return err
@@ -54,7 +61,7 @@ func (b *requestBody) Read(p []byte) (int, error) {
 		return 0, err
 	}
 	n, err := b.ReadCloser.Read(p)
-	if errors.Is(err, io.EOF) {
+	if err != nil && b.conn != nil && errors.Is(err, io.EOF) {
 		_ = b.conn.SetReadDeadline(time.Time{})
 	}
 	return n, err
@@ -70,12 +77,9 @@ func (b *requestBody) take(n int64) error {
 }
 
 // countRecords counts what the records of a request take beside its body.
-func (s *server) countRecords(r *http.Request, records int) error {
+func (b *requestBody) countRecords(records int) error {
 	const perRecord = 256
-	if body, ok := r.Body.(*requestBody); ok {
-		return body.take(int64(records) * perRecord)
-	}
-	return nil
+	return b.take(int64(records) * perRecord)
 }
 
 func (b *requestBody) release() { b.memory.give(b.taken) }
@@ -107,8 +111,11 @@ const (
 
 // mediaType returns which of the accepted media types a body has.
 func mediaType(r *http.Request, accepted ...string) (string, error) {
-	given := r.Header.Values("Content-Type")
+	given := r.Header["Content-Type"]
 	if len(given) == 1 {
+		if slices.Contains(accepted, given[0]) {
+			return given[0], nil // as nearly everybody writes it
+		}
 		media, params, err := mime.ParseMediaType(given[0])
 		charset, hasCharset := params["charset"]
 		known := len(params) == 0 || len(params) == 1 && hasCharset && strings.EqualFold(charset, "utf-8")
@@ -130,14 +137,21 @@ const (
 )
 
 // body reads the whole body, unpacked.
-func (s *server) body(r *http.Request) ([]byte, error) {
+func (s *server) body(r *http.Request) ([]byte, error) { return s.readBody(r, bodyOf(r)) }
+
+// bodyOf returns the body that observe gave a request.
+func bodyOf(r *http.Request) *requestBody {
 	body, ok := r.Body.(*requestBody)
-	if !ok { // observe leaves http.NoBody as it is
-		body = &requestBody{ReadCloser: r.Body, memory: &s.bodies}
-		defer body.release()
+	if !ok {
+		panic("a request that nobody observes")
 	}
-	b, err := s.readBody(r, body)
-	if errors.Is(err, s.tooLarge()) {
+	return body
+}
+
+// readBody is body where r has not been given its body.
+func (s *server) readBody(r *http.Request, body *requestBody) ([]byte, error) {
+	b, err := s.readAll(r, body)
+	if err != nil && errors.Is(err, s.tooLarge()) {
 		discard(body)
 	}
 	return b, err
@@ -155,37 +169,43 @@ func discard(body *requestBody) {
 	}
 }
 
-func (s *server) readBody(r *http.Request, body *requestBody) ([]byte, error) {
-	unpacked, err := s.unpack(r)
-	if err != nil {
-		return nil, err
+func (s *server) readAll(r *http.Request, body *requestBody) ([]byte, error) {
+	var from io.Reader = body
+	if encoding := r.Header["Content-Encoding"]; len(encoding) > 0 {
+		unpacked, err := s.unpack(encoding, body)
+		if err != nil {
+			return nil, err
+		}
+		defer unpacked.Close() //nolint:errcheck // nothing was written
+		from = unpacked
 	}
-	defer unpacked.Close() //nolint:errcheck // nothing was written
 	// What a client claims to send takes no memory before it comes.
-	buf := make([]byte, 0, max(512, min(r.ContentLength+1, firstBodyBytes)))
+	length := r.ContentLength + 1 // 0 when it is not known
+	buf := make([]byte, 0, min(cmp.Or(length, 512), firstBodyBytes))
 	if err := body.take(int64(cap(buf))); err != nil {
 		return nil, err
 	}
 	for {
 		if len(buf) == cap(buf) {
 			before := cap(buf)
-			buf = append(buf, 0)[:len(buf)]
+			buf = slices.Grow(buf, max(1, int(min(length, 2*int64(before)))-before))
 			if err := body.take(int64(cap(buf) - before)); err != nil {
 				return nil, err
 			}
 		}
-		n, err := unpacked.Read(buf[len(buf):cap(buf)])
+		n, err := from.Read(buf[len(buf):cap(buf)])
 		buf = buf[:len(buf)+n]
 		switch {
 		case int64(len(buf)) > s.cfg.MaxBodyBytes:
 			return nil, s.tooLarge()
+		case err == nil:
 		case errors.Is(err, io.EOF):
 			return buf, nil
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			return nil, s.idled()
 		case errors.Is(err, zstd.ErrDecoderSizeExceeded), errors.Is(err, zstd.ErrWindowSizeExceeded):
 			return nil, s.tooLarge()
-		case err != nil:
+		default:
 			return nil, eos.InvalidJSON.Errorf("the body cannot be read: %v", err)
 		}
 	}
@@ -199,13 +219,13 @@ func (s *server) tooLarge() error {
 	return eos.MessageTooLarge.Errorf("the body is larger than %d bytes", s.cfg.MaxBodyBytes)
 }
 
-// unpack returns the body without its Content-Encoding.
-func (s *server) unpack(r *http.Request) (io.ReadCloser, error) {
-	switch given := r.Header.Values("Content-Encoding"); {
-	case len(given) == 0, len(given) == 1 && strings.EqualFold(given[0], "identity"):
-		return io.NopCloser(r.Body), nil // net/http closes it: that reads its rest
+// unpack returns the body without the Content-Encoding that was given.
+func (s *server) unpack(given []string, body *requestBody) (io.ReadCloser, error) {
+	switch {
+	case len(given) == 1 && strings.EqualFold(given[0], "identity"):
+		return io.NopCloser(body), nil // net/http closes it: that reads its rest
 	case len(given) == 1 && strings.EqualFold(given[0], "gzip"):
-		z, err := gzip.NewReader(r.Body)
+		z, err := gzip.NewReader(body)
 		if err != nil {
 			if errors.Is(err, os.ErrDeadlineExceeded) {
 				return nil, s.idled()
@@ -214,7 +234,7 @@ func (s *server) unpack(r *http.Request) (io.ReadCloser, error) {
 		}
 		return z, nil
 	case len(given) == 1 && strings.EqualFold(given[0], "zstd"):
-		z, err := zstd.NewReader(r.Body, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(uint64(s.cfg.MaxBodyBytes)+1<<20))
+		z, err := zstd.NewReader(body, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(uint64(s.cfg.MaxBodyBytes)+1<<20))
 		if err != nil {
 			return nil, eos.InvalidJSON.Errorf("the body is not zstd: %v", err)
 		}

@@ -24,6 +24,8 @@ type operation struct {
 	params []param
 }
 
+func (op *operation) operationID() string { return op.id }
+
 func newDocument(yaml []byte) (*document, error) {
 	doc, err := openapi3.NewLoader().LoadFromData(yaml)
 	if err != nil {

@@ -4,7 +4,8 @@
 //
 // A request passes, from the outside in: its id and its count (observe), the
 // route, the parameters as the OpenAPI document declares them (params), and
-// the method of server that bears its operationId.
+// the method of server that bears its operationId. A plain produce request
+// passes the same checks without the router and the generated code (direct).
 package handlers
 
 import (
@@ -49,6 +50,7 @@ type server struct {
 	hub      *wake.Hub
 	metrics  *Metrics
 	log      *slog.Logger
+	ids      requestIDs
 	bodies   memory // of requests
 	answers  memory // of fetches
 
@@ -65,12 +67,13 @@ func New(cfg Config, s *store.Store, a *appender.Appender, hub *wake.Hub, m *Met
 		cfg.BodyIdle = defaultBodyIdle
 	}
 	srv := &server{cfg: cfg, store: s, appender: a, hub: hub, metrics: m, log: log, draining: make(chan struct{})}
+	srv.ids.begin()
 	srv.bodies.limit, srv.answers.limit = cfg.MaxBodiesBytes, cfg.MaxBodiesBytes
 	doc, err := newDocument(api.YAML)
 	if err != nil {
 		return nil, fmt.Errorf("openapi document: %w", err)
 	}
-	compress, err := gzhttp.NewWrapper(gzhttp.EnableZstd(true), gzhttp.MinSize(1024))
+	compress, err := gzhttp.NewWrapper(gzhttp.EnableZstd(true), gzhttp.MinSize(compressedFrom))
 	if err != nil {
 		return nil, fmt.Errorf("compression: %w", err)
 	}
@@ -91,7 +94,7 @@ func New(cfg Config, s *store.Store, a *appender.Appender, hub *wake.Hub, m *Met
 			srv.problem(w, r, err)
 		},
 	})
-	return &Handler{Handler: r, server: srv}, nil
+	return &Handler{Handler: newDirect(srv, doc, r, compress), server: srv}, nil
 }
 
 // Drain lets waiting fetches answer at once, with what there is.

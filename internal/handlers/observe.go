@@ -2,13 +2,11 @@ package handlers
 
 import (
 	"bytes"
-	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
-	"regexp"
 	"runtime/debug"
 	"slices"
 	"time"
@@ -17,11 +15,20 @@ import (
 	"github.com/go-chi/chi/v5"
 )
 
-// observed remembers the status of an answer.
+// observed is a request that is being answered: it remembers the status, and
+// holds who pauses for too long to deadlines.
 type observed struct {
 	http.ResponseWriter
-	conn   *http.ResponseController
+	conn   deadlines
 	status int
+	start  time.Time // zero when nobody asks how long it took
+	body   requestBody
+}
+
+// deadlines are those of a connection.
+type deadlines interface {
+	SetReadDeadline(time.Time) error
+	SetWriteDeadline(time.Time) error
 }
 
 // WriteHeader remembers the status.
@@ -57,42 +64,57 @@ func (o *observed) Write(b []byte) (n int, err error) {
 // Unwrap leads http.ResponseController to the connection.
 func (o *observed) Unwrap() http.ResponseWriter { return o.ResponseWriter }
 
-var requestIDPattern = regexp.MustCompile(`^[A-Za-z0-9._-]{1,128}$`)
-
-func requestID(w http.ResponseWriter) string { return w.Header().Get("Request-Id") }
-
-// observe is the outermost layer: it gives the request its id (the client's
-// own, if it sent one), its body deadlines, counts and logs it, and answers
-// for a handler that panics.
+// observe is the outermost layer of what is routed.
 func (s *server) observe(doc *document) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			start := time.Now()
-			id := r.Header.Get("Request-Id")
-			if !requestIDPattern.MatchString(id) {
-				id = rand.Text()
-			}
-			w.Header().Set("Request-Id", id)
-			if r.Body != http.NoBody {
-				body := s.newRequestBody(w, r)
-				defer body.release()
-				r.Body = body
-			}
-			o := &observed{ResponseWriter: w, conn: http.NewResponseController(w)}
+			o := s.begin(w, r)
+			defer s.end(o, r, func() string {
+				return doc.operationOf(r.Method, chi.RouteContext(r.Context()).RoutePattern())
+			})
+			r.Body = &o.body
 			_ = o.conn.SetWriteDeadline(time.Time{}) // of the answer before
-			defer func() {
-				if p := recover(); p != nil {
-					s.recovered(o, r, p)
-				}
-				operation := doc.operationOf(r.Method, chi.RouteContext(r.Context()).RoutePattern())
-				took := time.Since(start)
-				s.metrics.request(operation, o.status)
-				s.log.LogAttrs(r.Context(), slog.LevelDebug, "request",
-					slog.String("request_id", id), slog.String("operation", operation),
-					slog.Int("status", o.status), slog.Duration("took", took))
-			}()
 			next.ServeHTTP(o, r)
 		})
+	}
+}
+
+// begin gives the request its id (the client's own, if it sent one) and its
+// body deadlines. The caller must defer end.
+func (s *server) begin(w http.ResponseWriter, r *http.Request) *observed {
+	o := &observed{ResponseWriter: w}
+	if s.log.Enabled(r.Context(), slog.LevelDebug) {
+		o.start = time.Now()
+	}
+	id := r.Header["Request-Id"]
+	if len(id) == 0 || !validRequestID(id[0]) {
+		id = []string{s.ids.next()}
+	}
+	w.Header()["Request-Id"] = id[:1:1]
+	var ok bool
+	if o.conn, ok = w.(deadlines); !ok {
+		o.conn = http.NewResponseController(w)
+	}
+	o.body = requestBody{ReadCloser: r.Body, idle: s.cfg.BodyIdle, memory: &s.bodies}
+	if r.Body != http.NoBody {
+		o.body.begin(o.conn)
+	}
+	return o
+}
+
+// end counts and logs a request, and answers for a handler that panics. It must
+// be deferred itself.
+func (s *server) end(o *observed, r *http.Request, operationID func() string) {
+	defer o.body.release()
+	if p := recover(); p != nil {
+		s.recovered(o, r, p)
+	}
+	operation := operationID()
+	s.metrics.request(operation, o.status)
+	if !o.start.IsZero() {
+		s.log.LogAttrs(r.Context(), slog.LevelDebug, "request",
+			slog.String("request_id", requestID(o)), slog.String("operation", operation),
+			slog.Int("status", o.status), slog.Duration("took", time.Since(o.start)))
 	}
 }
 
@@ -119,10 +141,12 @@ func (s *server) answer(w http.ResponseWriter, r *http.Request, status int, body
 }
 
 func (s *server) answerBytes(w http.ResponseWriter, status int, body []byte) {
-	w.Header().Set("Content-Type", "application/json")
+	w.Header()["Content-Type"] = contentJSON
 	w.WriteHeader(status)
 	_, _ = w.Write(body) // a client that has gone is no error of ours
 }
+
+var contentJSON = []string{mediaJSON}
 
 // replayed marks the answer as the first answer to a repeated request.
 func replayed(w http.ResponseWriter, is bool) {

@@ -21,7 +21,8 @@ type param struct {
 	integer  bool
 	low      int64
 	high     int64
-	pattern  *regexp.Regexp
+	pattern  string // none if empty
+	matches  func(value string) bool
 	shortest int
 	longest  int // 0: no bound
 	enum     []string
@@ -47,15 +48,46 @@ func newParam(p *openapi3.Parameter) (param, error) {
 			out.enum = append(out.enum, s)
 		}
 	}
-	if schema.Pattern == "" {
-		return out, nil
+	out.pattern = schema.Pattern
+	switch schema.Pattern {
+	case "":
+		out.matches = func(string) bool { return true }
+	case patternName:
+		out.matches = func(value string) bool { return isName(value, 249) }
+	case patternPrintable:
+		out.matches = isPrintable
+	default:
+		pattern, err := regexp.Compile(schema.Pattern)
+		if err != nil {
+			return out, err
+		}
+		out.matches = pattern.MatchString
 	}
-	var err error
-	out.pattern, err = regexp.Compile(schema.Pattern)
-	return out, err
+	return out, nil
 }
 
-var integerPattern = regexp.MustCompile(`^(0|-?[1-9][0-9]*)$`)
+// Patterns of what each produce request may bring: reading them by a regular
+// expression would take longer than reading the records.
+const (
+	patternName      = `^[A-Za-z0-9._-]{1,249}$`
+	patternPrintable = `^[\x20-\x7e]{1,255}$`
+)
+
+func isPrintable(value string) bool {
+	for _, c := range []byte(value) {
+		if c < 0x20 || c > 0x7e {
+			return false
+		}
+	}
+	return len(value) >= 1 && len(value) <= 255
+}
+
+// canonical reports whether a number that strconv has read is written in the
+// one way that JSON and people write it: no plus sign, no leading zero, no -0.
+func canonical(number string) bool {
+	digits := strings.TrimPrefix(number, "-")
+	return digits[0] >= '1' && digits[0] <= '9' || number == "0"
+}
 
 // check refuses a value that the document does not allow.
 func (p *param) check(value string) error {
@@ -71,13 +103,13 @@ func (p *param) check(value string) error {
 	}
 	if p.integer {
 		n, err := strconv.ParseInt(value, 10, 64)
-		if err != nil || n < p.low || n > p.high || !integerPattern.MatchString(value) {
+		if err != nil || n < p.low || n > p.high || !canonical(value) {
 			return eos.InvalidParameter.Errorf("%s must be an integer from %d to %d, not %q", p.name, p.low, p.high, value)
 		}
 		return nil
 	}
 	ok := (p.name != headerTransactionalID || ValidName(value)) && len(value) >= p.shortest && (p.longest == 0 || len(value) <= p.longest) &&
-		(p.pattern == nil || p.pattern.MatchString(value)) && (p.enum == nil || slices.Contains(p.enum, value))
+		p.matches(value) && (p.enum == nil || slices.Contains(p.enum, value))
 	switch {
 	case ok:
 		return nil
@@ -89,12 +121,20 @@ func (p *param) check(value string) error {
 	return eos.InvalidParameter.Errorf("%s must match %s, not %q", p.name, p.pattern, value)
 }
 
-var namePattern = regexp.MustCompile(`^[A-Za-z0-9._-]{1,249}$`)
-
 // ValidName reports whether name may name a topic, group, member or
 // transactional id.
 func ValidName(name string) bool {
-	return namePattern.MatchString(name) && name != "." && name != ".."
+	return isName(name, 249) && name != "." && name != ".."
+}
+
+// isName reports whether s is 1 to longest characters of A-Z a-z 0-9 . _ -.
+func isName(s string, longest int) bool {
+	for _, c := range []byte(s) {
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '.' && c != '_' && c != '-' {
+			return false
+		}
+	}
+	return len(s) >= 1 && len(s) <= longest
 }
 
 // params checks the path, the query and the headers of a request strictly:
@@ -146,30 +186,55 @@ func (op *operation) check(r *http.Request) error {
 			}
 			values = []string{value}
 		}
-		switch {
-		case len(values) > 1:
-			return eos.InvalidParameter.Errorf("%s is given %d times", p.name, len(values))
-		case len(values) == 0 && p.required:
-			return eos.InvalidParameter.Errorf("%s is missing", p.name)
-		case len(values) == 0:
-			continue
-		}
-		value := values[0]
-		if p.name == headerIdempotencyKey {
-			if value, err = unquote(value); err != nil {
-				return err
-			}
-		}
-		if err := p.check(value); err != nil {
+		if err := p.checkAll(values); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// checkHeaders is check for a request whose path and query are right.
+func (op *operation) checkHeaders(h http.Header) error {
+	for i := range op.params {
+		p := &op.params[i]
+		if p.in != openapi3.ParameterInHeader {
+			continue
+		}
+		if err := p.checkAll(h[p.name]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkAll checks what was given for the parameter, of which there may be one.
+func (p *param) checkAll(values []string) error {
+	switch {
+	case len(values) > 1:
+		return eos.InvalidParameter.Errorf("%s is given %d times", p.name, len(values))
+	case len(values) == 0 && p.required:
+		return eos.InvalidParameter.Errorf("%s is missing", p.name)
+	case len(values) == 0:
+		return nil
+	}
+	value := values[0]
+	if p.name == headerIdempotencyKey {
+		var err error
+		if value, err = unquote(value); err != nil {
+			return err
+		}
+	}
+	return p.check(value)
+}
+
+// Headers of a produce request, in canonical form.
 const (
+	headerProducerID      = "Producer-Id"
+	headerProducerEpoch   = "Producer-Epoch"
+	headerProducerSeq     = "Producer-Seq"
 	headerIdempotencyKey  = "Idempotency-Key"
 	headerTransactionalID = "Transactional-Id"
+	headerTransactionID   = "Transaction-Id"
 )
 
 // unquote returns the text of a header that is a quoted string (RFC 9651,

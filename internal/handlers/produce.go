@@ -30,21 +30,30 @@ func (s *server) ProduceRawToPartition(w http.ResponseWriter, r *http.Request, t
 	s.produce(w, r, topic, partition, s.readRaw)
 }
 
+// read is how the records of a request come out of its body.
+type read func(*http.Request, *requestBody) ([]eos.Record, error)
+
 // produce appends what read makes of the body. partition is -1 for a topic.
-func (s *server) produce(w http.ResponseWriter, r *http.Request, topic string, partition int64, read func(*http.Request) ([]eos.Record, error)) {
+func (s *server) produce(w http.ResponseWriter, r *http.Request, topic string, partition int64, read read) {
+	result, err := s.append(r, bodyOf(r), topic, partition, read)
+	if err != nil {
+		s.problem(w, r, err)
+		return
+	}
+	s.produced(w, &result, encodeProduced(make([]byte, 0, 256), topic, &result))
+}
+
+func (s *server) append(r *http.Request, body *requestBody, topic string, partition int64, read read) (store.Result, error) {
 	a, err := identity(r.Header)
 	if err != nil {
-		s.problem(w, r, err)
-		return
+		return store.Result{}, err
 	}
-	records, err := read(r)
+	records, err := read(r, body)
 	if err != nil {
-		s.problem(w, r, err)
-		return
+		return store.Result{}, err
 	}
-	if err := s.countRecords(r, len(records)); err != nil {
-		s.problem(w, r, err)
-		return
+	if err := body.countRecords(len(records)); err != nil {
+		return store.Result{}, err
 	}
 	start := time.Now()
 	a.RecordCount = len(records)
@@ -53,35 +62,35 @@ func (s *server) produce(w http.ResponseWriter, r *http.Request, topic string, p
 	}
 	result, err := s.appender.Append(r.Context(), topic, int(partition), a, records)
 	s.metrics.append.Observe(time.Since(start).Seconds())
-	if err != nil {
-		s.problem(w, r, err)
-		return
-	}
+	return result, err
+}
+
+func (s *server) produced(w http.ResponseWriter, result *store.Result, answer []byte) {
 	if result.Repeated {
 		s.metrics.duplicates.Inc()
 	}
 	replayed(w, result.Repeated)
-	s.answerBytes(w, http.StatusOK, encodeProduced(make([]byte, 0, 256), topic, &result))
+	s.answerBytes(w, http.StatusOK, answer)
 }
 
-func (s *server) readRecords(r *http.Request) ([]eos.Record, error) {
+func (s *server) readRecords(r *http.Request, body *requestBody) ([]eos.Record, error) {
 	media, err := mediaType(r, mediaJSON, mediaNDJSON)
 	if err != nil {
 		return nil, err
 	}
-	body, err := s.body(r)
+	b, err := s.readBody(r, body)
 	if err != nil {
 		return nil, err
 	}
-	return s.records(body, media)
+	return s.records(b, media)
 }
 
-func (s *server) readRaw(r *http.Request) ([]eos.Record, error) {
-	body, err := s.body(r)
+func (s *server) readRaw(r *http.Request, body *requestBody) ([]eos.Record, error) {
+	b, err := s.readBody(r, body)
 	if err != nil {
 		return nil, err
 	}
-	rec := eos.Record{Value: body, Flags: eos.ValueBinary | eos.KeyNull, Timestamp: -1, Partition: -1}
+	rec := eos.Record{Value: b, Flags: eos.ValueBinary | eos.KeyNull, Timestamp: -1, Partition: -1}
 	if key, ok := r.Header["Record-Key"]; ok {
 		rec.Key, rec.Flags = []byte(key[0]), eos.ValueBinary
 	}
@@ -90,26 +99,28 @@ func (s *server) readRaw(r *http.Request) ([]eos.Record, error) {
 
 // identity reads the headers that make a request the same request again.
 // params has checked each of them; this checks that they go together.
-func identity(h http.Header) (eos.Append, error) {
-	a := eos.Append{Identity: eos.Identity{ProducerID: eos.NoProducer}}
+func identity(h http.Header) (a eos.Append, err error) {
+	a.ProducerID = eos.NoProducer
 	given := 0
-	for name, into := range map[string]*int64{"Producer-Id": &a.ProducerID, "Producer-Epoch": &a.Epoch, "Producer-Seq": &a.Sequence} {
-		if v := h.Get(name); v != "" {
-			n, err := strconv.ParseInt(v, 10, 64)
-			if err != nil {
-				return a, eos.InvalidParameter.Errorf("%s is not valid: %q", name, v)
+	number := func(name string, n *int64) {
+		if v := first(h, name); v != "" && err == nil {
+			if *n, err = strconv.ParseInt(v, 10, 64); err != nil {
+				err = eos.InvalidParameter.Errorf("%s is not valid: %q", name, v)
 			}
-			*into = n
 			given++
 		}
 	}
-	key, err := unquote(h.Get(headerIdempotencyKey))
+	number(headerProducerID, &a.ProducerID)
+	number(headerProducerEpoch, &a.Epoch)
+	number(headerProducerSeq, &a.Sequence)
+	if err == nil {
+		a.Key, err = unquote(first(h, headerIdempotencyKey))
+	}
 	if err != nil {
 		return a, err
 	}
-	a.Key = key
-	a.TransactionalID = h.Get("Transactional-Id")
-	a.TransactionID = h.Get("Transaction-Id")
+	a.TransactionalID = first(h, headerTransactionalID)
+	a.TransactionID = first(h, headerTransactionID)
 	switch {
 	case given != 0 && given != 3:
 		return a, eos.InvalidParameter.Errorf("Producer-Id, Producer-Epoch and Producer-Seq come together or not at all")
@@ -119,6 +130,14 @@ func identity(h http.Header) (eos.Append, error) {
 		return a, eos.InvalidParameter.Errorf("Transactional-Id comes with Producer-Id, Producer-Epoch and Producer-Seq")
 	}
 	return a, nil
+}
+
+// first returns the first value of a header, whose name is in canonical form.
+func first(h http.Header, name string) string {
+	if v := h[name]; len(v) > 0 {
+		return v[0]
+	}
+	return ""
 }
 
 // encodeProduced appends the answer to a produce request to b.

@@ -13,6 +13,14 @@ func (s *server) records(body []byte, media string) ([]eos.Record, error) {
 	if media == mediaNDJSON {
 		return s.recordLines(body)
 	}
+	scan := scanner{b: body, maxDepth: s.cfg.MaxJSONDepth}
+	if list, ok := scan.document(s.cfg.MaxRecords); ok {
+		return list, nil
+	}
+	return s.readRecordDocument(body)
+}
+
+func (s *server) readRecordDocument(body []byte) ([]eos.Record, error) {
 	var list []eos.Record
 	given := false
 	err := s.readDocument(body, func(r *reader, name string) error {
@@ -59,23 +67,39 @@ func (s *server) recordLines(body []byte) ([]eos.Record, error) {
 	if len(body) == 0 {
 		return nil, eos.InvalidJSON.Errorf("the body is empty")
 	}
-	lines := bytes.Split(bytes.TrimSuffix(body, []byte("\n")), []byte("\n"))
-	if len(lines) > s.cfg.MaxRecords {
+	body = bytes.TrimSuffix(body, []byte("\n"))
+	lines := 1 + bytes.Count(body, []byte("\n"))
+	if lines > s.cfg.MaxRecords {
 		return nil, s.tooMany()
 	}
-	list := make([]eos.Record, 0, len(lines))
-	for i, line := range lines {
-		rec := newRecord()
-		err := s.readDocument(line, rec.field)
-		if err == nil {
-			err = rec.check()
-		}
+	list := make([]eos.Record, 0, lines)
+	for i := range lines {
+		var line []byte
+		line, body, _ = bytes.Cut(body, []byte("\n"))
+		rec, err := s.recordLine(line)
 		if err != nil {
 			return nil, inRecord(err, i)
 		}
-		list = append(list, rec.Record)
+		list = append(list, rec)
 	}
 	return list, nil
+}
+
+func (s *server) recordLine(line []byte) (eos.Record, error) {
+	scan := scanner{b: line, maxDepth: s.cfg.MaxJSONDepth}
+	if rec, ok := scan.line(); ok {
+		return rec, nil
+	}
+	return s.readRecordLine(line)
+}
+
+func (s *server) readRecordLine(line []byte) (eos.Record, error) {
+	rec := newRecord()
+	err := s.readDocument(line, rec.field)
+	if err == nil {
+		err = rec.check()
+	}
+	return rec.Record, err
 }
 
 func (s *server) tooMany() error {

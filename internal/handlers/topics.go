@@ -114,7 +114,7 @@ func parseAt(at string) (store.At, error) {
 		return store.Latest, nil
 	}
 	n, err := strconv.ParseInt(at, 10, 64)
-	if err != nil || n < 0 || n > eos.MaxTimestamp || !integerPattern.MatchString(at) {
+	if err != nil || n < 0 || n > eos.MaxTimestamp || !canonical(at) {
 		return 0, eos.InvalidParameter.Errorf("at must be earliest, latest or a timestamp in milliseconds, not %q", at)
 	}
 	return store.At(n), nil
