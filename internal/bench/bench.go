@@ -30,7 +30,8 @@ type Config struct {
 	Rounds  int           // of each work
 	Seconds float64       // of each measurement
 	Hold    time.Duration // how long the works named held keep a transaction open before they measure
-	Big     bool          // measure with 10 M batches and 10,000 topics behind, too, which takes minutes
+	Big     bool          // measure with many batches in 10,000 topics behind, too, which takes minutes
+	Behind  int64         // how many batches that is: 10 M for the target
 
 	JSON    string // file for everything that was measured; empty: none
 	GoBench string // file in Go's benchmark format, for benchstat; empty: none
@@ -51,6 +52,8 @@ type bench struct {
 	topics    int                // created so far
 	producers map[string][]int64 // by address of the service, see producer
 	ceilings  map[string][]float64
+	old       string // the topic that fetch reads; see needOld
+	big       *big   // see needBig
 	progress  io.Writer
 }
 
@@ -109,7 +112,11 @@ func (b *bench) start(ctx context.Context) (err error) {
 // stop ends everything that start and the works started.
 func (b *bench) stop(ctx context.Context) error {
 	var errs []error
-	for _, p := range []*process{b.proxy, b.echo} {
+	running := []*process{b.proxy, b.echo}
+	if b.big != nil {
+		running = append(running, b.big.proxy)
+	}
+	for _, p := range running {
 		if p.pid() != 0 {
 			errs = append(errs, p.stop())
 		}
@@ -129,11 +136,13 @@ func (b *bench) metered(ctx context.Context, proxy *process, measure func() (*sa
 			return nil, err
 		}
 	}
+	_ = forgetPeak(proxy.pid()) // where it cannot be, the memory is that of the whole life of the proxy, or unknown
 	before := read(proxy.pid(), postmaster)
 	if s, err = measure(); err != nil {
 		return nil, err
 	}
 	s.cost = read(proxy.pid(), postmaster).since(before)
+	_, s.cost.Memory, _ = resident(proxy.pid())
 	if b.postgres != nil {
 		if walAfter, err = b.postgres.wal(ctx); err != nil {
 			return nil, err

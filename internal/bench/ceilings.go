@@ -26,6 +26,17 @@ type ceiling struct {
 	run      func(ctx context.Context, b *bench) (float64, error)
 }
 
+// asCeiling returns a work's measurement as a ceiling of another work.
+func asCeiling(name, unit string, run func(ctx context.Context, b *bench) (*sample, error)) *ceiling {
+	return &ceiling{name: name, unit: unit, run: func(ctx context.Context, b *bench) (float64, error) {
+		s, err := run(ctx, b)
+		if err != nil {
+			return 0, err
+		}
+		return s.rate(), nil
+	}}
+}
+
 // echoAt is the chi echo at a number of connections, in requests/s.
 func echoAt(connections int) *ceiling {
 	return &ceiling{
@@ -200,13 +211,13 @@ type copyRows struct {
 
 func newCopyRows(log int64) *copyRows {
 	r := &copyRows{}
-	for range copyChunk {
+	for _, value := range values(copyChunk) {
 		r.rows = binary.BigEndian.AppendUint16(r.rows, 3)
 		r.rows = binary.BigEndian.AppendUint32(r.rows, 8)
 		r.rows = binary.BigEndian.AppendUint64(r.rows, uint64(log))
 		r.rows = binary.BigEndian.AppendUint32(r.rows, 8)
 		r.rows = binary.BigEndian.AppendUint64(r.rows, 0)
-		r.rows = binary.BigEndian.AppendUint32(r.rows, uint32(len(value)))
+		r.rows = binary.BigEndian.AppendUint32(r.rows, valueSize)
 		r.rows = append(r.rows, value...)
 	}
 	r.stride = len(r.rows) / copyChunk

@@ -11,13 +11,15 @@ import (
 )
 
 // A cost is what a measurement took: cores used on average (1 is one core, all of the time) by the proxy, by
-// PostgreSQL with all its processes, and by this process; and bytes of WAL. What cannot be known is 0: the
+// PostgreSQL with all its processes, and by this process; bytes of WAL; and the memory that the proxy had at
+// most. What cannot be known is 0: the
 // shares of a service that somebody else started, and everything of others where there is no /proc.
 type cost struct {
 	Proxy    float64 `json:"proxy_cores"`
 	Postgres float64 `json:"postgres_cores"`
 	Client   float64 `json:"client_cores"`
 	WAL      int64   `json:"wal_bytes"`
+	Memory   int64   `json:"proxy_memory_bytes"`
 }
 
 // A reading is the sum of processor time up to a moment.

@@ -15,17 +15,20 @@ type sample struct {
 	latency histogram // of requests, or of what the work waits for
 	cost    cost
 
-	// figure is what a work reports that is no rate: milliseconds, MiB, a ratio.
-	figure float64
-	user   int64 // bytes of keys and values that were sent to be stored
+	user    int64   // bytes of keys and values that were sent to be stored
+	figure  float64 // what a work reports that is no rate: milliseconds, MiB, a ratio; see set
+	figured bool    // reports whether figure was set
 }
 
 // rate returns units per second.
 func (s *sample) rate() float64 { return float64(s.units) / s.took.Seconds() }
 
-// value returns the figure, or the rate of a work that has none.
+// set makes v what the sample is about, instead of its rate.
+func (s *sample) set(v float64) { s.figure, s.figured = v, true }
+
+// value returns what was set, or the rate.
 func (s *sample) value() float64 {
-	if s.figure != 0 {
+	if s.figured {
 		return s.figure
 	}
 	return s.rate()

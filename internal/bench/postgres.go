@@ -21,11 +21,11 @@ import (
 type postgres struct {
 	server *embedded.Server
 	pid    int
-	bin    string        // of its programs; empty where it cannot be known
-	conn   *pgx.Conn     // for what surrounds the measurements
-	ended  chan error    // the result of server.Run
-	cancel func()        // stops the server
-	rows   *pgx.Conn     // for the ceilings, to their database
+	bin    string     // of its programs; empty where it cannot be known
+	conn   *pgx.Conn  // for what surrounds the measurements
+	ended  chan error // the result of server.Run
+	cancel func()     // stops the server
+	rows   *pgx.Conn  // for the ceilings, to their database
 }
 
 // startPostgres starts the server below dir, with a database for the ceilings in it.

@@ -5,15 +5,6 @@ import (
 	"fmt"
 )
 
-// value is 100 bytes of JSON, and key the key of one record.
-const (
-	key   = "customer-4711"
-	value = `{"account":"4711","amount":"12.50","currency":"EUR","purpose":"a purchase that is stored just once"}`
-)
-
-// one is the body of a request with one record.
-const one = `{"records":[{"key":"` + key + `","value":` + value + `}]}`
-
 // sequenced makes requests that go on in a producer's sequence, each with the same body of count records.
 func sequenced(topic string, producer int64, body string, count int64) maker {
 	return numbered(
@@ -45,6 +36,9 @@ const (
 	sequences
 	keys
 )
+
+// String returns the name of a load of single records with the identity.
+func (i identity) String() string { return [...]string{"plain", "produce", "keys"}[i] }
 
 // single is the load of one record a request, with key and value of 100 bytes.
 type single struct {
@@ -79,19 +73,13 @@ func (l single) on(ctx context.Context, b *bench, proxy *process) (*sample, erro
 	if err != nil {
 		return nil, err
 	}
-	s.user = s.units * int64(len(key)+len(value))
+	s.user = s.units * int64(len(key)+valueSize)
 	return s, verify(ctx, proxy.addr, topic, s.units)
 }
 
 // ceiling returns the load as something to compare others with.
-func (l single) ceiling(name string) *ceiling {
-	return &ceiling{name: name, unit: "requests/s", run: func(ctx context.Context, b *bench) (float64, error) {
-		s, err := l.run(ctx, b)
-		if err != nil {
-			return 0, err
-		}
-		return s.rate(), nil
-	}}
+func (l single) ceiling() *ceiling {
+	return asCeiling(fmt.Sprintf("%s-%d", l.identity, l.connections), "requests/s", l.run)
 }
 
 // producer returns a producer for the i-th connection to a service: always the same one, whose sequences
@@ -118,6 +106,6 @@ func singleWorks() []work {
 		{name: "produce-256", what: what + ", 256 connections", unit: "requests/s", target: atLeast(0.70), ceiling: echoAt(256), run: single{256, sequences}.run},
 		{name: "keys-64", what: "one record with a key, 64 connections", unit: "requests/s", target: atLeast(0.65), ceiling: echoAt(64), run: single{64, keys}.run},
 		{name: "keys-256", what: "one record with a key, 256 connections", unit: "requests/s", target: atLeast(0.65), ceiling: echoAt(256), run: single{256, keys}.run},
-		{name: "identity-64", what: "idempotent against plain, 64 connections", unit: "requests/s", target: atLeast(0.99), ceiling: single{64, none}.ceiling("plain-64"), run: single{64, sequences}.run},
+		{name: "identity-64", what: "idempotent against plain, 64 connections", unit: "requests/s", target: atLeast(0.99), ceiling: single{64, none}.ceiling(), run: single{64, sequences}.run},
 	}
 }

@@ -22,7 +22,7 @@ type report struct {
 	Rounds     int                 `json:"rounds"`
 	Seconds    float64             `json:"seconds"`
 	Works      []*figure           `json:"works"`
-	Ceilings   []*spread           `json:"ceilings"`
+	Ceilings   []*movement         `json:"ceilings"`
 	Left       []map[string]string `json:"left_out,omitempty"`
 }
 
@@ -53,8 +53,8 @@ type round struct {
 	cost
 }
 
-// A spread is how a ceiling moved during the run.
-type spread struct {
+// A movement is how a ceiling moved during the run.
+type movement struct {
 	Name   string    `json:"name"`
 	Values []float64 `json:"values"`
 }
@@ -87,7 +87,7 @@ func (r *report) leave(w work, why string) {
 
 func (r *report) addCeilings(values map[string][]float64) {
 	for _, name := range slices.Sorted(maps.Keys(values)) {
-		r.Ceilings = append(r.Ceilings, &spread{name, values[name]})
+		r.Ceilings = append(r.Ceilings, &movement{name, values[name]})
 	}
 }
 

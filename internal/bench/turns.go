@@ -6,8 +6,13 @@ import (
 	"fmt"
 )
 
+// A leftError says why a work cannot be measured here, which is no fault of the service.
+type leftError struct{ why string }
+
+func (e *leftError) Error() string { return e.why }
+
 // errAbsent is the error of a work for an operation that the service does not have.
-var errAbsent = errors.New("not there")
+var errAbsent error = &leftError{"not there"}
 
 // measure takes every ceiling that has no work of its own, then each work in turns with its ceiling, then
 // those ceilings once more.
@@ -30,9 +35,10 @@ func (b *bench) measure(ctx context.Context, chosen []work) (*report, error) {
 		}
 		fmt.Fprintf(b.progress, "%s: %s\n", w.name, w.what)
 		f, err := b.inTurns(ctx, w)
+		var left *leftError
 		switch {
-		case errors.Is(err, errAbsent):
-			r.leave(w, err.Error())
+		case errors.As(err, &left):
+			r.leave(w, left.why)
 		case err != nil:
 			return nil, fmt.Errorf("%s: %w", w.name, err)
 		default:

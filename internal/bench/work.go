@@ -26,11 +26,18 @@ type work struct {
 // value is none.
 type target struct {
 	bound float64
-	most  bool // the bound is an upper one
+	most  bool    // the bound is an upper one
+	aim   float64 // beyond it; 0: none
 }
 
 func atLeast(bound float64) target { return target{bound: bound} }
 func atMost(bound float64) target  { return target{bound: bound, most: true} }
+
+// aiming returns the target with a value to aim at beyond it.
+func (t target) aiming(at float64) target {
+	t.aim = at
+	return t
+}
 
 // String returns the target as the table shows it.
 func (t target) String() string {
@@ -39,6 +46,8 @@ func (t target) String() string {
 		return "-"
 	case t.most:
 		return "≤ " + number(t.bound)
+	case t.aim > 0:
+		return "≥ " + number(t.bound) + ", aim " + number(t.aim)
 	default:
 		return "≥ " + number(t.bound)
 	}
@@ -51,7 +60,7 @@ func (t target) met(value float64) bool {
 
 // works are all of them, in the order in which they run.
 func works() []work {
-	return slices.Concat(singleWorks())
+	return slices.Concat(singleWorks(), batchWorks(), streamWorks(), fetchWorks(), transactionWorks(), waitWorks(), heldWorks(), bigWorks())
 }
 
 // choose returns the works with the given names, or of the families with these names; all for no names.
