@@ -49,7 +49,7 @@ type bench struct {
 	postgres  *postgres
 	proxy     *process
 	echo      *process
-	topics    int                // created so far
+	topics    []string           // created so far
 	producers map[string][]int64 // by address of the service, see producer
 	ceilings  map[string][]float64
 	old       string // the topic that fetch reads; see needOld
@@ -112,6 +112,11 @@ func (b *bench) start(ctx context.Context) (err error) {
 // stop ends everything that start and the works started.
 func (b *bench) stop(ctx context.Context) error {
 	var errs []error
+	if b.cfg.URL != "" {
+		for _, topic := range b.topics { // the service goes on without us
+			errs = append(errs, call(context.WithoutCancel(ctx), b.proxy.addr, "DELETE", "/v1/topics/"+topic, "", nil))
+		}
+	}
 	running := []*process{b.proxy, b.echo}
 	if b.big != nil {
 		running = append(running, b.big.proxy)

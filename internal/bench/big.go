@@ -224,7 +224,7 @@ func (l *big) verify(ctx context.Context, before []int64) error {
 }
 
 func bigWorks() []work {
-	const behind = " with 10 M batches in 10,000 topics behind"
+	const behind = " with a large log behind"
 	what := func(text string) string { return text + behind }
 	fresh := single{bigConnections, sequences}.ceiling()
 	works := []work{

@@ -39,8 +39,8 @@ func (c *conn) close() {
 	_ = c.net.Close()
 }
 
-// do sends a request and reads its answer, whose body is valid until the next one. Any status but 200 and
-// 201 is an error.
+// do sends a request and reads its answer, whose body is valid until the next one. Any status but 2xx
+// is an error.
 func (c *conn) do(request []byte) (body []byte, err error) {
 	if _, err := c.net.Write(request); err != nil {
 		return nil, err
@@ -49,7 +49,7 @@ func (c *conn) do(request []byte) (body []byte, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if status != 200 && status != 201 {
+	if status/100 != 2 {
 		return nil, &statusError{status, string(body)}
 	}
 	return body, nil

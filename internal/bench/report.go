@@ -15,10 +15,13 @@ type report struct {
 	Date       time.Time           `json:"date"`
 	Cores      int                 `json:"cores"`
 	Processor  string              `json:"processor,omitempty"`
+	Load       string              `json:"load,omitempty"` // of the machine, before the run
 	Go         string              `json:"go"`
 	System     string              `json:"system"`
 	PostgreSQL string              `json:"postgresql,omitempty"`
 	Insert     string              `json:"insert,omitempty"` // the program that takes the ceilings of this name
+	Hold       string              `json:"hold"`             // how long the transaction of the works held-… was open
+	Behind     int64               `json:"behind,omitempty"` // batches before the works big-…
 	Rounds     int                 `json:"rounds"`
 	Seconds    float64             `json:"seconds"`
 	Works      []*figure           `json:"works"`
@@ -66,8 +69,13 @@ func (b *bench) newReport(ctx context.Context) (*report, error) {
 		Processor: processor(),
 		Go:        runtime.Version(),
 		System:    runtime.GOOS + "/" + runtime.GOARCH,
+		Load:      loadAverage(),
+		Hold:      b.cfg.Hold.String(),
 		Rounds:    b.cfg.Rounds,
 		Seconds:   b.cfg.Seconds,
+	}
+	if b.cfg.Big {
+		r.Behind = b.cfg.Behind
 	}
 	if b.postgres == nil {
 		return r, nil

@@ -1,24 +1,20 @@
 package bench
 
 import (
-	"bufio"
-	"bytes"
 	"fmt"
 	"io"
-	"maps"
 	"math"
-	"os"
 	"slices"
 	"strconv"
-	"strings"
 	"text/tabwriter"
 	"time"
 )
 
 // print prints the report for people.
 func (r *report) print(w io.Writer) {
-	fmt.Fprintf(w, "\n%s; %d cores (%s), %s, PostgreSQL %s; median of %d rounds of %g s\n\n",
-		r.Date.Format(time.RFC3339), r.Cores, r.Processor, r.Go, orDash(r.PostgreSQL), r.Rounds, r.Seconds)
+	fmt.Fprintf(w, "\n%s; %d cores (%s), load %s, %s, PostgreSQL %s; median of %d rounds of %g s\n",
+		r.Date.Format(time.RFC3339), r.Cores, orDash(r.Processor), orDash(r.Load), r.Go, orDash(r.PostgreSQL), r.Rounds, r.Seconds)
+	fmt.Fprintf(w, "held-…: after %s of an open transaction; big-…: %d batches in %d topics behind\n\n", r.Hold, r.Behind, bigTopics)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "work\ttarget\treached\tmin\tmax\t\tfigure\tunit\tceiling\tis\tp50\tp99\tp99.9\tproxy\tpostgres\tclient\tWAL/byte")
 	for _, f := range r.Works {
@@ -78,44 +74,6 @@ func (f *figure) print(w io.Writer) {
 // walPerByte returns the bytes of WAL for each byte of keys and values.
 func (r round) walPerByte() float64 { return float64(r.WAL) / float64(r.User) }
 
-// writeGoBench writes every round in Go's benchmark format to a file, unless that has no name. benchstat
-// compares two such files.
-func (r *report) writeGoBench(file string) error {
-	if file == "" {
-		return nil
-	}
-	var b bytes.Buffer
-	fmt.Fprintf(&b, "goos: %s\ngoarch: %s\npkg: github.com/eos-proxy/eos-proxy\ncpu: %s\n",
-		strings.Split(r.System, "/")[0], strings.Split(r.System, "/")[1], r.Processor)
-	units := map[string]string{"ratio": "higher"}
-	for _, f := range r.Works {
-		units[benchUnit(f.Unit)] = "higher"
-		if f.work.ceiling == nil && f.work.target.most {
-			units[benchUnit(f.Unit)] = "lower"
-		}
-	}
-	for _, unit := range slices.Sorted(maps.Keys(units)) {
-		fmt.Fprintf(&b, "Unit %s better=%s\n", unit, units[unit])
-	}
-	for _, f := range r.Works {
-		for _, round := range f.Rounds {
-			// The number of cores stands last, as in Go's own, so that "-64" is not taken for it.
-			fmt.Fprintf(&b, "BenchmarkEos/%s-%d\t%d\t%g %s", f.Name, r.Cores, max(round.Units, 1), round.Value, benchUnit(f.Unit))
-			if round.Ratio > 0 {
-				fmt.Fprintf(&b, "\t%g ratio", round.Ratio)
-			}
-			if round.P50 > 0 {
-				fmt.Fprintf(&b, "\t%d p50-ns\t%d p99-ns", round.P50, round.P99)
-			}
-			b.WriteByte('\n')
-		}
-	}
-	return os.WriteFile(file, b.Bytes(), 0o644)
-}
-
-// benchUnit returns a unit without blanks, as the format wants it.
-func benchUnit(unit string) string { return strings.ReplaceAll(unit, " ", "-") }
-
 // number returns a number with three significant digits, and thousands as k, millions as M.
 func number(v float64) string {
 	switch {
@@ -156,20 +114,4 @@ func orDash(text string) string {
 		return "-"
 	}
 	return text
-}
-
-// processor returns the name of the machine's processor, "" where it cannot be known.
-func processor() string {
-	file, err := os.Open("/proc/cpuinfo")
-	if err != nil {
-		return ""
-	}
-	defer func() { _ = file.Close() }()
-	lines := bufio.NewScanner(file)
-	for lines.Scan() {
-		if name, text, ok := strings.Cut(lines.Text(), ":"); ok && strings.TrimSpace(name) == "model name" {
-			return strings.TrimSpace(text)
-		}
-	}
-	return ""
 }

@@ -8,8 +8,8 @@ import (
 
 // newTopic creates a topic with a name of its own.
 func (b *bench) newTopic(ctx context.Context, addr string, partitions int) (string, error) {
-	b.topics++
-	topic := fmt.Sprintf("bench-%s-%d", b.id, b.topics)
+	topic := fmt.Sprintf("bench-%s-%d", b.id, len(b.topics))
+	b.topics = append(b.topics, topic)
 	return topic, call(ctx, addr, "PUT", "/v1/topics/"+topic, fmt.Sprintf(`{"partition_count":%d}`, partitions), nil)
 }
 
