@@ -47,17 +47,18 @@ format: ## format every file as lint wants it
 generate: ## the Go code of api/openapi.yaml
 	go generate ./...
 
-bench: build ## what this machine reaches, beside the targets; BENCH='--only produce' and more: bin/eos-proxy bench --help
+bench: build ## what this machine reaches, beside the targets; BENCH='--only fetch': see bin/eos-proxy bench --help
 	bin/eos-proxy bench --json bin/bench.json --gobench bin/bench.txt $(BENCH)
 
 bench-short: build ## the same in two minutes, for a first look
-	bin/eos-proxy bench --rounds 1 --seconds 1 $(BENCH)
+	bin/eos-proxy bench --rounds 1 --seconds 0.8 --hold 2s $(BENCH)
 
-bench-compare: ## two files of bench --gobench: make bench-compare OLD=old.txt NEW=new.txt
+bench-compare: ## two files that bench --gobench wrote: make bench-compare OLD=old.txt NEW=new.txt
+	$(if $(and $(OLD),$(NEW)),,$(error OLD and NEW name the files))
 	go tool benchstat $(OLD) $(NEW)
 
-pgo: build ## the profile that the next build optimises for
-	bin/eos-proxy bench --only produce-64 --seconds 10 --rounds 1 --profile cmd/eos-proxy/default.pgo
+pgo: build ## the profile by which the next build optimises
+	bin/eos-proxy bench --only produce-64 --rounds 1 --seconds 20 --profile cmd/eos-proxy/default.pgo
 
 conformance: ## the service against its own OpenAPI document, by schemathesis
 	.ci/conformance

@@ -70,11 +70,11 @@ func drive1(c *conn, next maker, until time.Time, s *sample) error {
 // together runs one function on each of n connections, all made before the clock starts, and adds up their
 // samples. The first error ends all.
 func together(ctx context.Context, addr string, n, readBuffer int, length time.Duration, run func(c *conn, i int, until time.Time, s *sample) error) (*sample, error) {
-	ctx, cancel := context.WithCancel(ctx)
+	connected, cancel := context.WithCancel(ctx)
 	defer cancel()
 	conns := make([]*conn, n)
 	for i := range conns {
-		c, err := dial(ctx, addr, readBuffer)
+		c, err := dial(connected, addr, readBuffer)
 		if err != nil {
 			return nil, err
 		}
@@ -92,6 +92,9 @@ func together(ctx context.Context, addr string, n, readBuffer int, length time.D
 		})
 	}
 	wg.Wait()
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
 	all := &sample{took: time.Since(start)}
 	for i := range samples {
 		all.units += samples[i].units

@@ -14,7 +14,11 @@ import (
 func (r *report) print(w io.Writer) {
 	fmt.Fprintf(w, "\n%s; %d cores (%s), load %s, %s, PostgreSQL %s; median of %d rounds of %g s\n",
 		r.Date.Format(time.RFC3339), r.Cores, orDash(r.Processor), orDash(r.Load), r.Go, orDash(r.PostgreSQL), r.Rounds, r.Seconds)
-	fmt.Fprintf(w, "held-…: after %s of an open transaction; big-…: %d batches in %d topics behind\n\n", r.Hold, r.Behind, bigTopics)
+	fmt.Fprintf(w, "held-…: after %s of an open transaction", r.Hold)
+	if r.Behind > 0 {
+		fmt.Fprintf(w, "; big-…: %d batches in %d topics behind", r.Behind, bigTopics)
+	}
+	fmt.Fprint(w, "\n\n")
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "work\ttarget\treached\tmin\tmax\t\tfigure\tunit\tceiling\tis\tp50\tp99\tp99.9\tproxy\tpostgres\tclient\tWAL/byte")
 	for _, f := range r.Works {
@@ -27,7 +31,14 @@ func (r *report) print(w io.Writer) {
 	fmt.Fprintln(w, "\nreached, min, max: figure to ceiling, or the figure itself where there is none; proxy, postgres, client: cores used")
 	fmt.Fprint(w, "what was stored was read back: every acknowledged record once, at offsets 0, 1, 2, …\n\n")
 
-	t = tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	if len(r.Ceilings) > 0 {
+		r.printCeilings(w)
+	}
+}
+
+// printCeilings prints how the ceilings moved.
+func (r *report) printCeilings(w io.Writer) {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "ceiling\tmedian/s\tmin\tmax\ttaken")
 	for _, c := range r.Ceilings {
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%d times\n", c.Name, number(median(c.Values)), number(slices.Min(c.Values)), number(slices.Max(c.Values)), len(c.Values))
@@ -58,7 +69,12 @@ func (f *figure) print(w io.Writer) {
 		}
 		return short(f.latency.quantile(q))
 	}
-	cores := func(of func(round) float64) string { return strconv.FormatFloat(median(f.each(of)), 'f', 2, 64) }
+	cores := func(of func(round) float64) string {
+		if v := median(f.each(of)); v > 0 {
+			return strconv.FormatFloat(v, 'f', 2, 64)
+		}
+		return "-" // nothing, or not to be known
+	}
 	perByte := "-"
 	if f.Rounds[0].User > 0 && f.Rounds[0].WAL > 0 {
 		perByte = strconv.FormatFloat(median(f.each(round.walPerByte)), 'f', 2, 64)
