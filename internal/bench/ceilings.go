@@ -12,8 +12,6 @@ import (
 	"strconv"
 	"sync"
 	"time"
-
-	"github.com/jackc/pgx/v5"
 )
 
 // A ceiling is what the machine does at best, or another work: what a work is compared with.
@@ -104,14 +102,10 @@ func (b *bench) pgbench(ctx context.Context, program string, clients int) (float
 
 // insert does what pgbench would, from this process.
 func (b *bench) insert(ctx context.Context, clients int) (float64, error) {
-	conns := make([]*pgx.Conn, clients)
-	for i := range conns {
-		conn, err := pgx.Connect(ctx, b.postgres.database("ceilings"))
-		if err != nil {
-			return 0, err
-		}
-		defer conn.Close(context.WithoutCancel(ctx)) //nolint:errcheck // nothing is lost
-		conns[i] = conn
+	conns, disconnect, err := b.postgres.connect(ctx, clients)
+	defer disconnect()
+	if err != nil {
+		return 0, err
 	}
 	statement := fmt.Sprintf(sqlInsertSingle, value)
 	counts, errs := make([]int64, clients), make([]error, clients)

@@ -34,9 +34,28 @@ func dial(ctx context.Context, addr string, readBuffer int) (*conn, error) {
 	}, nil
 }
 
+// dialAll makes n connections; with an error, those that it made.
+func dialAll(ctx context.Context, addr string, n, readBuffer int) ([]*conn, error) {
+	conns := make([]*conn, 0, n)
+	for range n {
+		c, err := dial(ctx, addr, readBuffer)
+		if err != nil {
+			return conns, err
+		}
+		conns = append(conns, c)
+	}
+	return conns, nil
+}
+
 func (c *conn) close() {
 	c.stop()
 	_ = c.net.Close()
+}
+
+func closeAll(conns []*conn) {
+	for _, c := range conns {
+		c.close()
+	}
 }
 
 // do sends a request and reads its answer, whose body is valid until the next one. Any status but 2xx

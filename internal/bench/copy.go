@@ -8,8 +8,6 @@ import (
 	"io"
 	"sync"
 	"time"
-
-	"github.com/jackc/pgx/v5"
 )
 
 // copyBest is COPY BINARY of rows of 100 bytes into a table with a two-column key, in rows/s: the better of 1
@@ -34,14 +32,10 @@ func (b *bench) copyAt(ctx context.Context, connections int, length time.Duratio
 	if _, err := b.postgres.rows.Exec(ctx, `TRUNCATE copied`); err != nil {
 		return 0, err
 	}
-	conns := make([]*pgx.Conn, connections)
-	for i := range conns {
-		conn, err := pgx.Connect(ctx, b.postgres.database("ceilings"))
-		if err != nil {
-			return 0, err
-		}
-		defer conn.Close(context.WithoutCancel(ctx)) //nolint:errcheck // nothing is lost
-		conns[i] = conn
+	conns, disconnect, err := b.postgres.connect(ctx, connections)
+	defer disconnect()
+	if err != nil {
+		return 0, err
 	}
 	counts, errs := make([]int64, connections), make([]error, connections)
 	var wg sync.WaitGroup

@@ -72,14 +72,10 @@ func drive1(c *conn, next maker, until time.Time, s *sample) error {
 func together(ctx context.Context, addr string, n, readBuffer int, length time.Duration, run func(c *conn, i int, until time.Time, s *sample) error) (*sample, error) {
 	connected, cancel := context.WithCancel(ctx)
 	defer cancel()
-	conns := make([]*conn, n)
-	for i := range conns {
-		c, err := dial(connected, addr, readBuffer)
-		if err != nil {
-			return nil, err
-		}
-		defer c.close()
-		conns[i] = c
+	conns, err := dialAll(connected, addr, n, readBuffer)
+	defer closeAll(conns)
+	if err != nil {
+		return nil, err
 	}
 	samples, errs := make([]sample, n), make([]error, n)
 	var wg sync.WaitGroup

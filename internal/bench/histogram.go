@@ -24,7 +24,7 @@ func (h *histogram) add(d time.Duration) {
 
 // merge adds the counts of another one.
 func (h *histogram) merge(other *histogram) {
-	for i, n := range other.counts {
+	for i, n := range &other.counts {
 		h.counts[i] += n
 	}
 	h.total += other.total
@@ -33,7 +33,7 @@ func (h *histogram) merge(other *histogram) {
 // quantile returns the duration that the part q of all durations does not exceed; 0 when there are none.
 func (h *histogram) quantile(q float64) time.Duration {
 	rank, seen := int64(q*float64(h.total-1)), int64(0)
-	for i, n := range h.counts {
+	for i, n := range &h.counts {
 		if seen += int64(n); seen > rank {
 			return middle(i)
 		}

@@ -22,7 +22,7 @@ func values(n int) []string {
 		for j := range reference {
 			reference[j] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"[r.IntN(32)]
 		}
-		all[i] = fmt.Sprintf(`{"account":"%08d","amount":"%06.2f","currency":"EUR","reference":"%s"}`,
+		all[i] = fmt.Sprintf(`{"account":"%08d","amount":"%06.2f","currency":"EUR","reference":%q}`,
 			r.IntN(1e8), r.Float64()*1000, reference)
 	}
 	return all

@@ -100,6 +100,23 @@ func (p *postgres) database(name string) string {
 	return u.String()
 }
 
+// connect makes n connections to the database of the ceilings. What it returns closes them, also after an error.
+func (p *postgres) connect(ctx context.Context, n int) (conns []*pgx.Conn, disconnect func(), err error) {
+	disconnect = func() {
+		for _, conn := range conns {
+			_ = conn.Close(context.WithoutCancel(ctx))
+		}
+	}
+	for range n {
+		conn, err := pgx.Connect(ctx, p.database("ceilings"))
+		if err != nil {
+			return conns, disconnect, err
+		}
+		conns = append(conns, conn)
+	}
+	return conns, disconnect, nil
+}
+
 // wal returns how many bytes of WAL were ever written.
 func (p *postgres) wal(ctx context.Context) (n int64, err error) {
 	err = p.conn.QueryRow(ctx, `SELECT (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::bigint`).Scan(&n)

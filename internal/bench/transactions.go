@@ -100,7 +100,7 @@ func oneShot(ctx context.Context, b *bench) (*sample, error) {
 		if topics[i], err = b.newTopic(ctx, b.proxy.addr, 4); err != nil {
 			return nil, err
 		}
-		produce += fmt.Sprintf(`,{"topic":"%s",%s`, topics[i], one[1:])
+		produce += fmt.Sprintf(`,{"topic":%q,%s`, topics[i], one[1:])
 	}
 	body := `{"produce":[` + produce[1:] + `],"commit":true}`
 	makers := make([]maker, 64)

@@ -104,17 +104,15 @@ func waiting(ctx context.Context, b *bench) (*sample, error) {
 func (b *bench) crowd(ctx context.Context, topic string) (*sample, error) {
 	start := time.Now()
 	request := appendRequest(nil, "GET", "/v1/topics/"+topic+"/partitions/0/records?offset=0&wait_ms=60000", "")
-	conns := make([]*conn, waiters)
-	for i := range conns {
-		c, err := dial(ctx, b.proxy.addr, 1024)
-		if err != nil {
-			return nil, err
-		}
-		defer c.close()
+	conns, err := dialAll(ctx, b.proxy.addr, waiters, 1024)
+	defer closeAll(conns)
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range conns {
 		if _, err := c.net.Write(request); err != nil {
 			return nil, err
 		}
-		conns[i] = c
 	}
 	if err := b.untilWaiting(ctx, waiters); err != nil {
 		return nil, err
