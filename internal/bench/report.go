@@ -80,8 +80,9 @@ func (b *bench) newReport(ctx context.Context) (*report, error) {
 	if b.postgres == nil {
 		return r, nil
 	}
-	if r.Insert = b.postgres.program("pgbench"); r.Insert == "" {
-		r.Insert = "pgx"
+	r.Insert = "pgx"
+	if b.postgres.program("pgbench") != "" {
+		r.Insert = "pgbench"
 	}
 	var err error
 	r.PostgreSQL, err = b.postgres.version(ctx)
