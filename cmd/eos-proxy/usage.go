@@ -52,7 +52,7 @@ to a ceiling that is taken in the same run, on the same cores. EOS_… variables
 below its target is no error; a record that is missing or there twice is.
 
 EXAMPLES
-  Everything, in a quarter of an hour:
+  Everything but the large log:
     eos-proxy bench
 
   The works named produce-…, for a first look:
