@@ -13,10 +13,10 @@ endif
 GO_TEST = $(RACE) go test $(if $(RACE),-race) -timeout 10m
 
 .DEFAULT_GOAL := help
-.PHONY: help build run demo test race note-race lint format generate bench conformance ci
+.PHONY: help build run demo test race note-race lint format generate bench bench-short bench-compare pgo conformance ci
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## bin/eos-proxy, one static file
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/eos-proxy ./cmd/eos-proxy
@@ -47,8 +47,18 @@ format: ## format every file as lint wants it
 generate: ## the Go code of api/openapi.yaml
 	go generate ./...
 
-bench: ## what this machine reaches
-	go run ./internal/bench
+bench: build ## what this machine reaches, beside the targets; BENCH='--only fetch': see bin/eos-proxy bench --help
+	bin/eos-proxy bench --json bin/bench.json --gobench bin/bench.txt $(BENCH)
+
+bench-short: build ## the same in two minutes, for a first look
+	bin/eos-proxy bench --rounds 1 --seconds 0.8 --hold 2s $(BENCH)
+
+bench-compare: ## two files that bench --gobench wrote: make bench-compare OLD=old.txt NEW=new.txt
+	$(if $(and $(OLD),$(NEW)),,$(error OLD and NEW name the files))
+	go tool benchstat $(OLD) $(NEW)
+
+pgo: build ## the profile by which the next build optimises
+	bin/eos-proxy bench --only produce-64 --rounds 1 --seconds 20 --profile cmd/eos-proxy/default.pgo
 
 conformance: ## the service against its own OpenAPI document, by schemathesis
 	.ci/conformance

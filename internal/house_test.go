@@ -27,6 +27,7 @@ var rooms = map[string][]string{
 	"internal/handlers": {"api", "internal/eos", "internal/store", "internal/appender", "internal/wake"},
 	"internal/embedded": {},
 	"internal/pgtest":   {},
+	"internal/bench":    {"internal/embedded"},
 }
 
 func TestRoomsImportOnlyWhatTheyMay(t *testing.T) {

@@ -50,6 +50,8 @@ type Config struct {
 	MaxTransactions     int64 // fates that are kept
 
 	AllowUnsafeDatabase bool // accept fsync or synchronous_commit off
+
+	CPUProfile string // file for a profile of the whole run; empty: none
 }
 
 // flags defines every setting on a new flag set with its default, which is stored in c at once. A value
@@ -83,6 +85,7 @@ func (c *Config) flags(name string) *flag.FlagSet {
 	define(fs, &c.MaxTransactions, "max-transactions", "10000000", "largest `number` of transactions whose fate is kept", number[int64](1, maxCount))
 
 	define(fs, &c.AllowUnsafeDatabase, "allow-unsafe-database", "false", "start although fsync or synchronous_commit is off: a crash of the\ndatabase's machine can then lose what was confirmed", strconv.ParseBool)
+	define(fs, &c.CPUProfile, "cpuprofile", "", hidden, parseText)
 	return fs
 }
 

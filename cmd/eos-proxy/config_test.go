@@ -133,7 +133,7 @@ func TestRefusals(t *testing.T) {
 		file          string
 		want          string // in the error
 	}{
-		{name: "no command", want: "no command: it is one of serve, migrate, version"},
+		{name: "no command", want: "no command: it is one of serve, migrate, bench, version"},
 		{name: "unknown command", args: []string{"sevre"}, want: `unknown command "sevre"; the nearest known one is serve`},
 		{name: "help of an unknown command", args: []string{"help", "migrat"}, want: `unknown command "migrat"; the nearest known one is migrate`},
 		{name: "flag before the command", args: []string{"--listen", ":1", "serve"}, want: "--listen stands after its command: eos-proxy serve --listen"},

@@ -16,6 +16,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/eos-proxy/eos-proxy/internal/bench"
 	"github.com/peterbourgon/ff/v3/ffcli"
 )
 
@@ -87,7 +88,9 @@ func newCommands(w wiring, environ []string, stdout, stderr io.Writer) *ffcli.Co
 				return err
 			}
 			log := newLogger(stderr, serveConfig.LogFormat, serveConfig.LogLevel)
-			return serve(ctx, serveConfig, w.parts(serveConfig, log), stdout, log)
+			return profiled(serveConfig.CPUProfile, func() error {
+				return serve(ctx, serveConfig, w.parts(serveConfig, log), stdout, log)
+			})
 		},
 	}
 
@@ -106,6 +109,18 @@ func newCommands(w wiring, environ []string, stdout, stderr io.Writer) *ffcli.Co
 				return err
 			}
 			return migrate(ctx, migrateConfig, w.migrate, stdout)
+		},
+	}
+
+	var benchConfig bench.Config
+	benchCommand := &ffcli.Command{
+		Name:       "bench",
+		ShortUsage: "eos-proxy bench [flags]",
+		ShortHelp:  "measure this program on this machine",
+		LongHelp:   benchHelp,
+		FlagSet:    benchFlags(&benchConfig),
+		Exec: func(ctx context.Context, args []string) error {
+			return runBench(ctx, benchConfig, args, stdout, stderr)
 		},
 	}
 
@@ -132,14 +147,14 @@ func newCommands(w wiring, environ []string, stdout, stderr io.Writer) *ffcli.Co
 		ShortHelp:   "exactly-once produce, consume and transactions over HTTP, on PostgreSQL",
 		LongHelp:    rootHelp,
 		FlagSet:     rootFlags,
-		Subcommands: []*ffcli.Command{serveCommand, migrateCommand, versionCommand},
+		Subcommands: []*ffcli.Command{serveCommand, migrateCommand, benchCommand, versionCommand},
 	}
 	root.Exec = func(ctx context.Context, args []string) error {
 		switch {
 		case *showVersion:
 			return versionCommand.Exec(ctx, args)
 		case len(args) == 0:
-			return usagef("no command: it is one of serve, migrate, version; see eos-proxy --help")
+			return usagef("no command: it is one of serve, migrate, bench, version; see eos-proxy --help")
 		case args[0] != "help":
 			return usagef("unknown command %q; the nearest known one is %s", args[0], nearestCommand(root, args[0]))
 		case len(args) == 1:

@@ -46,9 +46,30 @@ EXAMPLES
 
   EOS_DATABASE_URL=postgres://owner:secret@db.example.com:5432/eos eos-proxy migrate`
 
+const benchHelp = `It starts a PostgreSQL and a proxy of its own on fresh data in a temporary directory, drives them, reads
+back what was stored, and prints a table: what each work reached, beside its target. Everything is a ratio
+to a ceiling that is taken in the same run, on the same cores. EOS_… variables reach the proxy. A figure
+below its target is no error; a record that is missing or there twice is.
+
+EXAMPLES
+  Everything but the large log:
+    eos-proxy bench
+
+  The works named produce-…, for a first look:
+    eos-proxy bench --only produce --rounds 1 --seconds 1
+
+  A service that runs elsewhere; what needs its database is left out:
+    eos-proxy bench --url http://127.0.0.1:8080
+
+  What holds after ten minutes of somebody's open transaction, and with much behind:
+    eos-proxy bench --only held,big --hold 10m --big`
+
 const versionHelp = `EXAMPLES
   eos-proxy version
   eos-proxy --version`
+
+// hidden is the usage of a flag that no help shows.
+const hidden = ""
 
 // migrateUses are the settings that mean something to the command migrate.
 var migrateUses = map[string]bool{"config": true, "database-url": true}
@@ -68,7 +89,7 @@ func usage(c *ffcli.Command) string {
 
 	var flags strings.Builder
 	c.FlagSet.VisitAll(func(f *flag.Flag) {
-		if c.Name == "migrate" && !migrateUses[f.Name] {
+		if f.Usage == hidden || (c.Name == "migrate" && !migrateUses[f.Name]) {
 			return
 		}
 		value, text := flag.UnquoteUsage(f)

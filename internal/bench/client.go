@@ -1,125 +1,204 @@
-package main
+package bench
 
 import (
 	"bufio"
 	"bytes"
 	"context"
-	"errors"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
 	"strconv"
-	"sync"
-	"time"
 )
 
-// load is what each connection sends: one record a request, under a producer
-// of its own.
-type load struct {
-	topic     string
-	producers []int64 // by connection
+// A conn is one connection of the client: one request at a time, written and read without net/http, because
+// what the client spends is taken from what it measures.
+type conn struct {
+	net  net.Conn
+	in   *bufio.Reader
+	out  []byte // the request, for whoever builds one
+	body []byte // of the last answer
+	stop func() bool
 }
 
-func newLoad(topic string, connections int) load {
-	return load{topic: topic, producers: make([]int64, connections)}
-}
-
-// record is 100 bytes of value, as JSON.
-var record = []byte(`{"records":[{"key":"customer-4711","value":{"account":"4711","amount":"12.50","currency":"EUR","purpose":"a purchase that is counted exactly once"}}]}`)
-
-// sample is one measurement.
-type sample struct {
-	requests  int
-	took      time.Duration
-	latencies []time.Duration
-}
-
-func (s sample) rate() float64 { return float64(s.requests) / s.took.Seconds() }
-
-// drive sends requests on all connections for a time, each the next as soon as
-// the last is answered.
-func drive(ctx context.Context, addr string, l load, length time.Duration) (sample, error) {
-	var wg sync.WaitGroup
-	results := make([]sample, len(l.producers))
-	errs := make([]error, len(l.producers))
-	start := time.Now()
-	for i := range l.producers {
-		wg.Go(func() { results[i], errs[i] = drive1(ctx, addr, l.topic, l.producers[i], start.Add(length)) })
-	}
-	wg.Wait()
-	all := sample{took: time.Since(start)}
-	for _, r := range results {
-		all.requests += r.requests
-		all.latencies = append(all.latencies, r.latencies...)
-	}
-	return all, errors.Join(errs...)
-}
-
-func drive1(ctx context.Context, addr, topic string, producer int64, until time.Time) (sample, error) {
-	var s sample
-	conn, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
+// dial connects. The connection breaks when ctx ends.
+func dial(ctx context.Context, addr string, readBuffer int) (*conn, error) {
+	c, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
 	if err != nil {
-		return s, err
+		return nil, err
 	}
-	defer func() { _ = conn.Close() }()
-	in := bufio.NewReader(conn)
-	var out []byte
-	for now := time.Now(); now.Before(until) && ctx.Err() == nil; {
-		out = appendRequest(out[:0], topic, producer, int64(s.requests))
-		if _, err := conn.Write(out); err != nil {
-			return s, err
-		}
-		if err := readAnswer(in); err != nil {
-			return s, err
-		}
-		s.requests++
-		answered := time.Now()
-		s.latencies = append(s.latencies, answered.Sub(now))
-		now = answered
-	}
-	return s, nil
+	return &conn{
+		net:  c,
+		in:   bufio.NewReaderSize(c, readBuffer),
+		stop: context.AfterFunc(ctx, func() { _ = c.Close() }),
+	}, nil
 }
 
-func appendRequest(b []byte, topic string, producer, sequence int64) []byte {
-	b = append(b, "POST /v1/topics/"...)
-	b = append(b, topic...)
-	b = append(b, "/records HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nProducer-Id: "...)
-	b = strconv.AppendInt(b, producer, 10)
-	b = append(b, "\r\nProducer-Epoch: 0\r\nProducer-Seq: "...)
-	b = strconv.AppendInt(b, sequence, 10)
-	b = append(b, "\r\nContent-Length: "...)
-	b = strconv.AppendInt(b, int64(len(record)), 10)
-	b = append(b, "\r\n\r\n"...)
-	return append(b, record...)
-}
-
-// readAnswer reads one answer, which must be a 200.
-func readAnswer(in *bufio.Reader) error {
-	status, err := in.ReadSlice('\n')
-	if err != nil {
-		return err
-	}
-	ok := bytes.HasPrefix(status, []byte("HTTP/1.1 200 "))
-	length := 0
-	first := string(status)
-	for {
-		line, err := in.ReadSlice('\n')
+// dialAll makes n connections; with an error, those that it made.
+func dialAll(ctx context.Context, addr string, n, readBuffer int) ([]*conn, error) {
+	conns := make([]*conn, 0, n)
+	for range n {
+		c, err := dial(ctx, addr, readBuffer)
 		if err != nil {
-			return err
+			return conns, err
+		}
+		conns = append(conns, c)
+	}
+	return conns, nil
+}
+
+func (c *conn) close() {
+	c.stop()
+	_ = c.net.Close()
+}
+
+func closeAll(conns []*conn) {
+	for _, c := range conns {
+		c.close()
+	}
+}
+
+// do sends a request and reads its answer, whose body is valid until the next one. Any status but 2xx
+// is an error.
+func (c *conn) do(request []byte) (body []byte, err error) {
+	if _, err := c.net.Write(request); err != nil {
+		return nil, err
+	}
+	status, body, err := c.answer()
+	if err != nil {
+		return nil, err
+	}
+	if status/100 != 2 {
+		return nil, &statusError{status, string(body)}
+	}
+	return body, nil
+}
+
+// A statusError is an answer that is no success.
+type statusError struct {
+	status int
+	body   string
+}
+
+func (e *statusError) Error() string { return fmt.Sprintf("status %d: %s", e.status, e.body) }
+
+// answer reads one answer. The body is valid until the next call.
+func (c *conn) answer() (status int, body []byte, err error) {
+	status, length, err := c.head()
+	if err != nil {
+		return 0, nil, err
+	}
+	c.body = c.body[:0]
+	if length >= 0 {
+		return status, c.body, c.read(length)
+	}
+	for {
+		n, err := c.chunk()
+		if err != nil || n == 0 {
+			return status, c.body, err
+		}
+		if err := c.read(n); err != nil {
+			return 0, nil, err
+		}
+		if _, err := c.in.Discard(2); err != nil {
+			return 0, nil, err
+		}
+	}
+}
+
+// head reads status and headers; length is -1 of a body in chunks.
+func (c *conn) head() (status, length int, err error) {
+	line, err := c.in.ReadSlice('\n')
+	if err != nil {
+		return 0, 0, err
+	}
+	if len(line) < 12 {
+		return 0, 0, fmt.Errorf("status line %q", line)
+	}
+	if status, err = strconv.Atoi(string(line[9:12])); err != nil {
+		return 0, 0, fmt.Errorf("status line %q", line)
+	}
+	for {
+		line, err := c.in.ReadSlice('\n')
+		if err != nil {
+			return 0, 0, err
 		}
 		if len(line) <= 2 {
-			break
+			return status, length, nil
 		}
-		if name := []byte("Content-Length: "); bytes.HasPrefix(line, name) {
-			if length, err = strconv.Atoi(string(bytes.TrimSpace(line[len(name):]))); err != nil {
-				return err
+		switch {
+		case hasName(line, "content-length"):
+			if length, err = strconv.Atoi(string(bytes.TrimSpace(line[len("content-length:"):]))); err != nil {
+				return 0, 0, err
 			}
+		case hasName(line, "transfer-encoding"):
+			length = -1
 		}
 	}
-	if ok {
-		_, err = in.Discard(length)
+}
+
+// hasName reports whether a header line has the name, which is given in lower case.
+func hasName(line []byte, name string) bool {
+	return len(line) > len(name) && line[0]|0x20 == name[0] && line[len(name)] == ':' && bytes.EqualFold(line[:len(name)], []byte(name))
+}
+
+// chunk reads the size of the next chunk, and the end of the body with the last one, which has size 0.
+func (c *conn) chunk() (int, error) {
+	line, err := c.in.ReadSlice('\n')
+	if err != nil {
+		return 0, err
+	}
+	n, err := strconv.ParseInt(string(bytes.TrimSpace(line)), 16, 32)
+	if err != nil || n > 0 {
+		return int(n), err
+	}
+	for { // trailers
+		if line, err = c.in.ReadSlice('\n'); err != nil || len(line) <= 2 {
+			return 0, err
+		}
+	}
+}
+
+// read appends n bytes to the body.
+func (c *conn) read(n int) error {
+	at := len(c.body)
+	if cap(c.body) < at+n {
+		grown := make([]byte, at, max(2*cap(c.body), at+n))
+		copy(grown, c.body)
+		c.body = grown
+	}
+	c.body = c.body[:at+n]
+	_, err := io.ReadFull(c.in, c.body[at:])
+	return err
+}
+
+// call sends one request on a connection of its own, for what is not measured; the JSON of the answer goes
+// into the value that into points to, unless that is nil.
+func call(ctx context.Context, addr, method, path, body string, into any) error {
+	c, err := dial(ctx, addr, 4096)
+	if err != nil {
 		return err
 	}
-	body, err := io.ReadAll(io.LimitReader(in, int64(length)))
-	return errors.Join(fmt.Errorf("%s%s", first, body), err)
+	defer c.close()
+	answer, err := c.do(appendRequest(nil, method, path, body))
+	if err != nil {
+		return fmt.Errorf("%s %s: %w", method, path, err)
+	}
+	if into == nil {
+		return nil
+	}
+	return json.Unmarshal(answer, into)
+}
+
+// appendRequest appends a request with a body of JSON, or none.
+func appendRequest(b []byte, method, path, body string) []byte {
+	b = fmt.Appendf(b, "%s %s HTTP/1.1\r\nHost: bench\r\n", method, path)
+	if body != "" {
+		b = append(b, "Content-Type: application/json\r\n"...)
+	}
+	if method != "GET" {
+		b = fmt.Appendf(b, "Content-Length: %d\r\n", len(body))
+	}
+	b = append(b, "\r\n"...)
+	return append(b, body...)
 }

@@ -1,199 +1,104 @@
-package main
+package bench
 
 import (
-	"bytes"
+	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
 	"os"
 	"os/exec"
-	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
-
-	"github.com/go-chi/chi/v5"
 )
 
-// servers are the processes that a run measures.
-type servers struct {
-	proxy, echo string // addresses
-	dir         string
-	processes   []*exec.Cmd
+// A process is a server that the run started: a proxy or the echo.
+type process struct {
+	addr  string // host:port
+	cmd   *exec.Cmd
+	ready time.Duration // from its start to its first good answer to /readyz
 }
 
-// startServers builds the proxy, and starts it, with a PostgreSQL of its own
-// on fresh data, and the echo.
-func startServers(ctx context.Context) (_ *servers, err error) {
-	dir, err := os.MkdirTemp("", "eos-bench-")
+// startProcess starts a program whose first line on stdout ends in its URL, and waits until it is ready. It
+// lives until stop, whatever becomes of ctx.
+func startProcess(ctx context.Context, program string, args ...string) (*process, error) {
+	began := time.Now()
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), program, args...)
+	cmd.Stderr = os.Stderr
+	// A process group of its own: an interrupt at the keyboard is for us, who then stop it.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return nil, err
 	}
-	s := &servers{dir: dir}
-	defer func() {
-		if err != nil {
-			s.stop()
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	p := &process{cmd: cmd}
+	lines := bufio.NewScanner(out)
+	if !lines.Scan() {
+		return nil, errors.Join(fmt.Errorf("%s %s ended before it answered", program, args[0]), p.stop())
+	}
+	go func() { // what it prints later must not fill the pipe; ends with the process
+		for lines.Scan() {
+			continue
 		}
 	}()
-	if err := os.Chmod(dir, 0o755); err != nil { // PostgreSQL may run as another user
-		return nil, err
+	_, p.addr, _ = strings.Cut(lines.Text(), "http://")
+	if err := waitFor(ctx, p.addr); err != nil {
+		return nil, errors.Join(err, p.stop())
 	}
-	binary := filepath.Join(dir, "eos-proxy")
-	build := exec.CommandContext(ctx, "go", "build", "-o", binary, "./cmd/eos-proxy")
-	build.Stderr = os.Stderr
-	if err := build.Run(); err != nil {
-		return nil, fmt.Errorf("build the proxy: %w", err)
-	}
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
-	if s.proxy, err = freeAddress(ctx); err != nil {
-		return nil, err
-	}
-	if s.echo, err = freeAddress(ctx); err != nil {
-		return nil, err
-	}
-	if err := s.start(ctx, binary, "serve", "--listen", s.proxy, "--data-dir", filepath.Join(dir, "data"), "--log-level", "warn"); err != nil {
-		return nil, err
-	}
-	if err := s.start(ctx, self, "echo", s.echo); err != nil {
-		return nil, err
-	}
-	return s, errors.Join(waitFor(ctx, s.proxy), waitFor(ctx, s.echo))
+	p.ready = time.Since(began)
+	return p, nil
 }
 
-// start starts a process that lives until stop, whatever becomes of ctx.
-func (s *servers) start(ctx context.Context, name string, args ...string) error {
-	cmd := exec.CommandContext(context.WithoutCancel(ctx), name, args...)
-	cmd.Stderr = os.Stderr
-	if err := cmd.Start(); err != nil {
-		return err
-	}
-	s.processes = append(s.processes, cmd)
-	return nil
+// stop asks the process to end, and waits for it.
+func (p *process) stop() error {
+	_ = p.cmd.Process.Signal(syscall.SIGTERM) // it may have ended
+	return p.cmd.Wait()
 }
 
-func (s *servers) stop() {
-	for _, p := range s.processes {
-		_ = p.Process.Signal(syscall.SIGTERM)
-		_ = p.Wait()
+func (p *process) pid() int {
+	if p == nil || p.cmd == nil {
+		return 0 // somebody else started it
 	}
-	_ = os.RemoveAll(s.dir)
+	return p.cmd.Process.Pid
 }
 
-func freeAddress(ctx context.Context) (string, error) {
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	return l.Addr().String(), l.Close()
-}
+// readyInterval is how often a server is asked whether it is ready: the error of process.ready.
+const readyInterval = 5 * time.Millisecond
 
 func waitFor(ctx context.Context, addr string) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	for {
-		err := call(ctx, http.MethodGet, "http://"+addr+"/readyz", "", nil)
+		err := call(ctx, addr, "GET", "/readyz", "", nil)
 		if err == nil {
 			return nil
 		}
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("%s does not get ready: %w", addr, err)
-		case <-time.After(50 * time.Millisecond):
+		case <-time.After(readyInterval):
 		}
 	}
 }
 
-// prepare creates a topic and a producer for each connection.
-func (s *servers) prepare(ctx context.Context, topic string, connections int) (load, error) {
-	l := newLoad(topic, connections)
-	base := "http://" + s.proxy + "/v1/"
-	if err := call(ctx, http.MethodPut, base+"topics/"+topic, `{"partition_count":4}`, nil); err != nil {
-		return l, err
-	}
-	for i := range l.producers {
-		var p struct {
-			ProducerID int64 `json:"producer_id"`
-		}
-		if err := call(ctx, http.MethodPost, base+"producers", "", &p); err != nil {
-			return l, err
-		}
-		l.producers[i] = p.ProducerID
-	}
-	return l, nil
+// startProxy starts a proxy on one of the run's databases.
+func (b *bench) startProxy(ctx context.Context, database string, args ...string) (*process, error) {
+	args = append([]string{"serve", "--listen", "127.0.0.1:0", "--log-level", "warn", "--database-url", b.postgres.database(database)}, args...)
+	return startProcess(ctx, b.cfg.Program, args...)
 }
 
-// verify checks that the topic holds exactly the acknowledged records.
-func (s *servers) verify(ctx context.Context, topic string, want int) error {
-	var t struct {
-		Partitions []struct {
-			HighWatermark int `json:"high_watermark"`
-		} `json:"partitions"`
-	}
-	if err := call(ctx, http.MethodGet, "http://"+s.proxy+"/v1/topics/"+topic, "", &t); err != nil {
+// restart starts the proxy of the run again, so that its memory is that of a fresh one.
+func (b *bench) restart(ctx context.Context) error {
+	if err := b.proxy.stop(); err != nil {
 		return err
 	}
-	stored := 0
-	for _, p := range t.Partitions {
-		stored += p.HighWatermark
+	proxy, err := b.startProxy(ctx, "eos")
+	if err != nil {
+		return err
 	}
-	if stored != want {
-		return fmt.Errorf("topic %s holds %d records, %d were acknowledged", topic, stored, want)
-	}
+	b.proxy = proxy
 	return nil
-}
-
-func call(ctx context.Context, method, url, body string, into any) error {
-	req, err := http.NewRequestWithContext(ctx, method, url, bytes.NewBufferString(body))
-	if err != nil {
-		return err
-	}
-	if body != "" {
-		req.Header.Set("Content-Type", "application/json")
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = resp.Body.Close() }()
-	answer, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return err
-	}
-	if resp.StatusCode >= 300 {
-		return fmt.Errorf("%s %s: %s: %s", method, url, resp.Status, answer)
-	}
-	if into == nil {
-		return nil
-	}
-	return json.Unmarshal(answer, into)
-}
-
-// echo serves the ceiling: it decodes what a produce request holds, and sends
-// it back.
-func echo(addr string) error {
-	type body struct {
-		Records []struct {
-			Key   *string         `json:"key"`
-			Value json.RawMessage `json:"value"`
-		} `json:"records"`
-	}
-	r := chi.NewRouter()
-	r.Get("/readyz", func(http.ResponseWriter, *http.Request) {})
-	r.Post("/v1/topics/{topic}/records", func(w http.ResponseWriter, r *http.Request) {
-		var b body
-		if err := json.NewDecoder(r.Body).Decode(&b); err != nil {
-			http.Error(w, err.Error(), http.StatusBadRequest)
-			return
-		}
-		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(b)
-	})
-	server := &http.Server{Addr: addr, Handler: r, ReadHeaderTimeout: 10 * time.Second}
-	return server.ListenAndServe()
 }

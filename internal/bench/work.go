@@ -1,0 +1,93 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// A work is one kind of load, and what it is held to.
+type work struct {
+	name    string // in Config.Only and in every report; up to the first "-" it is the name of its family
+	what    string // for people
+	unit    string // of the figure
+	target  target
+	ceiling *ceiling // nil: the figure stands for itself
+	// database says that the work needs the run's own database and proxy, and cannot be done on a service
+	// that somebody else started.
+	database bool
+	large    bool // only with Config.Big
+	// run measures once, and checks what was stored. An error is a wrong count, or a service that refuses.
+	run func(ctx context.Context, b *bench) (*sample, error)
+}
+
+// A target bounds the ratio of a work to its ceiling or, for one without a ceiling, its figure. The zero
+// value is none.
+type target struct {
+	bound float64
+	most  bool    // the bound is an upper one
+	aim   float64 // beyond it; 0: none
+}
+
+func atLeast(bound float64) target { return target{bound: bound} }
+func atMost(bound float64) target  { return target{bound: bound, most: true} }
+
+// aiming returns the target with a value to aim at beyond it.
+func (t target) aiming(at float64) target {
+	t.aim = at
+	return t
+}
+
+// String returns the target as the table shows it.
+func (t target) String() string {
+	switch {
+	case t.bound == 0:
+		return "-"
+	case t.most:
+		return "≤ " + number(t.bound)
+	case t.aim > 0:
+		return "≥ " + number(t.bound) + ", aim " + number(t.aim)
+	default:
+		return "≥ " + number(t.bound)
+	}
+}
+
+// met reports whether a value is within the target; any is where there is none.
+func (t target) met(value float64) bool {
+	return t.bound == 0 || (t.most && value <= t.bound) || (!t.most && value >= t.bound)
+}
+
+// works are all of them, in the order in which they run.
+func works() []work {
+	return slices.Concat(singleWorks(), batchWorks(), streamWorks(), fetchWorks(), transactionWorks(), waitWorks(), heldWorks(), bigWorks())
+}
+
+// choose returns the works with the given names, or of the families with these names; all for no names.
+func choose(all []work, names []string) ([]work, error) {
+	if len(names) == 0 {
+		return all, nil
+	}
+	var chosen []work
+	found := make(map[string]bool)
+	for _, w := range all {
+		family, _, _ := strings.Cut(w.name, "-")
+		for _, name := range names {
+			if name == w.name || name == family {
+				found[name] = true
+				chosen = append(chosen, w)
+				break
+			}
+		}
+	}
+	for _, name := range names {
+		if !found[name] {
+			known := make([]string, len(all))
+			for i, w := range all {
+				known[i] = w.name
+			}
+			return nil, fmt.Errorf("there is no work %q; there are %s", name, strings.Join(known, ", "))
+		}
+	}
+	return chosen, nil
+}
