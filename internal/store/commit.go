@@ -2,13 +2,14 @@ package store
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/eos-proxy/eos-proxy/internal/eos"
-	"github.com/jackc/pgx/v5"
 )
 
 // committing is a transaction that the flush commits.
@@ -99,7 +100,7 @@ func (f *flush) commit(t *transaction) (*TransactionState, error) {
 }
 
 // savePuts queues the rows of new transactions, and of their stagings.
-func (f *flush) savePuts(batch *pgx.Batch) error {
+func (f *flush) savePuts(ctx context.Context, p *pipeline) error {
 	const insert = `
 		INSERT INTO transactions (transaction_ref, transaction_id, producer_id, producer_epoch, fingerprint,
 		                          state, appended, began_at, expires_at, ended_at)
@@ -118,35 +119,38 @@ func (f *flush) savePuts(batch *pgx.Batch) error {
 		refs, ids, producers, epochs := make([]int64, n), make([]string, n), make([]int64, n), make([]int64, n)
 		fingerprints, appended, timeouts := make([][]byte, n), make([]string, n), make([]int32, n)
 		states := map[string]*TransactionState{}
-		for i, p := range f.puts {
-			refs[i], ids[i], producers[i], epochs[i] = p.ref, p.ID, p.ProducerID, p.Epoch
-			fingerprints[i], timeouts[i] = p.Fingerprint[:], int32(p.timeoutMS)
-			states[p.ID] = p.state
-			if p.Commit {
-				shares, err := encodeShares(p.state.Appended)
+		for i, put := range f.puts {
+			refs[i], ids[i], producers[i], epochs[i] = put.ref, put.ID, put.ProducerID, put.Epoch
+			fingerprints[i], timeouts[i] = put.Fingerprint[:], int32(put.timeoutMS)
+			states[put.ID] = put.state
+			if put.Commit {
+				shares, err := encodeShares(put.state.Appended)
 				if err != nil {
 					return err
 				}
 				appended[i] = shares
 			}
 		}
-		batch.Queue(insert, refs, ids, producers, epochs, fingerprints, appended, timeouts).Query(func(rows pgx.Rows) error {
-			var read TransactionState
-			return each(rows, []any{&read.ID, &read.ExpiresAt}, func() { states[read.ID].ExpiresAt = read.ExpiresAt })
-		})
+		err := p.queueRows(ctx, func(fields [][]byte) error {
+			states[string(fields[0])].ExpiresAt = timeOf(fields[1])
+			return nil
+		}, insert, refs, ids, producers, epochs, fingerprints, appended, timeouts)
+		if err != nil {
+			return err
+		}
 	}
 	if n := len(f.newStagings); n > 0 {
 		ids, refs, partitions := make([]int64, n), make([]int64, n), make([]int64, n)
 		for i, s := range f.newStagings {
 			ids[i], refs[i], partitions[i] = s[0], s[1], s[2]
 		}
-		batch.Queue(stage, ids, refs, partitions)
+		return p.queue(ctx, stage, ids, refs, partitions)
 	}
 	return nil
 }
 
 // saveCommits queues the moves and the fates of transactions that are committed.
-func (f *flush) saveCommits(batch *pgx.Batch) error {
+func (f *flush) saveCommits(ctx context.Context, p *pipeline) error {
 	// One statement a log: joined with a list of them, it would read all of batches.
 	const moveRows = `
 		UPDATE batches
@@ -167,7 +171,9 @@ func (f *flush) saveCommits(batch *pgx.Batch) error {
 	refs, appended := make([]int64, len(f.commits)), make([]string, len(f.commits))
 	for i, c := range f.commits {
 		for _, m := range c.moves {
-			batch.Queue(moveRows, m.staging, m.partition, m.end.offset, m.end.bytes, m.end.maxTimestamp)
+			if err := p.queue(ctx, moveRows, m.staging, m.partition, m.end.offset, m.end.bytes, m.end.maxTimestamp); err != nil {
+				return err
+			}
 		}
 		shares, err := encodeShares(c.state.Appended)
 		if err != nil {
@@ -175,10 +181,7 @@ func (f *flush) saveCommits(batch *pgx.Batch) error {
 		}
 		refs[i], appended[i] = c.ref, shares
 	}
-	batch.Queue(finish, refs, appended)
-	batch.Queue(sqlDropStagings, refs)
-	batch.Queue(sqlDropStagedOffsets, refs)
-	return nil
+	return errors.Join(p.queue(ctx, finish, refs, appended), p.queue(ctx, sqlDropStagings, refs), p.queue(ctx, sqlDropStagedOffsets, refs))
 }
 
 func encodeShares(shares []TopicShare) (string, error) {

@@ -2,6 +2,7 @@ package store
 
 import (
 	"cmp"
+	"context"
 	"slices"
 
 	"github.com/eos-proxy/eos-proxy/internal/eos"
@@ -157,7 +158,7 @@ func (f *flush) setOffsets(offsets []partitionOffset) {
 
 // saveOffsets queues the offsets that are committed, and those that new
 // transactions stage.
-func (f *flush) saveOffsets(batch *pgx.Batch) {
+func (f *flush) saveOffsets(ctx context.Context, p *pipeline) error {
 	// A group's first offset for a partition, over a from, is inserted: if
 	// another transaction inserts one at the same moment, not both are the first.
 	const insert = `
@@ -182,12 +183,18 @@ func (f *flush) saveOffsets(batch *pgx.Batch) {
 			return cmp.Or(cmp.Compare(a.Group, b.Group), cmp.Compare(a.Partition, b.Partition))
 		})
 		c := columnsOf(offsets)
-		batch.Queue(sql, c.groups, c.partitions, c.offsets, c.metadata)
-	}
-	for _, p := range f.puts {
-		if len(p.offsets) > 0 {
-			c := columnsOf(p.offsets)
-			batch.Queue(sqlStageOffsets, p.ref, c.groups, c.partitions, c.offsets, c.from, c.metadata)
+		if err := p.queue(ctx, sql, c.groups, c.partitions, c.offsets, c.metadata); err != nil {
+			return err
 		}
 	}
+	for _, put := range f.puts {
+		if len(put.offsets) == 0 {
+			continue
+		}
+		c := columnsOf(put.offsets)
+		if err := p.queue(ctx, sqlStageOffsets, put.ref, c.groups, c.partitions, c.offsets, c.from, c.metadata); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -42,6 +42,7 @@ type writer struct {
 	careful   int     // flushes that load all facts
 	skipUntil time.Time
 	suspect   map[int64]*logEnd // ends by which a flush has failed
+	pipeline  pipeline
 }
 
 // Flush does all that is right of a group of operations in one SQL transaction,
@@ -205,22 +206,14 @@ func (f *flush) run(ctx context.Context, conn *pgx.Conn) error {
 			return errAgain // what is not under a lock refuses nothing
 		}
 	}
-	save := &pgx.Batch{}
 	switch {
 	case f.writesNothing() && some:
 		_, err := conn.Exec(ctx, "ROLLBACK")
 		return err
 	case f.writesNothing():
 		return nil
-	case !some:
-		f.begin(save)
-		f.queueLocks(save, f.keysOf(func(int) bool { return true }))
 	}
-	if err := f.save(save); err != nil {
-		return err
-	}
-	f.queueGuard(save)
-	return commit(ctx, conn, save)
+	return f.save(ctx, conn, !some)
 }
 
 // passOver leaves out, while locks are passed over, the operations whose
@@ -239,22 +232,23 @@ func (f *flush) writesNothing() bool {
 	return len(f.rows) == 0 && len(f.puts) == 0 && len(f.commits) == 0
 }
 
-func (f *flush) begin(batch *pgx.Batch) {
-	size := int64(0)
+// bounds returns how many bytes the flush sends, about, and how long it waits
+// for a lock.
+func (f *flush) bounds() (bytes int64, wait time.Duration) {
 	for _, op := range f.ops {
-		size += op.Bytes()
+		bytes += op.Bytes()
 	}
-	wait := briefWait
 	if f.patient {
-		wait = patientWait
+		return bytes, patientWait
 	}
-	f.store.queueBegin(batch, size, wait)
+	return bytes, briefWait
 }
 
 // load takes the locks of all operations and reads the facts about some.
 func (f *flush) load(ctx context.Context, conn *pgx.Conn, which []bool) error {
 	batch := &pgx.Batch{}
-	f.begin(batch)
+	bytes, wait := f.bounds()
+	f.store.queueBegin(batch, bytes, wait)
 	f.queueLocks(batch, f.keysOf(func(int) bool { return true }))
 	f.queueLoads(batch, f.keysOf(func(i int) bool { return which[i] }))
 	if err := conn.SendBatch(ctx, batch).Close(); err != nil {

@@ -1,6 +1,9 @@
 package store
 
-import "github.com/jackc/pgx/v5"
+import (
+	"context"
+	"encoding/binary"
+)
 
 // sqlGuard fails with a division by zero unless everything that the flush was
 // decided by is true. It is the last statement before COMMIT, under the locks
@@ -46,7 +49,7 @@ const sqlGuard = `
 	       )::integer`
 
 // queueGuard queues the guard. It also reads the clock.
-func (f *flush) queueGuard(batch *pgx.Batch) {
+func (f *flush) queueGuard(ctx context.Context, p *pipeline) error {
 	var topics, maxBytes, logs, ends, producers, epochs, open, refs []int64
 	var counts []int32
 	for id := range f.topics {
@@ -56,8 +59,8 @@ func (f *flush) queueGuard(batch *pgx.Batch) {
 	for id, end := range f.first {
 		logs, ends = append(logs, id), append(ends, end)
 	}
-	for id, p := range f.producers {
-		producers, epochs, open = append(producers, id), append(epochs, p.Epoch), append(open, p.openRef)
+	for id, producer := range f.producers {
+		producers, epochs, open = append(producers, id), append(epochs, producer.Epoch), append(open, producer.openRef)
 	}
 	for _, c := range f.commits {
 		delete(f.transactions, c.ref)
@@ -65,15 +68,11 @@ func (f *flush) queueGuard(batch *pgx.Batch) {
 	for ref := range f.transactions {
 		refs = append(refs, ref)
 	}
-	batch.Queue(sqlGuard, present(topics), present(counts), present(maxBytes), present(logs), present(ends),
-		present(producers), present(epochs), present(open), present(refs)).QueryRow(func(row pgx.Row) error {
-		var ms int64
-		err := row.Scan(&ms, nil)
-		if err == nil {
-			f.facts.clock.set(ms)
-		}
-		return err
-	})
+	return p.queueRows(ctx, func(fields [][]byte) error {
+		f.facts.clock.set(int64(binary.BigEndian.Uint64(fields[0])))
+		return nil
+	}, sqlGuard, present(topics), present(counts), present(maxBytes), present(logs), present(ends),
+		present(producers), present(epochs), present(open), present(refs))
 }
 
 // present returns an empty list for a nil one, which would be a null.

@@ -170,29 +170,41 @@ func (k *keys) producer(id int64) {
 	}
 }
 
-// queueLocks queues the locks that the operations need.
-func (f *flush) queueLocks(batch *pgx.Batch, k *keys) {
-	suffix := ""
-	if f.skip {
-		suffix = skipLocked
-	}
-	lock := func(into map[int64]bool) func(pgx.Rows) error {
-		return func(rows pgx.Rows) error {
-			var id int64
-			return each(rows, []any{&id}, func() { into[id] = true })
-		}
-	}
+// lock is a statement that locks rows and returns their ids.
+type lock struct {
+	sql  string
+	args []any
+	held map[int64]bool // the ids that it returned
+}
+
+// locks returns the statements that lock what operations need, in their order.
+func (f *flush) locks(k *keys) []lock {
+	var locks []lock
 	if len(k.producers) > 0 {
-		batch.Queue(sqlLockProducers+suffix, k.producers).Query(lock(f.locked.producers))
+		locks = append(locks, lock{sqlLockProducers, []any{k.producers}, f.locked.producers})
 	}
 	if len(k.transactions) > 0 {
-		batch.Queue(sqlLockTransactions+suffix, k.transactions).Query(lock(f.locked.transactions))
+		locks = append(locks, lock{sqlLockTransactions, []any{k.transactions}, f.locked.transactions})
 	}
 	switch {
 	case len(k.commits) > 0:
-		batch.Queue(sqlLockStagedPartitions+suffix, k.partitions, k.commits).Query(lock(f.locked.partitions))
+		locks = append(locks, lock{sqlLockStagedPartitions, []any{k.partitions, k.commits}, f.locked.partitions})
 	case len(k.partitions) > 0:
-		batch.Queue(sqlLockPartitions+suffix, k.partitions).Query(lock(f.locked.partitions))
+		locks = append(locks, lock{sqlLockPartitions, []any{k.partitions}, f.locked.partitions})
+	}
+	return locks
+}
+
+// queueLocks queues the locks before a load.
+func (f *flush) queueLocks(batch *pgx.Batch, k *keys) {
+	for _, l := range f.locks(k) {
+		if f.skip {
+			l.sql += skipLocked
+		}
+		batch.Queue(l.sql, l.args...).Query(func(rows pgx.Rows) error {
+			var id int64
+			return each(rows, []any{&id}, func() { l.held[id] = true })
+		})
 	}
 	f.queueOffsetLocks(batch, k)
 }

@@ -50,9 +50,14 @@ const (
 // queueBegin queues the beginning of a write that will send so many bytes, and
 // waits for a lock no longer than wait.
 func (s *Store) queueBegin(batch *pgx.Batch, bytes int64, wait time.Duration) {
-	idle := idleTime + time.Duration(bytes)*time.Second/idleBytes
 	batch.Queue(sqlBegin)
-	batch.Queue(sqlBounds, milliseconds(idle), !s.unsafe, milliseconds(wait))
+	batch.Queue(sqlBounds, s.bounds(bytes, wait)...)
+}
+
+// bounds returns the arguments of sqlBounds.
+func (s *Store) bounds(bytes int64, wait time.Duration) []any {
+	idle := idleTime + time.Duration(bytes)*time.Second/idleBytes
+	return []any{milliseconds(idle), !s.unsafe, milliseconds(wait)}
 }
 
 func milliseconds(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) + "ms" }
@@ -111,7 +116,12 @@ func commit(ctx context.Context, conn *pgx.Conn, batch *pgx.Batch) error {
 		committed = tag.String() == "COMMIT"
 		return nil
 	})
-	err := conn.SendBatch(ctx, batch).Close()
+	return committedOr(conn.SendBatch(ctx, batch).Close(), committed)
+}
+
+// committedOr tells what became of a COMMIT that was sent, from the error of
+// sending it and whether the server said that it committed.
+func committedOr(err error, committed bool) error {
 	switch {
 	case refused(err):
 		return err

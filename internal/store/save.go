@@ -1,6 +1,9 @@
 package store
 
 import (
+	"context"
+	"encoding/binary"
+
 	"github.com/eos-proxy/eos-proxy/internal/eos"
 	"github.com/jackc/pgx/v5"
 )
@@ -23,96 +26,125 @@ type row struct {
 	*Packed
 }
 
-// The rows come as one array a column. What is an array in a row comes as a
-// slice of one long array; 0 and the empty text stand for null where a column
-// may be null and never holds them.
-const sqlInsertBatches = `
-	INSERT INTO batches (
-		log_id, base_offset, record_count, end_bytes, max_timestamp, appended_at,
-		scope_id, producer_id, producer_epoch, base_sequence, idempotency_key,
-		fingerprint, request_count, request_parts, transaction_ref,
-		body, ends, flags, timestamp, headers, timestamps)
-	SELECT r.log_id, r.base_offset, r.record_count, r.end_bytes, r.max_timestamp, clock_timestamp(),
-	       NULLIF(r.scope_id, 0), NULLIF(r.producer_id, 0),
-	       CASE WHEN r.producer_id > 0 THEN r.producer_epoch END,
-	       CASE WHEN r.producer_id > 0 THEN r.base_sequence END,
-	       NULLIF(r.idempotency_key, ''), r.fingerprint, NULLIF(r.request_count, 0), NULLIF(r.request_parts, ''),
-	       NULLIF(r.transaction_ref, 0),
-	       r.body, ($16::integer[])[r.ends_to - 2 * r.record_count + 1 : r.ends_to], r.flags, $17,
-	       CASE WHEN r.headers_to > 0 THEN ($18::text[])[r.headers_to - r.record_count + 1 : r.headers_to] END,
-	       CASE WHEN r.timestamps_to > 0 THEN ($19::bigint[])[r.timestamps_to - r.record_count + 1 : r.timestamps_to] END
-	FROM unnest($1::bigint[], $2::bigint[], $3::integer[], $4::bigint[], $5::bigint[],
-	            $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[], $10::text[],
-	            $11::bytea[], $12::integer[], $13::text[], $14::bigint[], $15::bytea[],
-	            $20::integer[], $21::bytea[], $22::integer[], $23::integer[])
-	     AS r (log_id, base_offset, record_count, end_bytes, max_timestamp,
-	           scope_id, producer_id, producer_epoch, base_sequence, idempotency_key,
-	           fingerprint, request_count, request_parts, transaction_ref, body,
-	           ends_to, flags, headers_to, timestamps_to)`
-
 // kept returns the row's request as it is found when it comes again.
 func (r *row) kept() *kept {
 	return &kept{eos.Stored{RecordCount: r.requestCount, Fingerprint: r.fingerprint}, r.result}
 }
 
-// save queues the writes of what was decided.
-func (f *flush) save(batch *pgx.Batch) error {
-	if err := f.savePuts(batch); err != nil {
+// save writes what was decided, and commits: in one trip, and with the locks
+// if they are not held yet.
+func (f *flush) save(ctx context.Context, conn *pgx.Conn, lock bool) error {
+	p := &f.writer.pipeline
+	p.reset(conn)
+	if err := f.queueAll(ctx, p, lock); err != nil {
 		return err
 	}
-	f.saveRows(batch)
-	if err := f.saveCommits(batch); err != nil {
-		return err
-	}
-	f.saveOffsets(batch)
-	return nil
+	err := p.run(ctx)
+	return committedOr(err, err == nil && p.tags[len(p.tags)-1] == "COMMIT")
 }
 
-func (f *flush) saveRows(batch *pgx.Batch) {
-	n := len(f.rows)
-	if n == 0 {
-		return
-	}
-	var (
-		logs, offsets, endBytes, maxTimestamps     = make([]int64, n), make([]int64, n), make([]int64, n), make([]int64, n)
-		scopes, producers, epochs, sequences, refs = make([]int64, n), make([]int64, n), make([]int64, n), make([]int64, n), make([]int64, n)
-		counts, requestCounts                      = make([]int32, n), make([]int32, n)
-		endsTo, headersTo, timestampsTo            = make([]int32, n), make([]int32, n), make([]int32, n)
-		keys, parts                                = make([]string, n), make([]string, n)
-		fingerprints, bodies, flags                = make([][]byte, n), make([][]byte, n), make([][]byte, n)
-		ends                                       = make([]int32, 0, 2*n)
-		headers                                    []*string
-		timestamps                                 []int64
-	)
-	for i, r := range f.sortedRows() {
-		logs[i], offsets[i], counts[i] = r.log, r.baseOffset, int32(r.Count)
-		endBytes[i], maxTimestamps[i] = r.endBytes, r.maxTimestamp
-		if r.requestCount > 0 {
-			scopes[i], sequences[i], epochs[i], keys[i] = r.scope, r.sequence, r.epoch, r.key
-			producers[i] = max(r.producer, 0)
-			fingerprints[i], requestCounts[i], parts[i], refs[i] = r.fingerprint[:], int32(r.requestCount), r.parts, r.transactionRef
+func (f *flush) queueAll(ctx context.Context, p *pipeline, lock bool) error {
+	if lock {
+		bytes, wait := f.bounds()
+		if err := p.queue(ctx, sqlBegin); err != nil {
+			return err
 		}
-		bodies[i], flags[i] = r.Body, r.Flags
-		ends = append(ends, r.Ends...)
-		endsTo[i] = int32(len(ends))
-		if r.Headers != nil {
-			headers = append(headers, r.Headers...)
-			headersTo[i] = int32(len(headers))
+		if err := p.queue(ctx, sqlBounds, f.store.bounds(bytes, wait)...); err != nil {
+			return err
 		}
-		if r.Timestamps != nil {
-			for _, t := range r.Timestamps {
-				if t < 0 {
-					t = f.now
-				}
-				timestamps = append(timestamps, t)
+		for _, l := range f.locks(f.keysOf(func(int) bool { return true })) {
+			if err := p.queue(ctx, l.sql, l.args...); err != nil {
+				return err
 			}
-			timestampsTo[i] = int32(len(timestamps))
 		}
 	}
-	batch.Queue(sqlInsertBatches,
-		logs, offsets, counts, endBytes, maxTimestamps,
-		scopes, producers, epochs, sequences, keys,
-		fingerprints, requestCounts, parts, refs, bodies,
-		ends, f.now, headers, timestamps,
-		endsTo, flags, headersTo, timestampsTo)
+	for _, step := range []func(context.Context, *pipeline) error{f.savePuts, f.saveRows, f.saveCommits, f.saveOffsets, f.queueGuard} {
+		if err := step(ctx, p); err != nil {
+			return err
+		}
+	}
+	return p.queue(ctx, "COMMIT")
+}
+
+const sqlCopyBatches = `
+	COPY batches (
+		log_id, base_offset, record_count, end_bytes, max_timestamp, appended_at,
+		scope_id, producer_id, producer_epoch, base_sequence, idempotency_key,
+		fingerprint, request_count, request_parts, transaction_ref,
+		body, ends, flags, headers, timestamp, timestamps)
+	FROM STDIN (FORMAT binary)`
+
+func (f *flush) saveRows(ctx context.Context, p *pipeline) error {
+	if len(f.rows) == 0 {
+		return nil
+	}
+	return p.queueCopy(ctx, sqlCopyBatches, func(b []byte) []byte {
+		for _, r := range f.sortedRows() {
+			b = r.appendTuple(b, f.now)
+		}
+		return b
+	})
+}
+
+// appendTuple appends the row as a tuple of sqlCopyBatches. Records without a
+// timestamp get now.
+func (r *row) appendTuple(b []byte, now int64) []byte {
+	b = binary.BigEndian.AppendUint16(b, 21)
+	b = appendInt8(b, r.log)
+	b = appendInt8(b, r.baseOffset)
+	b = appendInt4(b, int32(r.Count))
+	b = appendInt8(b, r.endBytes)
+	b = appendInt8(b, r.maxTimestamp)
+	b = appendTime(b, now)
+	b = r.appendIdentity(b)
+	b = appendBytes(b, r.Body)
+	b = appendArray(b, oidInt4, len(r.Ends), func(b []byte, i int) []byte { return appendInt4(b, r.Ends[i]) })
+	b = appendOrNull(b, r.Flags != nil, r.Flags)
+	if r.Headers == nil {
+		b = appendNull(b)
+	} else {
+		b = appendArray(b, oidText, len(r.Headers), func(b []byte, i int) []byte {
+			if r.Headers[i] == nil {
+				return appendNull(b)
+			}
+			return appendBytes(b, *r.Headers[i])
+		})
+	}
+	b = appendInt8(b, now)
+	if r.Timestamps == nil {
+		return appendNull(b)
+	}
+	return appendArray(b, oidInt8, len(r.Timestamps), func(b []byte, i int) []byte {
+		if r.Timestamps[i] < 0 {
+			return appendInt8(b, now)
+		}
+		return appendInt8(b, r.Timestamps[i])
+	})
+}
+
+// appendIdentity appends what a row has on the first batch of a request only.
+func (r *row) appendIdentity(b []byte) []byte {
+	if r.requestCount == 0 {
+		for range 9 {
+			b = appendNull(b)
+		}
+		return b
+	}
+	b = appendInt8(b, r.scope)
+	if r.producer != eos.NoProducer {
+		b = appendInt8(b, r.producer)
+		b = appendInt8(b, r.epoch)
+		b = appendInt8(b, r.sequence)
+		b = appendNull(b)
+	} else {
+		b = appendNull(appendNull(appendNull(b)))
+		b = appendBytes(b, r.key)
+	}
+	b = appendBytes(b, r.fingerprint[:])
+	b = appendInt4(b, int32(r.requestCount))
+	b = appendOrNull(b, r.parts != "", r.parts)
+	if r.transactionRef == 0 {
+		return appendNull(b)
+	}
+	return appendInt8(b, r.transactionRef)
 }

@@ -1,0 +1,169 @@
+package store
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
+)
+
+// pipeline is a list of statements that go to the server in one write and end
+// with one Sync, as a pgx.Batch does; but it may hold a COPY with its data,
+// which pgx sends in trips of its own, and it encodes into one buffer that is
+// used again. Messages are those of PostgreSQL's extended query protocol
+// (manual, section 55.2): after an error the server skips everything up to the
+// Sync, the data of a COPY included.
+type pipeline struct {
+	conn *pgx.Conn
+	buf  []byte
+	rows []func(fields [][]byte) error // by statement; nil where rows do not matter
+	tags []string                      // what the server said of each statement
+}
+
+func (p *pipeline) reset(conn *pgx.Conn) {
+	const keep = 1 << 20 // what a large flush needed is not kept for small ones
+	if cap(p.buf) > keep {
+		p.buf = nil
+	}
+	*p = pipeline{conn: conn, buf: p.buf[:0], rows: p.rows[:0], tags: p.tags[:0]}
+}
+
+// queue adds a statement. On its first use on a connection it is prepared,
+// unless the connection URL asks for a mode without named statements, which
+// older poolers need.
+func (p *pipeline) queue(ctx context.Context, sql string, args ...any) error {
+	return p.queueRows(ctx, nil, sql, args...)
+}
+
+// queueRows is queue for a statement whose rows are read by fn: its fields in
+// binary form, which are fn's until it returns.
+func (p *pipeline) queueRows(ctx context.Context, fn func(fields [][]byte) error, sql string, args ...any) error {
+	m := p.conn.TypeMap()
+	name, oids := "", make([]uint32, len(args))
+	if p.conn.Config().DefaultQueryExecMode == pgx.QueryExecModeCacheStatement {
+		sd, err := p.conn.Prepare(ctx, sql, sql)
+		if err != nil {
+			return err
+		}
+		name, oids = sd.Name, sd.ParamOIDs
+	} else {
+		for i, arg := range args {
+			t, ok := m.TypeForValue(arg)
+			if !ok {
+				return fmt.Errorf("no type for argument %d of %s", i+1, sql)
+			}
+			oids[i] = t.OID
+		}
+		var err error
+		if p.buf, err = (&pgproto3.Parse{Query: sql, ParameterOIDs: oids}).Encode(p.buf); err != nil {
+			return err
+		}
+	}
+	end := p.message('B')
+	p.buf = append(p.buf, 0) // the unnamed portal
+	p.buf = append(append(p.buf, name...), 0)
+	p.buf = append(p.buf, 0, 1, 0, 1) // all parameters are binary
+	p.buf = binary.BigEndian.AppendUint16(p.buf, uint16(len(args)))
+	for i, arg := range args {
+		at := len(p.buf)
+		p.buf = append(p.buf, 0, 0, 0, 0)
+		encoded, err := m.Encode(oids[i], pgx.BinaryFormatCode, arg, p.buf)
+		if err != nil {
+			return fmt.Errorf("argument %d of %s: %w", i+1, sql, err)
+		}
+		if encoded == nil {
+			binary.BigEndian.PutUint32(p.buf[at:], 0xFFFFFFFF) // null
+			continue
+		}
+		p.buf = encoded
+		binary.BigEndian.PutUint32(p.buf[at:], uint32(len(p.buf)-at-4))
+	}
+	p.buf = append(p.buf, 0, 1, 0, 1) // so are all results
+	end()
+	p.execute(fn)
+	return nil
+}
+
+func (p *pipeline) execute(fn func(fields [][]byte) error) {
+	end := p.message('E')
+	p.buf = append(p.buf, 0, 0, 0, 0, 0)
+	end()
+	p.rows = append(p.rows, fn)
+}
+
+// message begins a message; the function that it returns ends it.
+func (p *pipeline) message(kind byte) func() {
+	p.buf = append(p.buf, kind, 0, 0, 0, 0)
+	at := len(p.buf) - 4
+	return func() { binary.BigEndian.PutUint32(p.buf[at:], uint32(len(p.buf)-at)) }
+}
+
+// queueCopy adds a COPY … FROM STDIN in binary format; data appends its tuples.
+func (p *pipeline) queueCopy(ctx context.Context, sql string, data func(b []byte) []byte) error {
+	if err := p.queue(ctx, sql); err != nil {
+		return err
+	}
+	end := p.message('d')
+	p.buf = append(p.buf, "PGCOPY\n\xff\r\n\x00\x00\x00\x00\x00\x00\x00\x00\x00"...)
+	p.buf = data(p.buf)
+	p.buf = append(p.buf, 0xFF, 0xFF)
+	end()
+	p.message('c')()
+	return nil
+}
+
+// run sends what is queued and reads the answers. It returns the first error
+// that the server answers, or that of a rows function; or what broke the
+// connection, which is then closed.
+func (p *pipeline) run(ctx context.Context) error {
+	p.message('S')()
+	conn := p.conn.PgConn()
+	if deadline, ok := ctx.Deadline(); ok {
+		if err := conn.Conn().SetDeadline(deadline); err != nil {
+			return err
+		}
+		defer conn.Conn().SetDeadline(time.Time{}) //nolint:errcheck // a connection that is closed has none
+	}
+	// What is sent at once may be longer than the socket takes: the server
+	// answers a statement in some ten bytes, so that it never waits for us.
+	err := conn.Frontend().SendUnbufferedEncodedCopyData(p.buf)
+	if err == nil {
+		err = p.read(conn)
+	}
+	if err != nil && !refused(err) {
+		// What comes after it would be taken for the answers to something else.
+		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		err = errors.Join(err, p.conn.Close(closing))
+	}
+	return err
+}
+
+func (p *pipeline) read(conn *pgconn.PgConn) error {
+	var first error
+	for {
+		msg, err := conn.ReceiveMessage(context.Background()) // the connection has the deadline
+		if err != nil {
+			return err
+		}
+		switch msg := msg.(type) {
+		case *pgproto3.DataRow:
+			if fn := p.rows[len(p.tags)]; fn != nil && first == nil {
+				first = fn(msg.Values)
+			}
+		case *pgproto3.CommandComplete:
+			p.tags = append(p.tags, string(msg.CommandTag))
+		case *pgproto3.ErrorResponse:
+			if first == nil {
+				first = pgconn.ErrorResponseToPgError(msg)
+			}
+		case *pgproto3.ReadyForQuery:
+			return first
+		}
+	}
+}
