@@ -95,8 +95,9 @@ func (s *Store) appendGroup(ctx context.Context, requests []*Request) ([]Outcome
 	for _, r := range requests {
 		size += r.Bytes()
 	}
+	var f *flush
 	err := s.run(ctx, true, func(ctx context.Context, conn *pgx.Conn, again bool) error {
-		f := newFlush(s, requests)
+		f = newFlush(s, requests)
 		if resent = again; again {
 			for i, r := range requests {
 				if !r.Any() {
@@ -118,6 +119,7 @@ func (s *Store) appendGroup(ctx context.Context, requests []*Request) ([]Outcome
 		return commit(ctx, conn, save)
 	})
 	if err == nil {
+		s.tail.keep(f)
 		return outcomes, nil
 	}
 	if !resent {
@@ -289,6 +291,7 @@ func (f *flush) append(r *Request, id identity, txn *transaction) (Result, error
 		end := f.ends[logs[i]]
 		result.Shares[i] = Share{Partition: p.Partition, BaseOffset: end.offset, RecordCount: p.Count, RecordIndexes: p.Indexes}
 		f.rows = append(f.rows, f.rowAt(logs[i], end, p.Packed))
+		f.rows[len(f.rows)-1].staged = txn != nil
 		end.offset += int64(p.Count)
 	}
 	if r.HasProducer() {

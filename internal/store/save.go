@@ -20,6 +20,7 @@ type row struct {
 	requestCount   int
 	parts          string
 	transactionRef int64
+	staged         bool // the log is a staging
 
 	*Packed
 }

@@ -78,6 +78,7 @@ func (s *Store) PutTransaction(ctx context.Context, put Put) (*TransactionState,
 				s.counts.openTransactions.Add(1)
 			}
 		}
+		s.tail.drop(state.Logs...)
 		return state, nil
 	}
 }

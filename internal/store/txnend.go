@@ -114,6 +114,7 @@ func (s *Store) end(ctx context.Context, id string, caller Caller, decide func(*
 	if !state.Repeated {
 		s.counts.openTransactions.Add(-1)
 	}
+	s.tail.drop(state.Logs...)
 	return state, nil
 }
 
