@@ -162,7 +162,7 @@ const (
 func (b *rowBatch) read(rows pgx.Rows) (bool, error) {
 	for _, column := range rows.FieldDescriptions() {
 		if column.Format != pgtype.BinaryFormatCode {
-			return b.scan(rows) // a connection without the extended protocol
+			return b.scan(rows) // default_query_exec_mode=exec in the URL, for a pooler
 		}
 	}
 	v := rows.RawValues()
