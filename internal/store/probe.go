@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"errors"
 	"runtime"
 	"sync"
 
@@ -39,14 +38,13 @@ type queue struct {
 
 // probe is one query and its answer.
 type probe struct {
-	turn                    chan struct{} // holds a token when one of those who wait shall run the query
 	done                    chan struct{} // closed when the answer is here
 	logStart, highWatermark int64         // written before done is closed
 	err                     error         // written before done is closed
 }
 
-// yields is how often the one who asks lets others run before the query begins,
-// so that those who are about to ask join.
+// yields is how often a query lets others run before it begins, so that those
+// who are about to ask join.
 const yields = 3
 
 // ends returns where a partition's log begins and ends at a moment after the
@@ -61,44 +59,42 @@ func (s *Store) ends(ctx context.Context, log int64) (logStart, highWatermark in
 		p.logs[log] = q
 	}
 	if q.next == nil {
-		q.next = &probe{turn: make(chan struct{}, 1), done: make(chan struct{})}
+		q.next = &probe{done: make(chan struct{})}
 	}
 	mine := q.next
-	if first {
-		mine.turn <- struct{}{}
-	}
 	p.mu.Unlock()
+	if first {
+		// Not on the stack of the one who asks: it would grow to four times its
+		// size and stay so, for as long as a fetch waits (F4). It ends with the
+		// queries of those who have asked.
+		go s.probe(context.WithoutCancel(ctx), log, q)
+	}
 	select {
-	case <-mine.turn:
-		s.probe(ctx, log, q, mine)
 	case <-mine.done:
-	case <-ctx.Done(): // the turn, if it comes, is for the next one to ask
+		return mine.logStart, mine.highWatermark, mine.err
+	case <-ctx.Done():
 		return 0, 0, ctx.Err()
 	}
-	return mine.logStart, mine.highWatermark, mine.err
 }
 
-// probe runs the query for all who joined, and gives the turn on.
-func (s *Store) probe(ctx context.Context, log int64, q *queue, mine *probe) {
-	for range yields {
-		runtime.Gosched()
-	}
-	s.prober.mu.Lock()
-	q.next = nil
-	s.prober.mu.Unlock()
-	defer func() {
-		close(mine.done)
+// probe runs queries for those who ask, until nobody does.
+func (s *Store) probe(ctx context.Context, log int64, q *queue) {
+	for {
+		for range yields {
+			runtime.Gosched()
+		}
 		s.prober.mu.Lock()
-		defer s.prober.mu.Unlock()
-		if q.next == nil {
+		now := q.next
+		if q.next = nil; now == nil {
 			delete(s.prober.logs, log)
+		}
+		s.prober.mu.Unlock()
+		if now == nil {
 			return
 		}
-		q.next.turn <- struct{}{}
-	}()
-	mine.err = errors.New("the query was not finished") // should it panic
-	// The client of the one who runs it may hang up; those of the others do not.
-	mine.err = s.read(context.WithoutCancel(ctx), func(ctx context.Context, conn *pgx.Conn) error {
-		return conn.QueryRow(ctx, sqlEnd, log).Scan(&mine.logStart, &mine.highWatermark)
-	})
+		now.err = s.read(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+			return conn.QueryRow(ctx, sqlEnd, log).Scan(&now.logStart, &now.highWatermark)
+		})
+		close(now.done)
+	}
 }
