@@ -30,6 +30,8 @@ type settings struct {
 	sequenceWait   time.Duration
 	headerTimeout  time.Duration
 	maxHeaderBytes int
+
+	expectsWarnings bool // the story is one that an operator hears of
 }
 
 // proxy is one whole proxy: handler, appender, wake loop and store on a
@@ -63,6 +65,9 @@ func newProxyOn(t testing.TB, db string, change ...func(*settings)) *proxy {
 		c(&set)
 	}
 	log := slog.New(slog.NewTextHandler(logWriter{t}, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	if set.expectsWarnings {
+		log = slog.New(slog.DiscardHandler)
+	}
 	s, err := store.Open(t.Context(), db, store.Config{PoolSize: 4, Caps: set.caps, TailBytes: set.tailBytes, Logger: log})
 	if err != nil {
 		t.Fatal(err)
