@@ -80,7 +80,8 @@ func (p *page) begin() {
 	if !ok {
 		panic("pageBuffers holds what is none")
 	}
-	b := append((*buf)[:0], `{"topic":"`...)
+	b := (*buf)[:0]
+	b = append(b, `{"topic":"`...)
 	b = append(b, p.topic...)
 	if !p.eachRecord {
 		b = append(b, `","partition":`...)

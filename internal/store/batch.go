@@ -75,7 +75,7 @@ func (b *Batch) FlagsAt(i int) eos.Flags {
 
 // TimestampAt returns the timestamp of the i-th record.
 func (b *Batch) TimestampAt(i int) int64 {
-	if b.Timestamps != nil && b.Timestamps[i] >= 0 { // in memory -1 stands for the batch's
+	if len(b.Timestamps) > 0 && b.Timestamps[i] >= 0 { // in memory -1 stands for the batch's
 		return b.Timestamps[i]
 	}
 	return b.Timestamp
