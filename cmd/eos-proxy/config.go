@@ -29,6 +29,7 @@ type Config struct {
 	DatabaseURL string // empty: the embedded PostgreSQL
 	DataDir     string // of the embedded PostgreSQL; empty: its default
 	PoolSize    int    // connections to the database
+	TailBytes   int64  // of the last batches, kept in memory
 	File        string // the configuration file; empty: none
 	LogFormat   string // auto, text or json
 	LogLevel    slog.Level
@@ -64,6 +65,7 @@ func (c *Config) flags(name string) *flag.FlagSet {
 	define(fs, &c.DatabaseURL, "database-url", "", "`URL` of a PostgreSQL; without it serve starts an embedded one", parseText)
 	define(fs, &c.DataDir, "data-dir", "", "`directory` of the embedded PostgreSQL (default ./eos-data, or /var/lib/eos-proxy\nwhere root runs in a directory that other users cannot enter)", parseText)
 	define(fs, &c.PoolSize, "pool-size", "8", "`connections` to the database", number(1, 1000))
+	define(fs, &c.TailBytes, "tail-cache-bytes", "67108864", "most `bytes` of the last batches that are kept in memory for readers who follow; 0 for none", number[int64](0, 1<<40))
 	define(fs, &c.File, "config", "", "`file` of settings, one \"name value\" a line", parseText)
 	define(fs, &c.LogFormat, "log-format", "auto", "`format` of the log on stderr: text, json, or auto (text on a terminal)", oneOf("auto", "text", "json"))
 	define(fs, &c.LogLevel, "log-level", "info", "lowest `level` that is logged: debug, info, warn, error", parseLevel)

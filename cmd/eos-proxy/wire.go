@@ -46,9 +46,10 @@ func openEmbedded(ctx context.Context, cfg Config, log *slog.Logger) (embeddedPa
 
 func openProxy(ctx context.Context, url string, cfg Config, log *slog.Logger) (proxyPart, error) {
 	s, err := store.Open(ctx, url, store.Config{
-		PoolSize: cfg.PoolSize,
-		Logger:   log,
-		Unsafe:   cfg.AllowUnsafeDatabase,
+		PoolSize:  cfg.PoolSize,
+		TailBytes: cfg.TailBytes,
+		Logger:    log,
+		Unsafe:    cfg.AllowUnsafeDatabase,
 		Caps: store.Caps{
 			Producers:        cfg.MaxProducers,
 			TransactionalIDs: cfg.MaxTransactionalIDs,

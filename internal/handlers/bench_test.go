@@ -22,9 +22,16 @@ func (p *prompt) Topic(context.Context, string) (*store.Topic, error) { return &
 
 func (*prompt) Forget(string) {}
 
-func (*prompt) Append(_ context.Context, requests []*store.Request) []store.Outcome {
-	outcomes := make([]store.Outcome, len(requests))
-	for i, r := range requests {
+func (*prompt) Route(_ context.Context, put store.Put) (*store.Put, error) { return &put, nil }
+
+func (p *prompt) FlushPatiently(ctx context.Context, ops []*store.Op) []store.Outcome {
+	return p.Flush(ctx, ops)
+}
+
+func (*prompt) Flush(_ context.Context, ops []*store.Op) []store.Outcome {
+	outcomes := make([]store.Outcome, len(ops))
+	for i, op := range ops {
+		r := op.Append
 		result := store.Result{NextSequence: r.Sequence + int64(r.RecordCount), Shares: make([]store.Share, len(r.Parts))}
 		for j, p := range r.Parts {
 			result.Shares[j] = store.Share{Partition: p.Partition, RecordCount: p.Count, RecordIndexes: p.Indexes}

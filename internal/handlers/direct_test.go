@@ -124,13 +124,13 @@ type remembering struct {
 	parts map[string]*store.Packed // guarded by mu; by idempotency key
 }
 
-func (l *remembering) Append(ctx context.Context, requests []*store.Request) []store.Outcome {
+func (l *remembering) Flush(ctx context.Context, ops []*store.Op) []store.Outcome {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, r := range requests {
-		l.parts[r.Key] = r.Parts[0].Packed
+	for _, op := range ops {
+		l.parts[op.Append.Key] = op.Append.Parts[0].Packed
 	}
-	return l.prompt.Append(ctx, requests)
+	return l.prompt.Flush(ctx, ops)
 }
 
 // TestRequestsKeepTheirOwnBytes: what is appended for one request stays what it

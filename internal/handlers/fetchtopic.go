@@ -10,6 +10,7 @@ import (
 	"github.com/eos-proxy/eos-proxy/api"
 	"github.com/eos-proxy/eos-proxy/internal/eos"
 	"github.com/eos-proxy/eos-proxy/internal/store"
+	"github.com/eos-proxy/eos-proxy/internal/wake"
 )
 
 // cursor is a position in all partitions of a topic. It names the topic by its
@@ -54,61 +55,32 @@ func decodeCursor(s string) (*cursor, error) {
 
 // FetchTopic answers with records of all partitions of a topic.
 func (s *server) FetchTopic(w http.ResponseWriter, r *http.Request, topic api.TopicPath, params api.FetchTopicParams) {
-	records, next, err := s.fetchTopic(r.Context(), topic, params)
-	if err != nil {
-		s.problem(w, r, err)
-		return
-	}
-	size := int64(0)
-	for _, p := range records {
-		size += int64(sizeOf(p.Records))
-	}
-	if !s.answers.take(size) {
-		s.problem(w, r, errAnswers)
-		return
-	}
-	defer s.answers.give(size)
-	b := append([]byte(`{"topic":"`), topic...)
-	b = append(b, `","records":[`...)
-	for i := range records {
-		for j := range records[i].Records {
-			if b[len(b)-1] != '[' {
-				b = append(b, ',')
-			}
-			b = encodeRecord(b, records[i].Partition, &records[i].Records[j])
-		}
-	}
-	b = append(b, `],"cursor":"`...)
-	b = append(b, next.encode()...)
-	w.Header().Set("Cache-Control", "no-store")
-	s.answerBytes(w, http.StatusOK, append(b, '"', '}', '\n'))
-}
-
-func (s *server) fetchTopic(ctx context.Context, topic string, params api.FetchTopicParams) ([]*store.Page, *cursor, error) {
+	p := &page{server: s, w: w, topic: topic, eachRecord: true}
+	defer p.close()
+	ctx := r.Context()
 	t, at, err := s.start(ctx, topic, params)
 	if err != nil {
-		return nil, nil, err
+		p.fail(r, err)
+		return
 	}
-	maxRecords, maxBytes := int(value(params.MaxRecords, defaultMaxRecords)), int(value(params.MaxBytes, defaultMaxBytes))
-	var pages []*store.Page
-	next := &cursor{}
-	err = s.untilRecords(ctx, value(params.WaitMs, 0), func() (map[int64]int64, error) {
-		ends, err := s.store.Ends(ctx, t.PartitionIDs)
-		if err != nil {
-			return nil, err
-		}
-		if len(ends) < len(t.PartitionIDs) {
-			s.store.Forget(topic)
-			return nil, eos.UnknownTopic.Errorf("topic %q does not exist any more", topic)
-		}
-		*next = cursor{topicID: at.topicID, first: at.first, offsets: append([]int64(nil), at.offsets...)}
-		pages, err = s.pages(ctx, t, next, ends, maxRecords, maxBytes)
-		if err != nil || len(pages) > 0 {
-			return nil, err
-		}
-		return ends, nil
+	reader := &topicReader{
+		server: s, topic: t, page: p, cursor: *at, first: at.first,
+		records: int(value(params.MaxRecords, defaultMaxRecords)), bytes: int(value(params.MaxBytes, defaultMaxBytes)),
+	}
+	more, err := s.untilRecords(ctx, value(params.WaitMs, 0), reader, p, func() *wake.Waiter { return s.hub.Wait(reader.ends) })
+	for err == nil && more {
+		p.flush()
+		more, err = reader.Next(ctx, p.take)
+	}
+	if err != nil {
+		p.fail(r, err)
+		return
+	}
+	p.finish(func(b []byte) []byte {
+		b = append(b, `,"cursor":"`...)
+		b = append(b, reader.cursor.encode()...)
+		return append(b, '"')
 	})
-	return pages, next, err
 }
 
 // start returns the topic and the position that the parameters name.
@@ -157,34 +129,108 @@ func (s *server) start(ctx context.Context, topic string, params api.FetchTopicP
 	return t, given, nil
 }
 
-// pages reads the partitions that have more than c has read, and moves c.
-func (s *server) pages(ctx context.Context, t *store.Topic, c *cursor, ends map[int64]int64, maxRecords, maxBytes int) ([]*store.Page, error) {
-	var pages []*store.Page
-	first, count := c.first, len(c.offsets)
-	for i := range count {
-		p := (first + i) % count
-		if maxRecords <= 0 || maxBytes <= 0 {
-			break
+// topicReader reads the partitions that have more than the cursor has read, one
+// after the other, and moves the cursor.
+type topicReader struct {
+	server         *server
+	topic          *store.Topic
+	page           *page
+	cursor         cursor
+	first          int             // the partition that this fetch began with
+	visited        int             // partitions, from first on
+	records, bytes int             // that may still be read
+	ends           map[int64]int64 // by partition id
+	current        bool            // ends were read for the next Next
+	reader         *store.Reader   // of the partition that is open; nil between two
+}
+
+// Next hands out more of one partition.
+func (t *topicReader) Next(ctx context.Context, take func(b *store.Batch, from, to int) error) (bool, error) {
+	if !t.current {
+		if err := t.readEnds(ctx); err != nil {
+			return false, err
 		}
-		if c.offsets[p] == ends[t.PartitionIDs[p]] {
-			continue
-		}
-		page, err := s.store.Fetch(ctx, t, store.Position{Partition: p, Offset: c.offsets[p]}, maxRecords, maxBytes)
-		if err != nil {
-			return nil, s.cursorGone(ctx, t, err)
-		}
-		if len(page.Records) == 0 {
-			continue
-		}
-		for j := range page.Records {
-			maxBytes -= page.Records[j].Size()
-		}
-		maxRecords -= len(page.Records)
-		pages = append(pages, page)
-		c.offsets[p] = page.NextOffset
-		c.first = (p + 1) % count
 	}
-	return pages, nil
+	for {
+		if t.reader == nil {
+			if err := t.open(); err != nil {
+				return false, err
+			}
+		}
+		if t.reader == nil {
+			t.current = false // should somebody wait for more
+			return false, nil
+		}
+		if found, err := t.read(ctx, take); err != nil || found {
+			return found, err
+		}
+	}
+}
+
+// open opens the next partition that has more than the cursor has read, if
+// there is one and the limits leave something.
+func (t *topicReader) open() (err error) {
+	count := len(t.cursor.offsets)
+	for ; t.visited < count && t.records > 0 && t.bytes > 0; t.visited++ {
+		p := (t.first + t.visited) % count
+		if t.cursor.offsets[p] == t.ends[t.topic.PartitionIDs[p]] {
+			continue
+		}
+		t.visited++
+		t.page.partition = p
+		t.reader, err = t.server.store.NewReader(t.topic, store.Position{Partition: p, Offset: t.cursor.offsets[p]}, t.records, t.bytes)
+		return err
+	}
+	return nil
+}
+
+// read reads on in the partition that is open, and reports whether there were
+// records.
+func (t *topicReader) read(ctx context.Context, take func(b *store.Batch, from, to int) error) (found bool, err error) {
+	more, err := t.reader.Next(ctx, func(b *store.Batch, from, to int) error {
+		t.records -= to - from
+		t.bytes -= b.Size(from, to)
+		return take(b, from, to)
+	})
+	if err != nil {
+		return false, t.server.cursorGone(ctx, t.topic, err)
+	}
+	p := t.page.partition
+	if found = t.cursor.offsets[p] != t.reader.NextOffset; found {
+		t.cursor.offsets[p] = t.reader.NextOffset
+		t.cursor.first = (p + 1) % len(t.cursor.offsets)
+	}
+	if !more {
+		t.reader = nil
+	}
+	return found, nil
+}
+
+// Moved reads the ends again and reports whether there is something behind the
+// cursor.
+func (t *topicReader) Moved(ctx context.Context) (bool, error) {
+	if err := t.readEnds(ctx); err != nil {
+		return false, err
+	}
+	for p, offset := range t.cursor.offsets {
+		if offset != t.ends[t.topic.PartitionIDs[p]] {
+			return true, nil
+		}
+	}
+	t.current = false
+	return false, nil
+}
+
+func (t *topicReader) readEnds(ctx context.Context) (err error) {
+	t.visited, t.current = 0, true
+	if t.ends, err = t.server.store.Ends(ctx, t.topic.PartitionIDs); err != nil {
+		return err
+	}
+	if len(t.ends) < len(t.topic.PartitionIDs) {
+		t.server.store.Forget(t.topic.Name)
+		return eos.UnknownTopic.Errorf("topic %q does not exist any more", t.topic.Name)
+	}
+	return nil
 }
 
 // cursorGone adds the cursor at the log starts to the error of a position that

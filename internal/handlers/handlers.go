@@ -82,18 +82,18 @@ func New(cfg Config, s *store.Store, a *appender.Appender, hub *wake.Hub, m *Met
 	r.NotFound(srv.notFound)
 	r.MethodNotAllowed(srv.methodNotAllowed(r))
 	doc.mount(r, srv.notFound)
-	api.HandlerWithOptions(srv, api.ChiServerOptions{
-		BaseRouter:  r,
-		Middlewares: []api.MiddlewareFunc{srv.params(doc)},
-		ErrorHandlerFunc: func(w http.ResponseWriter, r *http.Request, err error) {
-			if refusal := doc.operationFor(r).check(r); refusal != nil {
-				err = refusal // says it better
-			} else {
-				err = eos.InvalidParameter.Errorf("%v", err)
-			}
-			srv.problem(w, r, err)
-		},
-	})
+	checked := []api.MiddlewareFunc{srv.params(doc)}
+	refuse := func(w http.ResponseWriter, r *http.Request, err error) {
+		if refusal := doc.operationFor(r).check(r); refusal != nil {
+			err = refusal // says it better
+		} else {
+			err = eos.InvalidParameter.Errorf("%v", err)
+		}
+		srv.problem(w, r, err)
+	}
+	api.HandlerWithOptions(srv, api.ChiServerOptions{BaseRouter: r, Middlewares: checked, ErrorHandlerFunc: refuse})
+	generated := &api.ServerInterfaceWrapper{Handler: srv, HandlerMiddlewares: checked, ErrorHandlerFunc: refuse}
+	r.Get(fetchPath, srv.fetchPlain(generated.Fetch))
 	return &Handler{Handler: newDirect(srv, doc, r, compress), server: srv}, nil
 }
 

@@ -26,9 +26,12 @@ import (
 type settings struct {
 	handlers.Config
 	caps           store.Caps
+	tailBytes      int64
 	sequenceWait   time.Duration
 	headerTimeout  time.Duration
 	maxHeaderBytes int
+
+	expectsWarnings bool // the story is one that an operator hears of
 }
 
 // proxy is one whole proxy: handler, appender, wake loop and store on a
@@ -37,21 +40,23 @@ type proxy struct {
 	url     string // http://host:port
 	db      string // URL of its database
 	store   *store.Store
+	hub     *wake.Hub
 	handler *handlers.Handler
 	server  *httptest.Server
 }
 
 // newProxy starts a proxy on a database of its own.
-func newProxy(t *testing.T, change ...func(*settings)) *proxy {
+func newProxy(t testing.TB, change ...func(*settings)) *proxy {
 	t.Helper()
 	return newProxyOn(t, newDatabase(t), change...)
 }
 
 // newProxyOn starts a proxy on the database of another one.
-func newProxyOn(t *testing.T, db string, change ...func(*settings)) *proxy {
+func newProxyOn(t testing.TB, db string, change ...func(*settings)) *proxy {
 	t.Helper()
 	set := settings{
 		Config:         handlers.Config{MaxBodyBytes: 10 << 20, MaxRecords: 10_000, MaxRecordBytes: 1 << 20, MaxJSONDepth: 64},
+		tailBytes:      64 << 20,
 		sequenceWait:   20 * time.Millisecond,
 		headerTimeout:  10 * time.Second,
 		maxHeaderBytes: 16 << 10,
@@ -60,7 +65,10 @@ func newProxyOn(t *testing.T, db string, change ...func(*settings)) *proxy {
 		c(&set)
 	}
 	log := slog.New(slog.NewTextHandler(logWriter{t}, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	s, err := store.Open(t.Context(), db, store.Config{PoolSize: 4, Caps: set.caps, Logger: log})
+	if set.expectsWarnings {
+		log = slog.New(slog.DiscardHandler)
+	}
+	s, err := store.Open(t.Context(), db, store.Config{PoolSize: 4, Caps: set.caps, TailBytes: set.tailBytes, Logger: log})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,11 +111,14 @@ func newProxyOn(t *testing.T, db string, change ...func(*settings)) *proxy {
 		}
 		s.Close()
 	})
-	return &proxy{url: server.URL, db: db, store: s, handler: handler, server: server}
+	return &proxy{url: server.URL, db: db, store: s, hub: hub, handler: handler, server: server}
 }
 
+// waiting returns how many fetches wait.
+func (p *proxy) waiting() int { return p.hub.Waiting() }
+
 // newDatabase returns the URL of a migrated database of the test's own.
-func newDatabase(t *testing.T) string {
+func newDatabase(t testing.TB) string {
 	t.Helper()
 	hash := sha256.New()
 	err := fs.WalkDir(migrations.Files, ".", func(path string, d fs.DirEntry, err error) error {
@@ -130,7 +141,7 @@ func newDatabase(t *testing.T) string {
 
 // logWriter fails the test of a proxy that logs a warning: no story here is one
 // that an operator must hear of.
-type logWriter struct{ t *testing.T }
+type logWriter struct{ t testing.TB }
 
 func (w logWriter) Write(line []byte) (int, error) {
 	w.t.Errorf("the proxy logs: %s", line)

@@ -280,6 +280,7 @@ func (f *flush) append(r *Request, id identity, txn *transaction) (Result, error
 		}
 		result.Shares[i] = Share{Partition: p.Partition, BaseOffset: end.offset, RecordCount: p.Count, RecordIndexes: p.Indexes}
 		f.rows = append(f.rows, f.rowAt(logs[i], end, p.Packed))
+		f.rows[len(f.rows)-1].staged = txn != nil
 		end.offset += int64(p.Count)
 	}
 	f.topics[r.Topic.ID] = true

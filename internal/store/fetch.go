@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"errors"
 
@@ -32,43 +33,7 @@ type Page struct {
 	LogStartOffset int64
 }
 
-// A fetch begins with the batch that holds the position, and ends before the
-// one that passes the wanted bytes: both by the index, so that the cost follows
-// the answer and not the log (F5).
-const (
-	sqlBatchColumns = `
-		b.base_offset, b.record_count, b.timestamp, b.body, b.ends, b.flags, b.headers, b.timestamps`
-	sqlFetch = `
-		SELECT ` + sqlBatchColumns + `
-		FROM (SELECT base_offset, end_bytes
-		      FROM batches
-		      WHERE log_id = $1 AND base_offset <= $2
-		      ORDER BY base_offset DESC LIMIT 1) first
-		-- Its own LIMIT keeps a generic plan from joining by reading the log from its start.
-		CROSS JOIN LATERAL (SELECT *
-		                    FROM batches
-		                    WHERE log_id = $1 AND base_offset >= first.base_offset AND base_offset < $2 + $3
-		                    ORDER BY base_offset LIMIT $5) b
-		WHERE b.base_offset + b.record_count > $2 -- not the last batch for an answer without records
-		  AND (b.base_offset = first.base_offset OR b.end_bytes <= first.end_bytes + $4)
-		ORDER BY b.base_offset`
-)
-
-// sqlHighWatermark is the high watermark of partition p in a statement.
-const sqlHighWatermark = `GREATEST(p.log_start_offset, COALESCE((
-	SELECT b.base_offset + b.record_count
-	FROM batches b
-	WHERE b.log_id = p.partition_id
-	ORDER BY b.base_offset DESC LIMIT 1), 0))`
-
-// sqlEnd tells where a partition's log begins and ends; no row when it is gone.
-const sqlEnd = `
-	SELECT p.log_start_offset,
-	       ` + sqlHighWatermark + `
-	FROM partitions p
-	WHERE p.partition_id = $1`
-
-// batchesAtOnce bounds how many rows one query of a fetch returns.
+// batchesAtOnce bounds how many rows one query returns.
 const batchesAtOnce = 256
 
 // Fetch returns up to maxRecords committed records of a partition from an
@@ -76,70 +41,26 @@ const batchesAtOnce = 256
 // first. It returns eos.OffsetBelowStart and eos.OffsetBeyondEnd for a position
 // that the log does not have, and eos.UnknownTopic when the topic is gone.
 func (s *Store) Fetch(ctx context.Context, t *Topic, pos Position, maxRecords, maxBytes int) (*Page, error) {
-	id, err := t.PartitionID(pos.Partition)
+	r, err := s.NewReader(t, pos, maxRecords, maxBytes)
 	if err != nil {
 		return nil, err
 	}
-	page := &Page{Partition: pos.Partition, NextOffset: pos.Offset}
-	err = s.read(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-		page.Records, page.NextOffset = nil, pos.Offset
-		bytes, full := 0, false
-		// The end is read after the records, so that it is never below them.
-		for {
-			before := page.NextOffset
-			batches := 0
-			batch := &pgx.Batch{}
-			batch.Queue(sqlFetch, id, page.NextOffset, maxRecords-len(page.Records), maxBytes-bytes, batchesAtOnce).Query(func(rows pgx.Rows) error {
-				for rows.Next() {
-					if batches++; full {
-						continue
-					}
-					var b Batch
-					err := rows.Scan(&b.BaseOffset, &b.Count, &b.Timestamp, &b.Body, &b.Ends, &b.Flags, &b.Headers, &b.Timestamps)
-					if err != nil {
-						return err
-					}
-					full = page.take(&b, maxRecords, maxBytes, &bytes)
-				}
-				return rows.Err()
-			})
-			batch.Queue(sqlEnd, id).QueryRow(func(row pgx.Row) error {
-				return row.Scan(&page.LogStartOffset, &page.HighWatermark)
-			})
-			err := conn.SendBatch(ctx, batch).Close()
-			if errors.Is(err, pgx.ErrNoRows) {
-				return eos.UnknownTopic.Errorf("topic %q does not exist", t.Name)
+	page := &Page{Partition: pos.Partition}
+	for more := true; more; {
+		more, err = r.Next(ctx, func(b *Batch, from, to int) error {
+			kept := *b
+			kept.Body = bytes.Clone(b.Body)
+			for i := from; i < to; i++ {
+				page.Records = append(page.Records, kept.Record(i))
 			}
-			if err != nil {
-				return err
-			}
-			if err := eos.CheckPosition(page.NextOffset, page.LogStartOffset, page.HighWatermark); err != nil {
-				return err
-			}
-			if full || page.NextOffset == page.HighWatermark || page.NextOffset > before && batches < batchesAtOnce {
-				return nil
-			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
 		}
-	})
-	if errors.Is(err, eos.UnknownTopic.Errorf("")) {
-		s.Forget(t.Name)
 	}
-	return page, err
-}
-
-// take adds the records of a batch from NextOffset on, and reports whether the
-// page is full.
-func (p *Page) take(b *Batch, maxRecords, maxBytes int, bytes *int) bool {
-	for i := int(p.NextOffset - b.BaseOffset); i < b.Count; i++ {
-		r := b.Record(i)
-		if len(p.Records) >= maxRecords || len(p.Records) > 0 && *bytes+r.Size() > maxBytes {
-			return true
-		}
-		*bytes += r.Size()
-		p.Records = append(p.Records, r)
-		p.NextOffset++
-	}
-	return len(p.Records) >= maxRecords || *bytes >= maxBytes
+	page.NextOffset, page.HighWatermark, page.LogStartOffset = r.NextOffset, r.HighWatermark, r.LogStartOffset
+	return page, nil
 }
 
 // Record returns one record, or the errors of Fetch; there is none at the high
@@ -281,7 +202,7 @@ func offsetAt(ctx context.Context, conn *pgx.Conn, log, timestamp int64, p Parti
 		err = each(rows, []any{&b.BaseOffset, &b.Count, &b.Timestamp, &b.Timestamps}, func() {
 			batches++
 			for i := 0; i < b.Count && found < 0; i++ {
-				if b.timestamp(i) >= timestamp {
+				if b.TimestampAt(i) >= timestamp {
 					found = b.BaseOffset + int64(i)
 				}
 			}

@@ -323,10 +323,12 @@ func (f *flush) done(lost *flush) {
 	if f.facts.tooMany() {
 		w.facts = newFacts()
 	}
+	f.store.tail.keep(f)
 	for _, p := range f.puts {
 		f.store.counts.ended(p.state, true)
 	}
 	for _, c := range f.commits {
+		f.store.tail.drop(c.state.Logs...) // moved rows are not in it
 		f.store.counts.ended(c.state, false)
 		delete(f.facts.transactions, c.state.ID)
 		for _, m := range c.moves {

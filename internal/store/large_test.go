@@ -72,6 +72,7 @@ type recorder struct {
 	mu         sync.Mutex
 	operation  string
 	statements []statement
+	ran        int
 }
 
 type statement struct {
@@ -82,6 +83,7 @@ type statement struct {
 func (r *recorder) note(sql string, args []any) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.ran++
 	known := slices.ContainsFunc(r.statements, func(s statement) bool { return s.sql == sql })
 	if known || slices.Contains([]string{"BEGIN", "COMMIT", "ROLLBACK"}, strings.Fields(sql)[0]) {
 		return

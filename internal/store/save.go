@@ -11,6 +11,7 @@ import (
 // row is one row of batches to insert.
 type row struct {
 	log          int64
+	staged       bool // log is a staging
 	baseOffset   int64
 	endBytes     int64
 	maxTimestamp int64

@@ -30,10 +30,11 @@ import (
 
 // Config holds what an operator may set.
 type Config struct {
-	PoolSize int          // connections at the most
-	Caps     Caps         // how much may be kept; the zero value of a cap is no cap
-	Logger   *slog.Logger // nil: slog.Default()
-	Unsafe   bool         // leave synchronous_commit off where the server has it off
+	PoolSize  int          // connections at the most
+	Caps      Caps         // how much may be kept; the zero value of a cap is no cap
+	TailBytes int64        // of the last batches, kept in memory for those who follow the logs; 0: none
+	Logger    *slog.Logger // nil: slog.Default()
+	Unsafe    bool         // leave synchronous_commit off where the server has it off
 }
 
 // Store is the log. It is safe for concurrent use.
@@ -43,6 +44,8 @@ type Store struct {
 	log    *slog.Logger
 	unsafe bool
 	counts counts
+	tail   *tail
+	prober prober
 
 	writing sync.Mutex
 	writer  writer // guarded by writing
@@ -77,7 +80,10 @@ func Open(ctx context.Context, url string, cfg Config) (*Store, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
-	return &Store{pool: pool, caps: cfg.Caps, log: cfg.Logger, unsafe: cfg.Unsafe, writer: writer{facts: newFacts()}, topics: map[string]*Topic{}}, nil
+	return &Store{
+		pool: pool, caps: cfg.Caps, log: cfg.Logger, unsafe: cfg.Unsafe, writer: writer{facts: newFacts()}, topics: map[string]*Topic{},
+		tail: newTail(cfg.TailBytes), prober: prober{logs: map[int64]*queue{}},
+	}, nil
 }
 
 // Close closes all connections. No other method may run or be called.

@@ -48,7 +48,7 @@ func templateName(t testing.TB, prefix string) string {
 // another proxy.
 func newStore(t testing.TB, url string) *Store {
 	t.Helper()
-	return newStoreWith(t, url, Config{PoolSize: 6})
+	return newStoreWith(t, url, Config{PoolSize: 6, TailBytes: 64 << 20})
 }
 
 func newStoreWith(t testing.TB, url string, cfg Config) *Store {

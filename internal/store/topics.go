@@ -276,7 +276,8 @@ func (s *Store) DeleteTopic(ctx context.Context, name string) error {
 	const dropTopic = `DELETE FROM topics WHERE topic = $1`
 	defer s.Forget(name)
 	var doomed int64 // the topic that the first try found
-	return s.write(ctx, func(ctx context.Context, tx *tx) error {
+	var logs []int64 // its partitions
+	err := s.write(ctx, func(ctx context.Context, tx *tx) error {
 		if _, err := tx.Exec(ctx, lockTopic, name); err != nil {
 			return err
 		}
@@ -290,13 +291,15 @@ func (s *Store) DeleteTopic(ctx context.Context, name string) error {
 		case err != nil:
 			return err
 		}
-		doomed = t.ID
+		doomed, logs = t.ID, t.PartitionIDs
 		if _, err := tx.Exec(ctx, dropPartitions, name); err != nil {
 			return err
 		}
 		_, err = tx.Exec(ctx, dropTopic, name)
 		return err
 	})
+	s.tail.drop(logs...)
+	return err
 }
 
 // TopicState returns a topic as it is now.

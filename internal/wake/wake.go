@@ -45,7 +45,8 @@ func New(ends Ends, log *slog.Logger) *Hub {
 // Waiter waits for growth of partitions, once.
 type Waiter struct {
 	hub  *Hub
-	ids  []int64
+	id   int64   // the partition, where it is one
+	more []int64 // further ones
 	woke chan struct{}
 	once sync.Once
 }
@@ -54,22 +55,50 @@ type Waiter struct {
 // seen. To miss nothing the caller registers first, then reads once more, then
 // waits for Woken. It must call Stop.
 func (h *Hub) Wait(seen map[int64]int64) *Waiter {
-	w := &Waiter{hub: h, ids: make([]int64, 0, len(seen)), woke: make(chan struct{})}
+	w := &Waiter{hub: h, woke: make(chan struct{})}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.waiters++
-	for id, end := range seen {
-		w.ids = append(w.ids, id)
-		if h.waiting[id] == nil {
-			h.waiting[id] = map[*Waiter]int64{}
-		}
-		h.waiting[id][w] = end
+	if len(seen) > 1 {
+		w.more = make([]int64, 0, len(seen)-1)
 	}
+	first := true
+	for id, end := range seen {
+		if first {
+			w.id, first = id, false
+		} else {
+			w.more = append(w.more, id)
+		}
+		h.add(w, id, end)
+	}
+	h.arrive()
+	return w
+}
+
+// WaitOne is Wait for one partition.
+func (h *Hub) WaitOne(id, end int64) *Waiter {
+	w := &Waiter{hub: h, id: id, woke: make(chan struct{})}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.add(w, id, end)
+	h.arrive()
+	return w
+}
+
+// add registers a waiter for one of its partitions. The caller holds mu.
+func (h *Hub) add(w *Waiter, id, end int64) {
+	if h.waiting[id] == nil {
+		h.waiting[id] = map[*Waiter]int64{}
+	}
+	h.waiting[id][w] = end
+}
+
+// arrive counts a waiter that was added. The caller holds mu.
+func (h *Hub) arrive() {
+	h.waiters++
 	select {
 	case h.arrived <- struct{}{}:
 	default:
 	}
-	return w
 }
 
 // Woken is closed when one of the partitions has grown, or is gone.
@@ -80,11 +109,17 @@ func (w *Waiter) Stop() {
 	w.hub.mu.Lock()
 	defer w.hub.mu.Unlock()
 	w.hub.waiters--
-	for _, id := range w.ids {
-		delete(w.hub.waiting[id], w)
-		if len(w.hub.waiting[id]) == 0 {
-			delete(w.hub.waiting, id)
-		}
+	w.hub.remove(w, w.id)
+	for _, id := range w.more {
+		w.hub.remove(w, id)
+	}
+}
+
+// remove ends a waiter's interest in one partition. The caller holds mu.
+func (h *Hub) remove(w *Waiter, id int64) {
+	delete(h.waiting[id], w)
+	if len(h.waiting[id]) == 0 {
+		delete(h.waiting, id)
 	}
 }
 

@@ -1,0 +1,49 @@
+package handlers
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/eos-proxy/eos-proxy/api"
+	"github.com/go-chi/chi/v5"
+	"pgregory.net/rapid"
+)
+
+// What is read as plain, the OpenAPI document allows.
+func TestPlainQueriesAreAllowed(t *testing.T) {
+	t.Parallel()
+	doc, err := newDocument(api.YAML)
+	if err != nil {
+		t.Fatal(err)
+	}
+	op := doc.operations[http.MethodGet+" "+fetchPath]
+	plain := 0
+	rapid.Check(t, func(rt *rapid.T) {
+		var pairs []string
+		for range rapid.IntRange(0, 3).Draw(rt, "parameters") {
+			name := rapid.SampledFrom([]string{"offset", "max_records", "max_bytes", "wait_ms", "at", "Offset", ""}).Draw(rt, "name")
+			value := rapid.OneOf(rapid.StringMatching(`[0-9]{1,5}`), rapid.StringMatching(`[-+ 0-9.]{0,3}`),
+				rapid.SampledFrom([]string{"10000", "10001", "10485760", "10485761", "60000", "60001", "9007199254740991", "9007199254740992", "%31"})).Draw(rt, "value")
+			pairs = append(pairs, name+"="+value)
+		}
+		query := strings.Join(pairs, "&")
+		if _, ok := plainParams(query); !ok {
+			return
+		}
+		plain++
+		route := chi.NewRouteContext()
+		route.URLParams.Add("topic", "t")
+		route.URLParams.Add("partition", "0")
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		r.URL.RawQuery = query
+		if err := op.check(r.WithContext(context.WithValue(t.Context(), chi.RouteCtxKey, route))); err != nil {
+			rt.Fatalf("%q is read as plain, but: %v", query, err)
+		}
+	})
+	if plain == 0 {
+		t.Error("no query was plain")
+	}
+}
