@@ -65,17 +65,22 @@ func (s *server) recordLines(body []byte) ([]eos.Record, error) {
 	}
 	list := make([]eos.Record, 0, len(lines))
 	for i, line := range lines {
-		rec := newRecord()
-		err := s.readDocument(line, rec.field)
-		if err == nil {
-			err = rec.check()
-		}
+		rec, err := s.recordLine(line)
 		if err != nil {
 			return nil, inRecord(err, i)
 		}
-		list = append(list, rec.Record)
+		list = append(list, rec)
 	}
 	return list, nil
+}
+
+func (s *server) recordLine(line []byte) (eos.Record, error) {
+	rec := newRecord()
+	err := s.readDocument(line, rec.field)
+	if err == nil {
+		err = rec.check()
+	}
+	return rec.Record, err
 }
 
 func (s *server) tooMany() error {

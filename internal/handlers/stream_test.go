@@ -98,7 +98,7 @@ func readStreamed(t *testing.T, resp *http.Response) *streamed {
 	return s
 }
 
-// fresh is a proxy with topic t and a producer, as headers.
+// newUploads returns a proxy with topic t, and the headers of a producer.
 func newUploads(t *testing.T, change ...func(*settings)) (*proxy, []string) {
 	t.Helper()
 	p := newProxy(t, change...)

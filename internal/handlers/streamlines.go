@@ -129,14 +129,11 @@ func (u *upload) parse(line []byte) error {
 	b := u.batch
 	start := len(b.lines)
 	b.lines = append(b.lines, line...)
-	rec := newRecord()
-	if err := u.s.readDocument(b.lines[start:len(b.lines):len(b.lines)], rec.field); err != nil {
+	rec, err := u.s.recordLine(b.lines[start:len(b.lines):len(b.lines)])
+	if err != nil {
 		return err
 	}
-	if err := rec.check(); err != nil {
-		return err
-	}
-	b.records = append(b.records, rec.Record)
+	b.records = append(b.records, rec)
 	b.bytes += len(line)
 	return nil
 }

@@ -155,16 +155,17 @@ func (u *upload) send() {
 // settle answers what became of the oldest batch on its way.
 func (u *upload) settle(o streamOutcome) error {
 	b := u.sent[0]
+	u.sent = slices.Delete(u.sent, 0, 1)
 	var refusal *eos.Error
 	switch {
 	case errors.Is(o.err, eos.OutOfOrder.Errorf("")), errors.Is(o.err, eos.DuplicateSequence.Errorf("")):
-		return u.replan(o.err)
+		return u.replan(b, o.err)
 	case errors.As(o.err, &refusal) && refusal.RecordIndex != nil:
-		return u.refuseFrom(refusal)
+		return u.refuseFrom(b, refusal)
 	case o.err != nil:
+		u.drop(b)
 		return o.err
 	}
-	u.sent = slices.Delete(u.sent, 0, 1)
 	u.unverified += o.unverified
 	line := streamLine{next: b.first + b.count(), shares: o.result.Shares, staged: o.result.Staged}
 	if o.result.Repeated {
@@ -188,8 +189,8 @@ const (
 // was cut otherwise would wait for a predecessor that never comes; so there is
 // one at a time until it has been calm for a while. It returns the refusal if
 // what is stored does not explain it: a gap.
-func (u *upload) replan(refusal error) error {
-	u.takeBack(u.sent)
+func (u *upload) replan(b *streamBatch, refusal error) error {
+	u.takeBack(b)
 	u.window, u.calm = 1, 0
 	if u.plan.asked == u.next {
 		u.plan.tries++
@@ -208,34 +209,34 @@ func (u *upload) replan(refusal error) error {
 	return nil
 }
 
-// refuseFrom ends the upload in front of the record that was refused, of the
-// oldest batch on its way: those before it still count.
-func (u *upload) refuseFrom(refusal *eos.Error) error {
-	b, at := u.sent[0], *refusal.RecordIndex
+// refuseFrom ends the upload in front of the record of a batch that was
+// refused: those before it still count.
+func (u *upload) refuseFrom(b *streamBatch, refusal *eos.Error) error {
+	at := *refusal.RecordIndex
 	_ = refusal.AtRecord(int(b.first-u.id.Sequence) + at)
 	if at == 0 || errors.Is(refusal, eos.SequenceReused.Errorf("")) {
+		u.drop(b)
 		return refusal
 	}
-	u.takeBack(u.sent)
+	u.takeBack(b)
 	u.backlog = u.backlog[:at]
 	u.ended, u.failure = true, refusal
 	return nil
 }
 
-// takeBack makes the records of batches that were sent, and of the one being
-// filled, the backlog again. It waits until nobody else uses them.
-func (u *upload) takeBack(sent []*streamBatch) {
-	var back []eos.Record
-	for i, b := range append(sent, u.batch) {
-		if i > 0 && i < len(sent) { // the outcome of the first has come
-			<-b.outcome
-		}
-		back = append(back, b.records...)
-		u.spent = append(u.spent, b)
+// takeBack makes the records of a batch whose outcome has come, and of all
+// behind it, the backlog again. It waits until nobody else uses them.
+func (u *upload) takeBack(b *streamBatch) {
+	for _, sent := range u.sent {
+		<-sent.outcome
 	}
-	u.next = sent[0].first
+	var back []eos.Record
+	for _, taken := range slices.Concat([]*streamBatch{b}, u.sent, []*streamBatch{u.batch}) {
+		back = append(back, taken.records...)
+		u.spent = append(u.spent, taken)
+	}
 	u.backlog = append(back, u.backlog...)
-	u.sent = nil
+	u.sent, u.next = nil, b.first
 	u.batch = u.newBatch(u.next)
 }
 
