@@ -23,7 +23,7 @@ type plan struct {
 type span struct {
 	kept    *store.Kept // the request that holds them
 	removed bool        // by retention
-	records int64 // how many
+	records int64       // how many
 }
 
 // ask reads what is stored from the next record on.
