@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -103,7 +104,8 @@ func newUploads(t *testing.T, change ...func(*settings)) (*proxy, []string) {
 	t.Helper()
 	p := newProxy(t, change...)
 	p.client(t).mustDo(t, http.StatusCreated, http.MethodPut, "/v1/topics/t", "")
-	return p, p.producer(t, "")
+	who := p.producer(t, "")
+	return p, who
 }
 
 // producer registers one and returns its headers.
@@ -199,53 +201,53 @@ func (*failing) Read([]byte) (int, error) { return 0, errCut }
 func TestStreamingPrompt(t *testing.T) {
 	t.Parallel()
 	p, who := newUploads(t)
-	h2 := &http.Transport{Protocols: new(http.Protocols)}
+	h1, h2 := &http.Transport{}, &http.Transport{Protocols: new(http.Protocols)}
 	h2.Protocols.SetUnencryptedHTTP2(true)
-	for i, transport := range []*http.Transport{{}, h2} {
+	for i, transport := range []*http.Transport{h1, h2} {
 		t.Cleanup(transport.CloseIdleConnections)
-		up, send := io.Pipe()
-		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, p.url+"/v1/topics/t/records/stream", up)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, line := range append(who, "Content-Type: application/x-ndjson", "Producer-Seq: "+strconv.Itoa(100*i)) {
-			name, value, _ := strings.Cut(line, ": ")
-			r.Header.Set(name, value)
-		}
-		answered := make(chan *http.Response, 1)
-		go func() {
-			resp, err := (&http.Client{Transport: transport}).Do(r)
-			if err != nil {
-				t.Error(err)
-			}
-			answered <- resp
-		}()
-		var in *bufio.Scanner
-		for n := 100 * i; n < 100*i+100; n++ {
-			if _, err := fmt.Fprintf(send, "{\"value\":%d}\n", n); err != nil {
-				t.Fatal(err)
-			}
-			if in == nil {
-				resp := <-answered
-				if resp == nil {
-					t.FailNow()
-				}
-				defer resp.Body.Close()
-				if resp.ProtoMajor != i+1 {
-					t.Errorf("answered by %s", resp.Proto)
-				}
-				in = bufio.NewScanner(resp.Body)
-			}
-			if want := fmt.Sprintf(`{"next_sequence":%d,`, n+1); !in.Scan() || !bytes.HasPrefix(in.Bytes(), []byte(want)) {
-				t.Fatalf("%q, %v; want %s…", in.Bytes(), in.Err(), want)
-			}
-		}
-		if err := send.Close(); err != nil {
-			t.Fatal(err)
-		}
-		if !in.Scan() || in.Text() != fmt.Sprintf(`{"next_sequence":%d,"complete":true}`, 100*i+100) {
-			t.Errorf("at the end: %q, %v", in.Bytes(), in.Err())
-		}
+		p.uploadInTurns(t, transport, i+1, 100*i, slices.Concat(who, []string{"Producer-Seq: " + strconv.Itoa(100*i)}))
 	}
 	p.mustHold(t, 200)
+}
+
+// uploadInTurns uploads 100 lines, each after the answer to the one before.
+func (p *proxy) uploadInTurns(t *testing.T, transport *http.Transport, major, first int, header []string) {
+	t.Helper()
+	up, send := io.Pipe()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, p.url+"/v1/topics/t/records/stream", up)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", "application/x-ndjson")
+	for _, line := range header {
+		name, value, _ := strings.Cut(line, ": ")
+		r.Header.Set(name, value)
+	}
+	go func() { _, _ = fmt.Fprintf(send, "{\"value\":%d}\n", first) }() // a pipe waits for its reader
+	resp, err := (&http.Client{Transport: transport}).Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.ProtoMajor != major {
+		t.Errorf("answered by %s", resp.Proto)
+	}
+	in := bufio.NewScanner(resp.Body)
+	for next := first + 1; ; next++ {
+		if want := fmt.Sprintf(`{"next_sequence":%d,`, next); !in.Scan() || !bytes.HasPrefix(in.Bytes(), []byte(want)) {
+			t.Fatalf("%q, %v; want %s…", in.Bytes(), in.Err(), want)
+		}
+		if next == first+100 {
+			break
+		}
+		if _, err := fmt.Fprintf(send, "{\"value\":%d}\n", next); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := send.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if !in.Scan() || in.Text() != fmt.Sprintf(`{"next_sequence":%d,"complete":true}`, first+100) {
+		t.Errorf("at the end: %q, %v", in.Bytes(), in.Err())
+	}
 }

@@ -77,13 +77,17 @@ func (l *streamLines) next() ([]byte, bool, error) {
 		l.rest = l.rest[i+1:]
 		if len(l.partial) > 0 {
 			line = append(l.partial, line...)
-			l.partial = line[:0]
+			l.partial = nil
+			if cap(line) <= maxBatchBytes {
+				l.partial = line[:0]
+			}
 		}
 		return line, true, nil
 	}
 	l.partial = append(l.partial, l.rest...)
 	l.release()
-	if !l.last || l.err != nil || len(l.partial) == 0 {
+	whole := l.last && l.err == nil && len(l.partial) > 0
+	if !whole {
 		return nil, false, nil
 	}
 	line := l.partial

@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -87,7 +88,7 @@ func TestP6StreamingOverOtherBatches(t *testing.T) {
 		if transaction != "" {
 			body := fmt.Sprintf(`{"producer_id":%s,"producer_epoch":0}`, strings.TrimPrefix(who[0], "Producer-Id: "))
 			c.mustDo(t, http.StatusCreated, http.MethodPut, "/v1/transactions/x", body)
-			header = append(who, "Transaction-Id: x")
+			header = slices.Concat(who, []string{"Transaction-Id: x"})
 		}
 		at := 0
 		for _, n := range []int{10, 1, 200, 33} {

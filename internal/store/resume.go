@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -105,7 +106,7 @@ func (k *KeptRecord) Is(sent *eos.Record) bool {
 	if packed := packHeaders(sent.Headers); packed != nil {
 		headers = *packed
 	}
-	return k.Flags == sent.Flags && string(k.Key) == string(sent.Key) && string(k.Value) == string(sent.Value) &&
+	return k.Flags == sent.Flags && bytes.Equal(k.Key, sent.Key) && bytes.Equal(k.Value, sent.Value) &&
 		k.Headers == headers &&
 		(sent.Timestamp < 0 || k.Timestamp == sent.Timestamp) &&
 		(sent.Partition < 0 || k.Partition == sent.Partition)
