@@ -7,16 +7,20 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/eos-proxy/eos-proxy/internal/faults"
 	"github.com/eos-proxy/eos-proxy/internal/pgtest"
 )
 
@@ -150,4 +154,68 @@ func completed(answer []byte) error {
 		return errors.New("the answer does not end with " + want)
 	}
 	return nil
+}
+
+// TestP12UploadWithLostCommits: connections to the database break before and
+// after their COMMIT took effect; the upload goes through, or is repeated, and
+// each line is stored once.
+func TestP12UploadWithLostCommits(t *testing.T) {
+	t.Parallel()
+	gate := faults.New(t, pgtest.New(t))
+	p := newProcess(t, "--database-url", gate.URL())
+	producer := p.register()
+	var commits atomic.Int64
+	gate.Choose(func() faults.Fault {
+		switch n := commits.Add(1); {
+		case n%7 == 3:
+			return faults.CutAfter
+		case n%7 == 5:
+			return faults.CutBefore
+		}
+		return faults.None
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := uploadByGo(ctx, p.url+"/v1/topics/t/records/stream", producer, newUploadFile(t)); err != nil {
+		t.Fatal(err)
+	}
+	if got := p.highWatermark(); got != uploadLines || commits.Load() < 20 {
+		t.Errorf("%d records of %d lines, after %d commits", got, uploadLines, commits.Load())
+	}
+}
+
+// TestHTTP2WithoutTLS: the server answers in the version that a client begins
+// with.
+func TestHTTP2WithoutTLS(t *testing.T) {
+	t.Parallel()
+	server := newServer(Config{MaxHeaderBytes: 16 << 10}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, r.Proto) // the test sees it
+	}), slog.New(slog.DiscardHandler))
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- server.Serve(listener) }()
+	for _, want := range []string{"HTTP/1.1", "HTTP/2.0"} {
+		transport := &http.Transport{Protocols: new(http.Protocols)}
+		transport.Protocols.SetHTTP1(want == "HTTP/1.1")
+		transport.Protocols.SetUnencryptedHTTP2(want == "HTTP/2.0")
+		resp, err := (&http.Client{Transport: transport}).Get("http://" + listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := io.ReadAll(resp.Body)
+		_ = resp.Body.Close() // it is read
+		if err != nil || string(got) != want {
+			t.Errorf("%q, %v; want %s", got, err, want)
+		}
+		transport.CloseIdleConnections()
+	}
+	if err := server.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
+		t.Error(err)
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/eos-proxy/eos-proxy/api"
 	"github.com/eos-proxy/eos-proxy/internal/eos"
@@ -120,10 +121,9 @@ func (u *upload) run() error {
 		more := !u.ended && !u.full() && !u.held()
 		switch {
 		case more && u.batch.count() > 0 && len(u.sent) == 0: // there is nothing that it could wait for
-			select {
-			case c := <-u.body.chunks:
+			if c, ok := u.comes(); ok {
 				u.lines.put(c)
-			default:
+			} else {
 				u.send()
 			}
 			continue
@@ -164,11 +164,37 @@ func (u *upload) run() error {
 // errBroken says that the client takes no answer any more.
 var errBroken = errors.New("the answer cannot be written")
 
-// maySend reports whether one more batch may be on its way.
+// comes returns the next chunk if it is there. To see the whole of a kept
+// request it waits a little: a part must be compared record by record.
+func (u *upload) comes() (chunk, bool) {
+	select {
+	case c := <-u.body.chunks:
+		return c, true
+	default:
+	}
+	if u.batch.span == (span{}) {
+		return chunk{}, false
+	}
+	select {
+	case c := <-u.body.chunks:
+		return c, true
+	case <-time.After(partWait):
+		return chunk{}, false
+	}
+}
+
+const partWait = 20 * time.Millisecond
+
+// maySend reports whether one more batch may be on its way. New records wait
+// until those before them are compared: if one of these is another, none of
+// the new ones counts, and their sequences alone would not hold them back.
 func (u *upload) maySend() bool {
-	bytes := u.batch.bytes
+	isNew, bytes := u.batch.span == (span{}), u.batch.bytes
 	for _, b := range u.sent {
 		bytes += b.bytes
+		if isNew && b.span != (span{}) {
+			return false
+		}
 	}
 	return len(u.sent) == 0 || len(u.sent) < u.window && bytes <= maxSentBytes
 }

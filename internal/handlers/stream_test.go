@@ -60,7 +60,7 @@ func (s *streamed) mustRefuse(t *testing.T, status int, code string, record int6
 	last := s.last()
 	if s.unfinished != (s.status == http.StatusOK) || last.Status != status || last.Code != code ||
 		(last.RecordIndex != nil) != (record >= 0) || last.RecordIndex != nil && *last.RecordIndex != record {
-		t.Fatalf("%d, unfinished %t, %+v; want %d %s at record %d", s.status, s.unfinished, s.lines, status, code, record)
+		t.Fatalf("%d, unfinished %t, at last %+v; want %d %s at record %d", s.status, s.unfinished, last, status, code, record)
 	}
 }
 

@@ -140,3 +140,20 @@ func (m *measuring) Read(p []byte) (int, error) {
 	}
 	return n, err
 }
+
+// TestStreamingOverHTTP2: the same answers, and a stream that is broken off
+// leaves its connection to others.
+func TestStreamingOverHTTP2(t *testing.T) {
+	t.Parallel()
+	p, who := newUploads(t)
+	transport := &http.Transport{Protocols: new(http.Protocols)}
+	transport.Protocols.SetUnencryptedHTTP2(true)
+	t.Cleanup(transport.CloseIdleConnections)
+	c := &http.Client{Transport: transport}
+	p.stream(t, c, "t", strings.NewReader(numbered(0, 30_000)), who...).mustComplete(t, 30_000)
+	wrong := numbered(0, 29_000) + numbered(0, 30_000)
+	p.stream(t, c, "t", strings.NewReader(wrong), who...).mustRefuse(t, http.StatusUnprocessableEntity, "SEQUENCE_REUSED", 29_000)
+	p.stream(t, c, "t", strings.NewReader("{}\n"+wrong), who...).mustRefuse(t, http.StatusUnprocessableEntity, "INVALID_RECORD", 0)
+	p.stream(t, c, "t", strings.NewReader(numbered(0, 40_000)), who...).mustComplete(t, 40_000)
+	p.mustHold(t, 40_000)
+}

@@ -119,6 +119,21 @@ func TestP6StreamingOverOtherBatches(t *testing.T) {
 	}
 }
 
+// TestP4StreamingStoresNothingBehindAReusedSequence: lines that would fit are
+// not appended when one in front of them is another than the stored one.
+func TestP4StreamingStoresNothingBehindAReusedSequence(t *testing.T) {
+	t.Parallel()
+	p, who := newUploads(t)
+	for stored := 500; stored <= 8500; stored += 2000 {
+		p.stream(t, http.DefaultClient, "t", strings.NewReader(numbered(0, stored)), who...).mustComplete(t, int64(stored))
+		for _, at := range []int{stored - 1, stored - 300} {
+			wrong := numbered(0, at) + numbered(0, 5000)
+			p.stream(t, http.DefaultClient, "t", strings.NewReader(wrong), who...).mustRefuse(t, http.StatusUnprocessableEntity, "SEQUENCE_REUSED", int64(at))
+			p.mustHold(t, stored)
+		}
+	}
+}
+
 // TestP6StreamingCountsWhatRetentionRemoved: those lines cannot be compared.
 func TestP6StreamingCountsWhatRetentionRemoved(t *testing.T) {
 	t.Parallel()
