@@ -166,10 +166,10 @@ func TestP12UploadWithLostCommits(t *testing.T) {
 	producer := p.register()
 	var commits atomic.Int64
 	gate.Choose(func() faults.Fault {
-		switch n := commits.Add(1); {
-		case n%7 == 3:
+		switch commits.Add(1) % 7 {
+		case 3:
 			return faults.CutAfter
-		case n%7 == 5:
+		case 5:
 			return faults.CutBefore
 		}
 		return faults.None

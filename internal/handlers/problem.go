@@ -56,7 +56,7 @@ var statuses = map[*eos.Kind]int{
 
 // refusal counts an error and returns it as what its client gets. One that no
 // client can act on is logged and loses its text.
-func (s *server) refusal(w http.ResponseWriter, r *http.Request, err error) *eos.Error {
+func (s *server) refusal(r *http.Request, requestID string, err error) *eos.Error {
 	var refusal *eos.Error
 	switch {
 	case errors.As(err, &refusal):
@@ -65,7 +65,7 @@ func (s *server) refusal(w http.ResponseWriter, r *http.Request, err error) *eos
 		// returning would answer it 200.
 		panic(http.ErrAbortHandler)
 	default:
-		s.log.Error("request failed", "request_id", requestID(w), "method", r.Method, "path", r.URL.Path, "error", err)
+		s.log.Error("request failed", "request_id", requestID, "method", r.Method, "path", r.URL.Path, "error", err)
 		refusal = eos.Internal.Errorf("the log of the proxy has the reason, under this request id")
 		refusal.Effect = eos.EffectUnknown
 	}
@@ -75,7 +75,7 @@ func (s *server) refusal(w http.ResponseWriter, r *http.Request, err error) *eos
 
 // problem answers with an error as application/problem+json (RFC 9457).
 func (s *server) problem(w http.ResponseWriter, r *http.Request, err error) {
-	refusal := s.refusal(w, r, err)
+	refusal := s.refusal(r, requestID(w), err)
 	status := statuses[refusal.Kind]
 	h := w.Header()
 	h.Set("Content-Type", "application/problem+json")

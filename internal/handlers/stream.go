@@ -38,6 +38,7 @@ type upload struct {
 	w         http.ResponseWriter
 	r         *http.Request
 	ctx       context.Context // that a client which hangs up does not cancel
+	requestID string          // w's headers belong to answers once that runs
 	topic     string
 	partition int        // -1 for a topic
 	id        eos.Append // Sequence is that of the first line
@@ -63,7 +64,7 @@ type upload struct {
 }
 
 func (s *server) stream(w http.ResponseWriter, r *http.Request, topic string, partition int) {
-	u := &upload{s: s, w: w, r: r, ctx: context.WithoutCancel(r.Context()), topic: topic, partition: partition, window: maxSent}
+	u := &upload{s: s, w: w, r: r, ctx: context.WithoutCancel(r.Context()), requestID: requestID(w), topic: topic, partition: partition, window: maxSent}
 	if err := u.check(); err != nil {
 		s.problem(w, r, err)
 		return
@@ -243,8 +244,8 @@ func (u *upload) fail(err error) {
 		return
 	}
 	if !errors.Is(err, errBroken) {
-		refusal := u.s.refusal(u.w, u.r, err)
-		line, _ := json.Marshal(newProblem(refusal, statuses[refusal.Kind], requestID(u.w))) // of a struct of plain fields
+		refusal := u.s.refusal(u.r, u.requestID, err)
+		line, _ := json.Marshal(newProblem(refusal, statuses[refusal.Kind], u.requestID)) // of a struct of plain fields
 		u.answers.end(append(line, '\n'))
 		u.body.discard(u.s.draining)
 	} else {

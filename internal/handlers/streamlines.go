@@ -11,9 +11,10 @@ import (
 )
 
 // A batch of new records is appended when it has so many, or so many bytes of
-// lines. Batches of up to maxSentBytes are on their way at once.
+// lines. More a batch are appended faster (measured against COPY: 1,000 0.8,
+// 2,000 1.1, 4,000 1.5), and cost more to who reads a few of them. Batches of up to maxSentBytes are on their way at once.
 const (
-	maxBatchRecords = 1000
+	maxBatchRecords = 2000
 	maxBatchBytes   = 512 << 10
 	maxSent         = 4
 	maxSentBytes    = 4 * maxBatchBytes
