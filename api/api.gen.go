@@ -698,6 +698,15 @@ type RecordKeyHeader = string
 // StateQuery A transaction is `ongoing` and then, once and for ever, `committed` or `aborted`.
 type StateQuery = TransactionState
 
+// StreamProducerEpochHeader How often the producer's transactional id was registered before, from 0. A higher epoch fences the lower ones.
+type StreamProducerEpochHeader = ProducerEpoch
+
+// StreamProducerIDHeader A producer's id, given by the server.
+type StreamProducerIDHeader = ProducerID
+
+// StreamProducerSeqHeader A record's number in what a producer sends to one topic or partition, from 0.
+type StreamProducerSeqHeader = Sequence
+
 // TopicPath A topic's name. `.` and `..` are no names.
 type TopicPath = TopicName
 
@@ -821,6 +830,24 @@ type ProduceToPartitionParams struct {
 	TransactionID *TransactionIDHeader `json:"Transaction-Id,omitempty"`
 }
 
+// ProduceStreamToPartitionParams defines parameters for ProduceStreamToPartition.
+type ProduceStreamToPartitionParams struct {
+	// ProducerID The producer's id.
+	ProducerID StreamProducerIDHeader `json:"Producer-Id"`
+
+	// ProducerEpoch The producer's epoch, as its registration answered it.
+	ProducerEpoch StreamProducerEpochHeader `json:"Producer-Epoch"`
+
+	// ProducerSeq The sequence of the upload's first line; 0 if it is left out.
+	ProducerSeq *StreamProducerSeqHeader `json:"Producer-Seq,omitempty"`
+
+	// TransactionalID The producer's transactional id. It may come with the producer's headers, and must then be that producer's.
+	TransactionalID *TransactionalIDHeader `json:"Transactional-Id,omitempty"`
+
+	// TransactionID The open transaction that the records go into. They stay invisible, and without offsets, until it commits.
+	TransactionID *TransactionIDHeader `json:"Transaction-Id,omitempty"`
+}
+
 // ProduceRawParams defines parameters for ProduceRaw.
 type ProduceRawParams struct {
 	// ProducerID The producer's id. `Producer-Id`, `Producer-Epoch` and `Producer-Seq` come together or not at all.
@@ -882,6 +909,24 @@ type ProduceParams struct {
 
 	// IdempotencyKey A key that the client chooses once for each operation, and sends again with each repeat of it. A quoted string and the bare string between its quotes are the same key.
 	IdempotencyKey *IdempotencyKeyHeader `json:"Idempotency-Key,omitempty"`
+
+	// TransactionID The open transaction that the records go into. They stay invisible, and without offsets, until it commits.
+	TransactionID *TransactionIDHeader `json:"Transaction-Id,omitempty"`
+}
+
+// ProduceStreamParams defines parameters for ProduceStream.
+type ProduceStreamParams struct {
+	// ProducerID The producer's id.
+	ProducerID StreamProducerIDHeader `json:"Producer-Id"`
+
+	// ProducerEpoch The producer's epoch, as its registration answered it.
+	ProducerEpoch StreamProducerEpochHeader `json:"Producer-Epoch"`
+
+	// ProducerSeq The sequence of the upload's first line; 0 if it is left out.
+	ProducerSeq *StreamProducerSeqHeader `json:"Producer-Seq,omitempty"`
+
+	// TransactionalID The producer's transactional id. It may come with the producer's headers, and must then be that producer's.
+	TransactionalID *TransactionalIDHeader `json:"Transactional-Id,omitempty"`
 
 	// TransactionID The open transaction that the records go into. They stay invisible, and without offsets, until it commits.
 	TransactionID *TransactionIDHeader `json:"Transaction-Id,omitempty"`
@@ -994,6 +1039,9 @@ type ServerInterface interface {
 	// ProduceToPartition Append records to a partition
 	// (POST /v1/topics/{topic}/partitions/{partition}/records)
 	ProduceToPartition(w http.ResponseWriter, r *http.Request, topic TopicPath, partition PartitionPath, params ProduceToPartitionParams)
+	// ProduceStreamToPartition Upload records to a partition
+	// (POST /v1/topics/{topic}/partitions/{partition}/records/stream)
+	ProduceStreamToPartition(w http.ResponseWriter, r *http.Request, topic TopicPath, partition PartitionPath, params ProduceStreamToPartitionParams)
 	// GetRecordRaw Get a record's value
 	// (GET /v1/topics/{topic}/partitions/{partition}/records/{offset}/raw)
 	GetRecordRaw(w http.ResponseWriter, r *http.Request, topic TopicPath, partition PartitionPath, offset OffsetPath)
@@ -1006,6 +1054,9 @@ type ServerInterface interface {
 	// Produce Append records to a topic
 	// (POST /v1/topics/{topic}/records)
 	Produce(w http.ResponseWriter, r *http.Request, topic TopicPath, params ProduceParams)
+	// ProduceStream Upload records to a topic
+	// (POST /v1/topics/{topic}/records/stream)
+	ProduceStream(w http.ResponseWriter, r *http.Request, topic TopicPath, params ProduceStreamParams)
 	// ListTransactions List transactions
 	// (GET /v1/transactions)
 	ListTransactions(w http.ResponseWriter, r *http.Request, params ListTransactionsParams)
@@ -1120,6 +1171,12 @@ func (_ Unimplemented) ProduceToPartition(w http.ResponseWriter, r *http.Request
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
+// ProduceStreamToPartition Upload records to a partition
+// (POST /v1/topics/{topic}/partitions/{partition}/records/stream)
+func (_ Unimplemented) ProduceStreamToPartition(w http.ResponseWriter, r *http.Request, topic TopicPath, partition PartitionPath, params ProduceStreamToPartitionParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
 // GetRecordRaw Get a record's value
 // (GET /v1/topics/{topic}/partitions/{partition}/records/{offset}/raw)
 func (_ Unimplemented) GetRecordRaw(w http.ResponseWriter, r *http.Request, topic TopicPath, partition PartitionPath, offset OffsetPath) {
@@ -1141,6 +1198,12 @@ func (_ Unimplemented) FetchTopic(w http.ResponseWriter, r *http.Request, topic 
 // Produce Append records to a topic
 // (POST /v1/topics/{topic}/records)
 func (_ Unimplemented) Produce(w http.ResponseWriter, r *http.Request, topic TopicPath, params ProduceParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// ProduceStream Upload records to a topic
+// (POST /v1/topics/{topic}/records/stream)
+func (_ Unimplemented) ProduceStream(w http.ResponseWriter, r *http.Request, topic TopicPath, params ProduceStreamParams) {
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
@@ -2001,6 +2064,149 @@ func (siw *ServerInterfaceWrapper) ProduceToPartition(w http.ResponseWriter, r *
 	handler.ServeHTTP(w, r)
 }
 
+// ProduceStreamToPartition operation middleware
+func (siw *ServerInterfaceWrapper) ProduceStreamToPartition(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "topic" -------------
+	var topic TopicPath
+
+	err = runtime.BindStyledParameterWithOptions("simple", "topic", chi.URLParam(r, "topic"), &topic, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "topic", Err: err})
+		return
+	}
+
+	// ------------- Path parameter "partition" -------------
+	var partition PartitionPath
+
+	err = runtime.BindStyledParameterWithOptions("simple", "partition", chi.URLParam(r, "partition"), &partition, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "integer", Format: "int64", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "partition", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ProduceStreamToPartitionParams
+
+	headers := r.Header
+
+	// ------------- Required header parameter "Producer-Id" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Producer-Id")]; found {
+		var ProducerID StreamProducerIDHeader
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Producer-Id", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Producer-Id", valueList[0], &ProducerID, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: "int64"})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Producer-Id", Err: err})
+			return
+		}
+
+		params.ProducerID = ProducerID
+
+	} else {
+		err := fmt.Errorf("Header parameter Producer-Id is required, but not found")
+		siw.ErrorHandlerFunc(w, r, &RequiredHeaderError{ParamName: "Producer-Id", Err: err})
+		return
+	}
+
+	// ------------- Required header parameter "Producer-Epoch" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Producer-Epoch")]; found {
+		var ProducerEpoch StreamProducerEpochHeader
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Producer-Epoch", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Producer-Epoch", valueList[0], &ProducerEpoch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: "int64"})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Producer-Epoch", Err: err})
+			return
+		}
+
+		params.ProducerEpoch = ProducerEpoch
+
+	} else {
+		err := fmt.Errorf("Header parameter Producer-Epoch is required, but not found")
+		siw.ErrorHandlerFunc(w, r, &RequiredHeaderError{ParamName: "Producer-Epoch", Err: err})
+		return
+	}
+
+	// ------------- Optional header parameter "Producer-Seq" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Producer-Seq")]; found {
+		var ProducerSeq StreamProducerSeqHeader
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Producer-Seq", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Producer-Seq", valueList[0], &ProducerSeq, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int64"})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Producer-Seq", Err: err})
+			return
+		}
+
+		params.ProducerSeq = &ProducerSeq
+
+	}
+
+	// ------------- Optional header parameter "Transactional-Id" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Transactional-Id")]; found {
+		var TransactionalID TransactionalIDHeader
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Transactional-Id", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Transactional-Id", valueList[0], &TransactionalID, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Transactional-Id", Err: err})
+			return
+		}
+
+		params.TransactionalID = &TransactionalID
+
+	}
+
+	// ------------- Optional header parameter "Transaction-Id" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Transaction-Id")]; found {
+		var TransactionID TransactionIDHeader
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Transaction-Id", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Transaction-Id", valueList[0], &TransactionID, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Transaction-Id", Err: err})
+			return
+		}
+
+		params.TransactionID = &TransactionID
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ProduceStreamToPartition(w, r, topic, partition, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 // GetRecordRaw operation middleware
 func (siw *ServerInterfaceWrapper) GetRecordRaw(w http.ResponseWriter, r *http.Request) {
 
@@ -2452,6 +2658,140 @@ func (siw *ServerInterfaceWrapper) Produce(w http.ResponseWriter, r *http.Reques
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.Produce(w, r, topic, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ProduceStream operation middleware
+func (siw *ServerInterfaceWrapper) ProduceStream(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "topic" -------------
+	var topic TopicPath
+
+	err = runtime.BindStyledParameterWithOptions("simple", "topic", chi.URLParam(r, "topic"), &topic, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "topic", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ProduceStreamParams
+
+	headers := r.Header
+
+	// ------------- Required header parameter "Producer-Id" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Producer-Id")]; found {
+		var ProducerID StreamProducerIDHeader
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Producer-Id", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Producer-Id", valueList[0], &ProducerID, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: "int64"})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Producer-Id", Err: err})
+			return
+		}
+
+		params.ProducerID = ProducerID
+
+	} else {
+		err := fmt.Errorf("Header parameter Producer-Id is required, but not found")
+		siw.ErrorHandlerFunc(w, r, &RequiredHeaderError{ParamName: "Producer-Id", Err: err})
+		return
+	}
+
+	// ------------- Required header parameter "Producer-Epoch" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Producer-Epoch")]; found {
+		var ProducerEpoch StreamProducerEpochHeader
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Producer-Epoch", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Producer-Epoch", valueList[0], &ProducerEpoch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: "int64"})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Producer-Epoch", Err: err})
+			return
+		}
+
+		params.ProducerEpoch = ProducerEpoch
+
+	} else {
+		err := fmt.Errorf("Header parameter Producer-Epoch is required, but not found")
+		siw.ErrorHandlerFunc(w, r, &RequiredHeaderError{ParamName: "Producer-Epoch", Err: err})
+		return
+	}
+
+	// ------------- Optional header parameter "Producer-Seq" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Producer-Seq")]; found {
+		var ProducerSeq StreamProducerSeqHeader
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Producer-Seq", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Producer-Seq", valueList[0], &ProducerSeq, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int64"})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Producer-Seq", Err: err})
+			return
+		}
+
+		params.ProducerSeq = &ProducerSeq
+
+	}
+
+	// ------------- Optional header parameter "Transactional-Id" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Transactional-Id")]; found {
+		var TransactionalID TransactionalIDHeader
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Transactional-Id", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Transactional-Id", valueList[0], &TransactionalID, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Transactional-Id", Err: err})
+			return
+		}
+
+		params.TransactionalID = &TransactionalID
+
+	}
+
+	// ------------- Optional header parameter "Transaction-Id" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Transaction-Id")]; found {
+		var TransactionID TransactionIDHeader
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Transaction-Id", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Transaction-Id", valueList[0], &TransactionID, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Transaction-Id", Err: err})
+			return
+		}
+
+		params.TransactionID = &TransactionID
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ProduceStream(w, r, topic, params)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -2941,6 +3281,9 @@ func HandlerWithOptions(si ServerInterface, options ChiServerOptions) http.Handl
 		r.Get(options.BaseURL+"/v1/topics/{topic}/partitions/{partition}/records/{offset}/raw", wrapper.GetRecordRaw)
 	})
 	r.Group(func(r chi.Router) {
+		r.Post(options.BaseURL+"/v1/topics/{topic}/partitions/{partition}/records/stream", wrapper.ProduceStreamToPartition)
+	})
+	r.Group(func(r chi.Router) {
 		r.Post(options.BaseURL+"/v1/topics/{topic}/raw", wrapper.ProduceRaw)
 	})
 	r.Group(func(r chi.Router) {
@@ -2948,6 +3291,9 @@ func HandlerWithOptions(si ServerInterface, options ChiServerOptions) http.Handl
 	})
 	r.Group(func(r chi.Router) {
 		r.Post(options.BaseURL+"/v1/topics/{topic}/records", wrapper.Produce)
+	})
+	r.Group(func(r chi.Router) {
+		r.Post(options.BaseURL+"/v1/topics/{topic}/records/stream", wrapper.ProduceStream)
 	})
 	r.Group(func(r chi.Router) {
 		r.Get(options.BaseURL+"/v1/transactions", wrapper.ListTransactions)

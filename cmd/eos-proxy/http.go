@@ -17,11 +17,16 @@ import (
 // headerSlack is what net/http reads beyond its MaxHeaderBytes.
 const headerSlack = 4096
 
-// newServer returns the HTTP server. Requests have no time limit of their own here: a fetch may wait for a
+// newServer returns the HTTP server: HTTP/1.1, and HTTP/2 for a client that begins with it (RFC 9113, section
+// 3.3), which needs no TLS. Requests have no time limit of their own here: a fetch may wait for a
 // minute and an upload may last for hours.
 func newServer(cfg Config, handler http.Handler, log *slog.Logger) *http.Server {
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	protocols.SetUnencryptedHTTP2(true)
 	return &http.Server{
 		Handler:           handler,
+		Protocols:         protocols,
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       5 * time.Minute,
 		MaxHeaderBytes:    cfg.MaxHeaderBytes - headerSlack,

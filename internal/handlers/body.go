@@ -220,9 +220,9 @@ func (s *server) tooLarge() error {
 }
 
 // unpack returns the body without the Content-Encoding that was given.
-func (s *server) unpack(given []string, body *requestBody) (io.ReadCloser, error) {
+func (s *server) unpack(given []string, body io.Reader) (io.ReadCloser, error) {
 	switch {
-	case len(given) == 1 && strings.EqualFold(given[0], "identity"):
+	case len(given) == 0, len(given) == 1 && strings.EqualFold(given[0], "identity"):
 		return io.NopCloser(body), nil // net/http closes it: that reads its rest
 	case len(given) == 1 && strings.EqualFold(given[0], "gzip"):
 		z, err := gzip.NewReader(body)

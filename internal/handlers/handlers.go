@@ -78,7 +78,7 @@ func New(cfg Config, s *store.Store, a *appender.Appender, hub *wake.Hub, m *Met
 		return nil, fmt.Errorf("compression: %w", err)
 	}
 	r := chi.NewRouter()
-	r.Use(srv.observe(doc), routeByEscapedPath, middleware.GetHead, func(next http.Handler) http.Handler { return compress(next) })
+	r.Use(srv.observe(doc), routeByEscapedPath, middleware.GetHead, func(next http.Handler) http.Handler { return exceptStreams(compress(next), next) })
 	r.NotFound(srv.notFound)
 	r.MethodNotAllowed(srv.methodNotAllowed(r))
 	doc.mount(r, srv.notFound)
@@ -99,6 +99,18 @@ func New(cfg Config, s *store.Store, a *appender.Appender, hub *wake.Hub, m *Met
 
 // Drain lets waiting fetches answer at once, with what there is.
 func (h *Handler) Drain() { h.server.drain.Do(func() { close(h.server.draining) }) }
+
+// exceptStreams answers by compressed, but requests whose answer must not wait
+// in a compressor by plain.
+func exceptStreams(compressed, plain http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if isStream(r) {
+			plain.ServeHTTP(w, r)
+			return
+		}
+		compressed.ServeHTTP(w, r)
+	})
+}
 
 // routeByEscapedPath routes by the path as it came, so that a name with %2F is
 // one segment, and every segment is unescaped once, also where Go sees nothing

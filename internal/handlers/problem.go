@@ -54,9 +54,9 @@ var statuses = map[*eos.Kind]int{
 	eos.Internal:      http.StatusInternalServerError,
 }
 
-// problem answers with an error as application/problem+json (RFC 9457). An
-// error that no client can act on is logged and answered without its text.
-func (s *server) problem(w http.ResponseWriter, r *http.Request, err error) {
+// refusal counts an error and returns it as what its client gets. One that no
+// client can act on is logged and loses its text.
+func (s *server) refusal(r *http.Request, requestID string, err error) *eos.Error {
 	var refusal *eos.Error
 	switch {
 	case errors.As(err, &refusal):
@@ -65,11 +65,17 @@ func (s *server) problem(w http.ResponseWriter, r *http.Request, err error) {
 		// returning would answer it 200.
 		panic(http.ErrAbortHandler)
 	default:
-		s.log.Error("request failed", "request_id", requestID(w), "method", r.Method, "path", r.URL.Path, "error", err)
+		s.log.Error("request failed", "request_id", requestID, "method", r.Method, "path", r.URL.Path, "error", err)
 		refusal = eos.Internal.Errorf("the log of the proxy has the reason, under this request id")
 		refusal.Effect = eos.EffectUnknown
 	}
 	s.metrics.refused(refusal.Kind)
+	return refusal
+}
+
+// problem answers with an error as application/problem+json (RFC 9457).
+func (s *server) problem(w http.ResponseWriter, r *http.Request, err error) {
+	refusal := s.refusal(r, requestID(w), err)
 	status := statuses[refusal.Kind]
 	h := w.Header()
 	h.Set("Content-Type", "application/problem+json")

@@ -92,6 +92,9 @@ func newProxyOn(t testing.TB, db string, change ...func(*settings)) *proxy {
 	server.Config.IdleTimeout = 5 * time.Minute
 	server.Config.MaxHeaderBytes = set.maxHeaderBytes
 	server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
+	server.Config.Protocols = new(http.Protocols)
+	server.Config.Protocols.SetHTTP1(true)
+	server.Config.Protocols.SetUnencryptedHTTP2(true)
 	server.Start()
 
 	ctx, stop := context.WithCancel(context.Background())

@@ -75,6 +75,9 @@ func (r *Reader) Next(ctx context.Context, take func(b *Batch, from, to int) err
 	if err := r.query(ctx, take); err != nil {
 		return false, err
 	}
+	if r.NextOffset == r.HighWatermark {
+		r.store.tail.want(r.log)
+	}
 	return r.goesOn(), nil
 }
 
@@ -84,6 +87,7 @@ func (r *Reader) goesOn() bool { return !r.full && r.NextOffset < r.HighWatermar
 // found. It does not notice at once what other proxies write, but what this
 // one wrote before the call.
 func (r *Reader) Moved(ctx context.Context) (bool, error) {
+	r.store.tail.want(r.log)
 	if _, end, ok := r.store.tail.span(r.log); ok {
 		return end > r.HighWatermark, nil
 	}

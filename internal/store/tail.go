@@ -4,10 +4,11 @@ import (
 	"container/list"
 	"slices"
 	"sync"
+	"time"
 )
 
-// tail keeps the last batches that this proxy committed, of all logs together
-// up to a limit of bytes, for the readers who follow the logs. Of each log it
+// tail keeps the last batches that this proxy committed, of the logs that
+// somebody follows, up to a limit of bytes over all of them. Of each log it
 // keeps batches without a gap, up to the last one that this proxy wrote: other
 // proxies may have written behind it, which the tail does not know. What it
 // keeps never becomes untrue, as records do not change; only where a log ends
@@ -19,6 +20,8 @@ type tail struct {
 	logs  map[int64][]*tailBatch // by log id, in offset order, never empty; guarded by mu
 	order list.List              // of *tailBatch, the oldest first; guarded by mu
 	bytes int64                  // guarded by mu
+
+	wanted map[int64]time.Time // when somebody last was at the end of a log; guarded by mu
 }
 
 // tailBatch is a batch in memory; only at is changed after it was made.
@@ -33,7 +36,9 @@ type tailBatch struct {
 
 func (b *tailBatch) end() int64 { return b.base + int64(b.packed.Count) }
 
-func newTail(limit int64) *tail { return &tail{limit: limit, logs: map[int64][]*tailBatch{}} }
+func newTail(limit int64) *tail {
+	return &tail{limit: limit, logs: map[int64][]*tailBatch{}, wanted: map[int64]time.Time{}}
+}
 
 // batchOverhead is about what a batch takes in memory beside its contents.
 const batchOverhead = 400
@@ -75,14 +80,34 @@ func (t *tail) add(log, baseOffset, timestamp int64, p *Packed) {
 	}
 }
 
-// keep appends what a flush wrote to partitions, after its COMMIT was answered.
+// wantedFor is how long a log is kept after somebody was at its end: longer
+// than a fetch may wait.
+const wantedFor = 2 * time.Minute
+
+// want tells that somebody is at the end of a log, and waits for more.
+func (t *tail) want(log int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.wanted[log] = time.Now()
+}
+
+// keep appends what a flush wrote to the logs that somebody follows, after its
+// COMMIT was answered. Of the others nothing is kept.
 func (t *tail) keep(f *flush) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	now := time.Now()
 	for i := range f.rows {
-		if r := &f.rows[i]; !r.staged {
-			t.add(r.log, r.baseOffset, f.now, r.Packed)
+		r := &f.rows[i]
+		if r.staged {
+			continue
 		}
+		if at, ok := t.wanted[r.log]; !ok || now.Sub(at) > wantedFor {
+			delete(t.wanted, r.log)
+			t.remove(r.log)
+			continue
+		}
+		t.add(r.log, r.baseOffset, f.now, r.Packed)
 	}
 }
 
