@@ -82,7 +82,7 @@ func (f *flush) commit(t *transaction) (*TransactionState, error) {
 	c := &committing{ref: t.ref, state: state}
 	for _, id := range partitions {
 		staged, end := f.facts.ends[t.stagings[id]], f.facts.ends[id]
-		f.touch(id, end)
+		f.touch(id, end, 0)
 		c.moves = append(c.moves, move{t.stagings[id], id, *end})
 		at := f.places[id]
 		state.Appended = append(state.Appended, TopicShare{at.topic, at.partition, end.offset, int(staged.offset)})
@@ -99,9 +99,8 @@ func (f *flush) commit(t *transaction) (*TransactionState, error) {
 	return state, nil
 }
 
-// savePuts queues the rows of new transactions, and of their stagings.
-func (f *flush) savePuts(ctx context.Context, p *pipeline) error {
-	const insert = `
+const (
+	sqlInsertTransactions = `
 		INSERT INTO transactions (transaction_ref, transaction_id, producer_id, producer_epoch, fingerprint,
 		                          state, appended, began_at, expires_at, ended_at)
 		SELECT r.ref, r.id, NULLIF(r.producer_id, -1), CASE WHEN r.producer_id >= 0 THEN r.epoch END, r.fingerprint,
@@ -112,9 +111,27 @@ func (f *flush) savePuts(ctx context.Context, p *pipeline) error {
 		     AS r (ref, id, producer_id, epoch, fingerprint, appended, timeout_ms)
 		CROSS JOIN (SELECT clock_timestamp() AS now OFFSET 0) n
 		RETURNING transaction_id, COALESCE(expires_at, 'epoch')`
-	const stage = `
+	sqlInsertStagings = `
 		INSERT INTO stagings (staging_id, transaction_ref, partition_id)
 		SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[])`
+	// One statement a log: joined with a list of them, it would read all of batches.
+	sqlMove = `
+		UPDATE batches
+		SET log_id = $2,
+		    base_offset = base_offset + $3,
+		    end_bytes = end_bytes + $4,
+		    max_timestamp = GREATEST(max_timestamp, $5),
+		    appended_at = clock_timestamp()
+		WHERE log_id = $1`
+	sqlFinish = `
+		UPDATE transactions t
+		SET state = 'committed', appended = k.appended, expires_at = NULL, ended_at = clock_timestamp()
+		FROM unnest($1::bigint[], $2::text[]) AS k (transaction_ref, appended)
+		WHERE t.transaction_ref = k.transaction_ref`
+)
+
+// savePuts queues the rows of new transactions, and of their stagings.
+func (f *flush) savePuts(ctx context.Context, p *pipeline) error {
 	if n := len(f.puts); n > 0 {
 		refs, ids, producers, epochs := make([]int64, n), make([]string, n), make([]int64, n), make([]int64, n)
 		fingerprints, appended, timeouts := make([][]byte, n), make([]string, n), make([]int32, n)
@@ -134,7 +151,7 @@ func (f *flush) savePuts(ctx context.Context, p *pipeline) error {
 		err := p.queueRows(ctx, func(fields [][]byte) error {
 			states[string(fields[0])].ExpiresAt = timeOf(fields[1])
 			return nil
-		}, insert, refs, ids, producers, epochs, fingerprints, appended, timeouts)
+		}, sqlInsertTransactions, refs, ids, producers, epochs, fingerprints, appended, timeouts)
 		if err != nil {
 			return err
 		}
@@ -144,34 +161,20 @@ func (f *flush) savePuts(ctx context.Context, p *pipeline) error {
 		for i, s := range f.newStagings {
 			ids[i], refs[i], partitions[i] = s[0], s[1], s[2]
 		}
-		return p.queue(ctx, stage, ids, refs, partitions)
+		return p.queue(ctx, sqlInsertStagings, ids, refs, partitions)
 	}
 	return nil
 }
 
 // saveCommits queues the moves and the fates of transactions that are committed.
 func (f *flush) saveCommits(ctx context.Context, p *pipeline) error {
-	// One statement a log: joined with a list of them, it would read all of batches.
-	const moveRows = `
-		UPDATE batches
-		SET log_id = $2,
-		    base_offset = base_offset + $3,
-		    end_bytes = end_bytes + $4,
-		    max_timestamp = GREATEST(max_timestamp, $5),
-		    appended_at = clock_timestamp()
-		WHERE log_id = $1`
-	const finish = `
-		UPDATE transactions t
-		SET state = 'committed', appended = k.appended, expires_at = NULL, ended_at = clock_timestamp()
-		FROM unnest($1::bigint[], $2::text[]) AS k (transaction_ref, appended)
-		WHERE t.transaction_ref = k.transaction_ref`
 	if len(f.commits) == 0 {
 		return nil
 	}
 	refs, appended := make([]int64, len(f.commits)), make([]string, len(f.commits))
 	for i, c := range f.commits {
 		for _, m := range c.moves {
-			if err := p.queue(ctx, moveRows, m.staging, m.partition, m.end.offset, m.end.bytes, m.end.maxTimestamp); err != nil {
+			if err := p.queue(ctx, sqlMove, m.staging, m.partition, m.end.offset, m.end.bytes, m.end.maxTimestamp); err != nil {
 				return err
 			}
 		}
@@ -181,7 +184,7 @@ func (f *flush) saveCommits(ctx context.Context, p *pipeline) error {
 		}
 		refs[i], appended[i] = c.ref, shares
 	}
-	return errors.Join(p.queue(ctx, finish, refs, appended), p.queue(ctx, sqlDropStagings, refs), p.queue(ctx, sqlDropStagedOffsets, refs))
+	return errors.Join(p.queue(ctx, sqlFinish, refs, appended), p.queue(ctx, sqlDropStagings, refs), p.queue(ctx, sqlDropStagedOffsets, refs))
 }
 
 func encodeShares(shares []TopicShare) (string, error) {

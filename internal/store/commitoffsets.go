@@ -156,17 +156,20 @@ func (f *flush) setOffsets(offsets []partitionOffset) {
 	}
 }
 
+// A group's first offset for a partition, over a from, is inserted: if another
+// transaction inserts one at the same moment, not both are the first.
+const (
+	sqlInsertOffsets = `
+		INSERT INTO committed_offsets (group_id, partition_id, committed_offset, metadata)
+		SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[])`
+	sqlUpsertOffsets = sqlInsertOffsets + `
+		ON CONFLICT (group_id, partition_id) DO UPDATE
+		SET committed_offset = excluded.committed_offset, metadata = excluded.metadata`
+)
+
 // saveOffsets queues the offsets that are committed, and those that new
 // transactions stage.
 func (f *flush) saveOffsets(ctx context.Context, p *pipeline) error {
-	// A group's first offset for a partition, over a from, is inserted: if
-	// another transaction inserts one at the same moment, not both are the first.
-	const insert = `
-		INSERT INTO committed_offsets (group_id, partition_id, committed_offset, metadata)
-		SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[])`
-	const upsert = insert + `
-		ON CONFLICT (group_id, partition_id) DO UPDATE
-		SET committed_offset = excluded.committed_offset, metadata = excluded.metadata`
 	var first, others []partitionOffset
 	for _, o := range f.offsets {
 		if o.first {
@@ -175,7 +178,7 @@ func (f *flush) saveOffsets(ctx context.Context, p *pipeline) error {
 			others = append(others, o.partitionOffset)
 		}
 	}
-	for sql, offsets := range map[string][]partitionOffset{insert: first, upsert: others} {
+	for sql, offsets := range map[string][]partitionOffset{sqlInsertOffsets: first, sqlUpsertOffsets: others} {
 		if len(offsets) == 0 {
 			continue
 		}

@@ -276,7 +276,7 @@ func (f *flush) append(r *Request, id identity, txn *transaction) (Result, error
 	for i, p := range r.Parts {
 		end := f.facts.ends[logs[i]]
 		if txn == nil {
-			f.touch(logs[i], end)
+			f.touch(logs[i], end, r.Topic.ID)
 		}
 		result.Shares[i] = Share{Partition: p.Partition, BaseOffset: end.offset, RecordCount: p.Count, RecordIndexes: p.Indexes}
 		f.rows = append(f.rows, f.rowAt(logs[i], end, p.Packed))
@@ -345,10 +345,11 @@ func (f *flush) logsOf(r *Request, txn *transaction) ([]int64, error) {
 	return logs, nil
 }
 
-// touch notes where the end of a partition's log was before the flush.
-func (f *flush) touch(log int64, end *logEnd) {
+// touch notes where the end of a partition's log was before the flush, and by
+// which topic it was routed to.
+func (f *flush) touch(log int64, end *logEnd, topic int64) {
 	if _, moved := f.first[log]; !moved {
-		f.first[log] = end.offset
+		f.first[log] = firstEnd{end.offset, topic}
 	}
 }
 

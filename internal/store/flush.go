@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/eos-proxy/eos-proxy/internal/eos"
@@ -37,27 +38,30 @@ const (
 
 // writer is the state of flushes from one to the next.
 type writer struct {
-	facts     *facts
-	ids       []int64 // drawn from object_ids, not used yet
-	careful   int     // flushes that load all facts
-	skipUntil time.Time
-	suspect   map[int64]*logEnd // ends by which a flush has failed
-	pipeline  pipeline
+	mu        sync.Mutex        // held during a flush
+	facts     *facts            // guarded by mu
+	ids       []int64           // drawn from object_ids, not used yet; guarded by mu
+	careful   int               // flushes that load all facts; guarded by mu
+	skipUntil time.Time         // until when rows that are locked are passed over; guarded by mu
+	suspect   map[int64]*logEnd // ends by which a flush has failed; guarded by mu
+	pipeline  pipeline          // guarded by mu
 }
+
+func newWriter() *writer { return &writer{facts: newFacts()} }
 
 // Flush does all that is right of a group of operations in one SQL transaction,
 // in their order, and returns the outcome of each. An outcome may be IsStale or
 // IsBusy. What the database refuses fails alone. One Flush runs at a time.
 func (s *Store) Flush(ctx context.Context, ops []*Op) []Outcome {
-	s.writing.Lock()
-	defer s.writing.Unlock()
-	return s.flushApart(ctx, &s.writer, ops, false)
+	s.writer.mu.Lock()
+	defer s.writer.mu.Unlock()
+	return s.flushApart(ctx, s.writer, ops, false)
 }
 
 // FlushPatiently is Flush for operations that were busy: it waits longer for
 // locks, and for nothing that Flush is doing. No outcome is IsBusy.
 func (s *Store) FlushPatiently(ctx context.Context, ops []*Op) []Outcome {
-	return s.flushApart(ctx, &writer{facts: newFacts()}, ops, true)
+	return s.flushApart(ctx, newWriter(), ops, true)
 }
 
 // flushApart flushes a group, and each half of it on its own when the database
@@ -89,18 +93,12 @@ func (s *Store) flushGroup(ctx context.Context, w *writer, ops []*Op, patient bo
 		if err == nil {
 			return nil
 		}
-		before := w.facts
+		if errors.As(err, new(*lostError)) && lost == nil {
+			lost = f
+		}
+		before := w.facts.ends
 		w.facts = newFacts()
-		switch {
-		case errors.As(err, new(*lostError)):
-			if lost == nil {
-				lost = f
-			}
-		case lostRace(err):
-			w.careful = max(w.careful, 1)
-			w.suspect = before.ends
-		case sqlState(err) == lockTimeout && !f.patient:
-			w.careful, w.skipUntil = max(w.careful, 1), time.Now().Add(skipFor)
+		if w.failedBy(err, before) && !f.patient {
 			return errAgain
 		}
 		return err
@@ -119,6 +117,19 @@ func (s *Store) flushGroup(ctx context.Context, w *writer, ops []*Op, patient bo
 		}
 	}
 	return f.outcomes, nil
+}
+
+// failedBy takes note of why a flush has failed that knew the ends of logs, and
+// reports whether it met a lock.
+func (w *writer) failedBy(err error, ends map[int64]*logEnd) (locked bool) {
+	switch {
+	case lostRace(err):
+		w.careful, w.suspect = max(w.careful, 1), ends
+	case sqlState(err) == lockTimeout:
+		w.careful, w.skipUntil = max(w.careful, 1), time.Now().Add(skipFor)
+		return true
+	}
+	return false
 }
 
 // flush is one group of operations on its way: loaded, decided, saved.
@@ -153,10 +164,14 @@ type flush struct {
 	commits      []*committing
 	offsets      map[groupPartition]*offsetRow
 	topics       map[int64]bool           // that rows were routed by
-	first        map[int64]int64          // ends before the flush, by partition id
+	first        map[int64]firstEnd       // ends before the flush, by partition id
 	producers    map[int64]*producerFacts // that could be fenced
 	transactions map[int64]bool           // refs that rows were staged in
 }
+
+// firstEnd is where a partition's log ended before the flush, and the topic by
+// which it was routed to; 0 for what was staged before.
+type firstEnd struct{ end, topic int64 }
 
 // place is where a partition is.
 type place struct {
@@ -171,7 +186,7 @@ func newFlush(s *Store, w *writer, ops []*Op) *flush {
 		kept: map[identity]*kept{}, places: map[int64]place{},
 		targets: map[topicPartition]target{}, committed: map[groupPartition]int64{}, staged: map[string][]partitionOffset{},
 		rows: make([]row, 0, len(ops)), keyed: map[identity]int{}, offsets: map[groupPartition]*offsetRow{},
-		topics: map[int64]bool{}, first: map[int64]int64{}, producers: map[int64]*producerFacts{}, transactions: map[int64]bool{},
+		topics: map[int64]bool{}, first: map[int64]firstEnd{}, producers: map[int64]*producerFacts{}, transactions: map[int64]bool{},
 	}
 	f.locked.producers, f.locked.transactions, f.locked.partitions = map[int64]bool{}, map[int64]bool{}, map[int64]bool{}
 	return f
@@ -272,7 +287,7 @@ func (w *writer) compare(ends map[int64]*logEnd) {
 // drawIDs sees to it that there are ids for what the operations may create.
 func (f *flush) drawIDs(ctx context.Context, conn *pgx.Conn) error {
 	const sql = `SELECT nextval('object_ids') FROM generate_series(1, $1)`
-	need := 0
+	need := -len(f.writer.ids)
 	for _, op := range f.ops {
 		switch {
 		case op.Append != nil && op.Append.TransactionID != "":
@@ -284,7 +299,7 @@ func (f *flush) drawIDs(ctx context.Context, conn *pgx.Conn) error {
 			}
 		}
 	}
-	if need -= len(f.writer.ids); need <= 0 {
+	if need <= 0 {
 		return nil
 	}
 	if !f.patient {

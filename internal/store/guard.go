@@ -5,80 +5,88 @@ import (
 	"encoding/binary"
 )
 
-// sqlGuard fails with a division by zero unless everything that the flush was
-// decided by is true. It is the last statement before COMMIT, under the locks
-// and behind the inserts: what it reads cannot change any more.
-//
-//   - Each topic has the partition count that requests were routed by, and the
-//     size limit.
-//   - The log of each partition ended where this flush went on: no gap, no
-//     offset that retention has removed.
-//   - Each producer that could be fenced has the epoch, and the open transaction
-//     (0 for none), that it was taken to have (P9, T10).
-//   - Each transaction that records were staged in is ongoing (T4).
-const sqlGuard = `
-	SELECT (EXTRACT(EPOCH FROM clock_timestamp()) * 1000)::bigint,
-	       1 / ((SELECT count(*)
-	             FROM unnest($1::bigint[], $2::integer[], $3::bigint[]) AS k (topic_id, partition_count, max_record_bytes)
-	             CROSS JOIN LATERAL (SELECT FROM topics t
-	                                 WHERE t.topic_id = k.topic_id
-	                                   AND t.partition_count = k.partition_count
-	                                   AND t.max_record_bytes = k.max_record_bytes LIMIT 1) found) = cardinality($1)
-	        AND (SELECT count(*)
-	             FROM unnest($4::bigint[], $5::bigint[]) AS k (partition_id, end_offset)
-	             CROSS JOIN LATERAL (SELECT FROM partitions p
-	                                 WHERE p.partition_id = k.partition_id
-	                                   AND GREATEST(p.log_start_offset, COALESCE((
-	                                         SELECT b.base_offset + b.record_count
-	                                         FROM batches b
-	                                         WHERE b.log_id = k.partition_id AND b.base_offset < k.end_offset
-	                                         ORDER BY b.base_offset DESC LIMIT 1), 0)) = k.end_offset LIMIT 1) found) = cardinality($4)
-	        AND (SELECT count(*)
-	             FROM unnest($6::bigint[], $7::bigint[], $8::bigint[]) AS k (producer_id, producer_epoch, open_ref)
-	             CROSS JOIN LATERAL (SELECT FROM producers p
-	                                 WHERE p.producer_id = k.producer_id
-	                                   AND p.producer_epoch = k.producer_epoch
-	                                   AND COALESCE((SELECT t.transaction_ref
-	                                                 FROM transactions t
-	                                                 WHERE t.producer_id = k.producer_id AND t.state = 'ongoing'
-	                                                 LIMIT 1), 0) = k.open_ref LIMIT 1) found) = cardinality($6)
-	        AND (SELECT count(*)
-	             FROM unnest($9::bigint[]) AS k (transaction_ref)
-	             CROSS JOIN LATERAL (SELECT FROM transactions t
-	                                 WHERE t.transaction_ref = k.transaction_ref AND t.state = 'ongoing' LIMIT 1) found) = cardinality($9)
-	       )::integer`
+// A guard fails with a division by zero unless everything that the flush was
+// decided by is true. Guards are the last statements before COMMIT, under the
+// locks and behind the inserts: what they read cannot change any more.
+const (
+	// The log of each partition ended where this flush went on: no gap, no
+	// offset that retention has removed. And each topic has the partition count
+	// that requests were routed by, and the size limit; it is named beside one
+	// of its partitions, or alone, with partition 0, by what is staged.
+	sqlGuardLogs = `
+		SELECT (EXTRACT(EPOCH FROM clock_timestamp()) * 1000)::bigint,
+		       1 / (count(*) = cardinality($1))::integer
+		FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::integer[], $5::bigint[])
+		     AS k (partition_id, end_offset, topic_id, partition_count, max_record_bytes)
+		WHERE (k.partition_id = 0
+		       OR k.end_offset = (SELECT GREATEST(p.log_start_offset, COALESCE((
+		                                 SELECT b.base_offset + b.record_count
+		                                 FROM batches b
+		                                 WHERE b.log_id = k.partition_id AND b.base_offset < k.end_offset
+		                                 ORDER BY b.base_offset DESC LIMIT 1), 0))
+		                          FROM partitions p
+		                          WHERE p.partition_id = k.partition_id))
+		  AND (k.topic_id = 0
+		       OR EXISTS (SELECT FROM topics t
+		                  WHERE t.topic_id = k.topic_id
+		                    AND t.partition_count = k.partition_count
+		                    AND t.max_record_bytes = k.max_record_bytes))`
+	// Each producer that could be fenced has the epoch, and the open transaction
+	// (0 for none), that it was taken to have (P9, T10).
+	sqlGuardProducers = `
+		SELECT 1 / (count(*) = cardinality($1))::integer
+		FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS k (producer_id, producer_epoch, open_ref)
+		WHERE k.producer_epoch = (SELECT p.producer_epoch FROM producers p WHERE p.producer_id = k.producer_id)
+		  AND k.open_ref = COALESCE((SELECT t.transaction_ref
+		                             FROM transactions t
+		                             WHERE t.producer_id = k.producer_id AND t.state = 'ongoing'), 0)`
+	// Each transaction that records were staged in is ongoing (T4).
+	sqlGuardTransactions = `
+		SELECT 1 / (count(*) = cardinality($1))::integer
+		FROM unnest($1::bigint[]) AS k (transaction_ref)
+		WHERE 'ongoing' = (SELECT t.state FROM transactions t WHERE t.transaction_ref = k.transaction_ref)`
+)
 
-// queueGuard queues the guard. It also reads the clock.
-func (f *flush) queueGuard(ctx context.Context, p *pipeline) error {
-	var topics, maxBytes, logs, ends, producers, epochs, open, refs []int64
-	var counts []int32
+// queueGuards queues the guards, of which the first also reads the clock.
+func (f *flush) queueGuards(ctx context.Context, p *pipeline) error {
+	logs, ends, topics, maxBytes := []int64{}, []int64{}, []int64{}, []int64{}
+	counts := []int32{}
+	add := func(log, end, topic int64) {
+		t := f.facts.topics[topic]
+		logs, ends, topics = append(logs, log), append(ends, end), append(topics, topic)
+		counts, maxBytes = append(counts, int32(t.partitionCount)), append(maxBytes, t.maxRecordBytes)
+	}
+	for id, first := range f.first {
+		add(id, first.end, first.topic)
+		delete(f.topics, first.topic)
+	}
 	for id := range f.topics {
-		t := f.facts.topics[id]
-		topics, counts, maxBytes = append(topics, id), append(counts, int32(t.partitionCount)), append(maxBytes, t.maxRecordBytes)
+		add(0, 0, id)
 	}
-	for id, end := range f.first {
-		logs, ends = append(logs, id), append(ends, end)
-	}
-	for id, producer := range f.producers {
-		producers, epochs, open = append(producers, id), append(epochs, producer.Epoch), append(open, producer.openRef)
-	}
-	for _, c := range f.commits {
-		delete(f.transactions, c.ref)
-	}
-	for ref := range f.transactions {
-		refs = append(refs, ref)
-	}
-	return p.queueRows(ctx, func(fields [][]byte) error {
+	err := p.queueRows(ctx, func(fields [][]byte) error {
 		f.facts.clock.set(int64(binary.BigEndian.Uint64(fields[0])))
 		return nil
-	}, sqlGuard, present(topics), present(counts), present(maxBytes), present(logs), present(ends),
-		present(producers), present(epochs), present(open), present(refs))
+	}, sqlGuardLogs, logs, ends, topics, counts, maxBytes)
+	if err == nil && len(f.producers) > 0 {
+		err = f.queueProducersGuard(ctx, p)
+	}
+	for _, c := range f.commits {
+		delete(f.transactions, c.ref) // not any more: this flush ends it
+	}
+	if err == nil && len(f.transactions) > 0 {
+		var refs []int64
+		for ref := range f.transactions {
+			refs = append(refs, ref)
+		}
+		err = p.queue(ctx, sqlGuardTransactions, refs)
+	}
+	return err
 }
 
-// present returns an empty list for a nil one, which would be a null.
-func present[T any](list []T) []T {
-	if list == nil {
-		return []T{}
+func (f *flush) queueProducersGuard(ctx context.Context, p *pipeline) error {
+	var ids, epochs, open []int64
+	for id, producer := range f.producers {
+		ids, epochs, open = append(ids, id), append(epochs, producer.Epoch), append(open, producer.openRef)
 	}
-	return list
+	return p.queue(ctx, sqlGuardProducers, ids, epochs, open)
 }

@@ -22,15 +22,16 @@ type pipeline struct {
 	conn *pgx.Conn
 	buf  []byte
 	rows []func(fields [][]byte) error // by statement; nil where rows do not matter
-	tags []string                      // what the server said of each statement
 }
 
+// reset empties the pipeline, and makes it one for a connection.
 func (p *pipeline) reset(conn *pgx.Conn) {
 	const keep = 1 << 20 // what a large flush needed is not kept for small ones
 	if cap(p.buf) > keep {
 		p.buf = nil
 	}
-	*p = pipeline{conn: conn, buf: p.buf[:0], rows: p.rows[:0], tags: p.tags[:0]}
+	clear(p.rows)
+	*p = pipeline{conn: conn, buf: p.buf[:0], rows: p.rows[:0]}
 }
 
 // queue adds a statement. On its first use on a connection it is prepared,
@@ -117,53 +118,67 @@ func (p *pipeline) queueCopy(ctx context.Context, sql string, data func(b []byte
 	return nil
 }
 
-// run sends what is queued and reads the answers. It returns the first error
-// that the server answers, or that of a rows function; or what broke the
-// connection, which is then closed.
+// run sends what is queued, of which the last is a COMMIT, and reads the
+// answers. It returns the first error that the server answers, or that of a
+// rows function; or what broke the connection, which is then closed.
 func (p *pipeline) run(ctx context.Context) error {
 	p.message('S')()
+	err := p.exchange(ctx)
+	if err == nil || refused(err) || errors.Is(err, errNotCommitted) {
+		return err
+	}
+	// What comes after it would be taken for the answers to something else.
+	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	return errors.Join(err, p.conn.Close(closing))
+}
+
+var errNotCommitted = errors.New("the server rolled the transaction back at COMMIT")
+
+func (p *pipeline) exchange(ctx context.Context) error {
 	conn := p.conn.PgConn()
-	if deadline, ok := ctx.Deadline(); ok {
-		if err := conn.Conn().SetDeadline(deadline); err != nil {
-			return err
-		}
-		defer conn.Conn().SetDeadline(time.Time{}) //nolint:errcheck // a connection that is closed has none
+	deadline, _ := ctx.Deadline()
+	if err := conn.Conn().SetDeadline(deadline); err != nil {
+		return err
 	}
 	// What is sent at once may be longer than the socket takes: the server
 	// answers a statement in some ten bytes, so that it never waits for us.
-	err := conn.Frontend().SendUnbufferedEncodedCopyData(p.buf)
-	if err == nil {
-		err = p.read(conn)
+	if err := conn.Frontend().SendUnbufferedEncodedCopyData(p.buf); err != nil {
+		return err
 	}
-	if err != nil && !refused(err) {
-		// What comes after it would be taken for the answers to something else.
-		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-		defer cancel()
-		err = errors.Join(err, p.conn.Close(closing))
+	err, broken := p.receive(conn)
+	if broken != nil {
+		return broken
 	}
-	return err
+	return errors.Join(err, conn.Conn().SetDeadline(time.Time{}))
 }
 
-func (p *pipeline) read(conn *pgconn.PgConn) error {
-	var first error
+// receive reads the answers. It returns the first error in them, and what broke
+// the connection.
+func (p *pipeline) receive(conn *pgconn.PgConn) (answered, broken error) {
+	statement, committed := 0, false
 	for {
 		msg, err := conn.ReceiveMessage(context.Background()) // the connection has the deadline
 		if err != nil {
-			return err
+			return nil, err
 		}
 		switch msg := msg.(type) {
 		case *pgproto3.DataRow:
-			if fn := p.rows[len(p.tags)]; fn != nil && first == nil {
-				first = fn(msg.Values)
+			if fn := p.rows[statement]; fn != nil && answered == nil {
+				answered = fn(msg.Values)
 			}
 		case *pgproto3.CommandComplete:
-			p.tags = append(p.tags, string(msg.CommandTag))
+			statement++
+			committed = string(msg.CommandTag) == sqlCommit
 		case *pgproto3.ErrorResponse:
-			if first == nil {
-				first = pgconn.ErrorResponseToPgError(msg)
+			if answered == nil {
+				answered = pgconn.ErrorResponseToPgError(msg)
 			}
 		case *pgproto3.ReadyForQuery:
-			return first
+			if answered == nil && !committed {
+				answered = errNotCommitted
+			}
+			return answered, nil
 		}
 	}
 }

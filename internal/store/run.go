@@ -27,6 +27,7 @@ const (
 	// them wait for ever. Plans that scan are never right here: every table is
 	// read by its keys, and a plan made while a table was empty is kept.
 	// A server or role may have settings of its own that a write cannot use.
+	sqlCommit = `COMMIT`
 	sqlBegin  = `BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE`
 	sqlBounds = `
 		SELECT set_config('lock_timeout', $3, true),
@@ -112,7 +113,7 @@ func (s *Store) writeBytes(ctx context.Context, bytes int64, fn func(ctx context
 // commit sends what is queued and a COMMIT in one trip.
 func commit(ctx context.Context, conn *pgx.Conn, batch *pgx.Batch) error {
 	committed := false
-	batch.Queue("COMMIT").Exec(func(tag pgconn.CommandTag) error {
+	batch.Queue(sqlCommit).Exec(func(tag pgconn.CommandTag) error {
 		committed = tag.String() == "COMMIT"
 		return nil
 	})
@@ -123,12 +124,12 @@ func commit(ctx context.Context, conn *pgx.Conn, batch *pgx.Batch) error {
 // sending it and whether the server said that it committed.
 func committedOr(err error, committed bool) error {
 	switch {
-	case refused(err):
+	case refused(err), errors.Is(err, errNotCommitted):
 		return err
 	case err != nil:
 		return &lostError{err}
 	case !committed:
-		return errors.New("the server rolled the transaction back at COMMIT")
+		return errNotCommitted
 	}
 	return nil
 }
@@ -249,7 +250,7 @@ var errAgain = errors.New("the state is another than was known")
 
 // lostRace reports whether a write met another one and finds another state
 // when it runs again: unique_violation, deadlock_detected, serialization_failure,
-// division_by_zero (that of the guard), or errAgain.
+// division_by_zero (that of a guard), or errAgain.
 func lostRace(err error) bool {
 	switch sqlState(err) {
 	case "23505", "40P01", "40001", "22012":

@@ -41,7 +41,7 @@ func (f *flush) save(ctx context.Context, conn *pgx.Conn, lock bool) error {
 		return err
 	}
 	err := p.run(ctx)
-	return committedOr(err, err == nil && p.tags[len(p.tags)-1] == "COMMIT")
+	return committedOr(err, err == nil)
 }
 
 func (f *flush) queueAll(ctx context.Context, p *pipeline, lock bool) error {
@@ -59,12 +59,12 @@ func (f *flush) queueAll(ctx context.Context, p *pipeline, lock bool) error {
 			}
 		}
 	}
-	for _, step := range []func(context.Context, *pipeline) error{f.savePuts, f.saveRows, f.saveCommits, f.saveOffsets, f.queueGuard} {
+	for _, step := range []func(context.Context, *pipeline) error{f.savePuts, f.saveRows, f.saveCommits, f.saveOffsets, f.queueGuards} {
 		if err := step(ctx, p); err != nil {
 			return err
 		}
 	}
-	return p.queue(ctx, "COMMIT")
+	return p.queue(ctx, sqlCommit)
 }
 
 const sqlCopyBatches = `

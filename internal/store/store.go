@@ -47,8 +47,7 @@ type Store struct {
 	tail   *tail
 	prober prober
 
-	writing sync.Mutex
-	writer  writer // guarded by writing
+	writer *writer
 
 	mu     sync.RWMutex
 	topics map[string]*Topic // by name; guarded by mu; a stale entry is found out when it is written to
@@ -81,7 +80,7 @@ func Open(ctx context.Context, url string, cfg Config) (*Store, error) {
 		cfg.Logger = slog.Default()
 	}
 	return &Store{
-		pool: pool, caps: cfg.Caps, log: cfg.Logger, unsafe: cfg.Unsafe, writer: writer{facts: newFacts()}, topics: map[string]*Topic{},
+		pool: pool, caps: cfg.Caps, log: cfg.Logger, unsafe: cfg.Unsafe, writer: newWriter(), topics: map[string]*Topic{},
 		tail: newTail(cfg.TailBytes), prober: prober{logs: map[int64]*queue{}},
 	}, nil
 }
