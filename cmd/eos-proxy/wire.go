@@ -92,6 +92,7 @@ func openProxy(ctx context.Context, url string, cfg Config, log *slog.Logger) (p
 			{"another appender of what is locked", app.RunAside},
 			{"wake", hub.Run},
 			{"housekeeping", keeper.Run},
+			{"heap floor", keepHeapFloor},
 		},
 		handler: handler,
 		drain:   handler.Drain,

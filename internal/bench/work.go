@@ -72,12 +72,14 @@ func choose(all []work, names []string) ([]work, error) {
 	found := make(map[string]bool)
 	for _, w := range all {
 		family, _, _ := strings.Cut(w.name, "-")
+		wanted := false
 		for _, name := range names {
 			if name == w.name || name == family {
-				found[name] = true
-				chosen = append(chosen, w)
-				break
+				found[name], wanted = true, true
 			}
+		}
+		if wanted {
+			chosen = append(chosen, w)
 		}
 	}
 	for _, name := range names {
