@@ -12,6 +12,9 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/eos-proxy/eos-proxy/internal/handlers"
+	"github.com/eos-proxy/eos-proxy/internal/shortcut"
 )
 
 // How often serve asks for a database that does not answer, and how often it says so.
@@ -84,8 +87,12 @@ func serve(ctx context.Context, cfg Config, p parts, stdout io.Writer, log *slog
 
 	front := new(front)
 	server := newServer(cfg, front, log)
+	short := shortcut.New(listener, shortcut.Config{
+		Handler: front, Takes: handlers.IsProducePath,
+		HeaderTimeout: server.ReadHeaderTimeout, IdleTimeout: server.IdleTimeout,
+	})
 	stopRequests := tasks.start("http server", func(ctx context.Context) error {
-		err := answer(ctx, server, listener, cfg.Grace, log)
+		err := answer(ctx, server, short, cfg.Grace, log)
 		front.wait() // a broken connection ends the context of its request, not at once the request
 		return err
 	})
@@ -180,8 +187,9 @@ func waitForDatabase(ctx context.Context, prepare func(context.Context) error, i
 
 // answer serves HTTP until ctx ends. Then it closes the listener and waits for the running requests, for as
 // long as grace; after that it breaks their connections, which ends their contexts.
-func answer(ctx context.Context, server *http.Server, listener net.Listener, grace time.Duration, log *slog.Logger) error {
+func answer(ctx context.Context, server *http.Server, listener *shortcut.Listener, grace time.Duration, log *slog.Logger) error {
 	ended := make(chan error, 1)
+	go listener.Run()
 	go func() { ended <- server.Serve(listener) }()
 	select {
 	case err := <-ended:
@@ -191,7 +199,7 @@ func answer(ctx context.Context, server *http.Server, listener net.Listener, gra
 
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
 	defer cancel()
-	err := server.Shutdown(ctx)
+	err := errors.Join(server.Shutdown(ctx), listener.Wait(ctx))
 	if err != nil {
 		log.Warn("requests did not finish within the grace time; their connections are broken", "grace", grace.String())
 		err = server.Close()

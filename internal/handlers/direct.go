@@ -71,6 +71,13 @@ func (d *direct) problem(o *observed, r *http.Request, err error) {
 	d.compress(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { d.server.problem(w, r, err) }))(o, r)
 }
 
+// IsProducePath reports whether a POST to a path is a produce request, for a
+// server that has a shorter way for these.
+func IsProducePath(path string) bool {
+	_, _, ok := producePath(path)
+	return ok
+}
+
 // producePath returns the topic that a path names for a produce request, and
 // the partition, -1 if it names none; not ok for other paths, and for names
 // that are not plainly right.

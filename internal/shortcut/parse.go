@@ -1,0 +1,166 @@
+package shortcut
+
+import (
+	"bytes"
+	"net/textproto"
+)
+
+// parse reads the head of a request into c.path, host and header. It takes only what has one
+// meaning in HTTP/1.1 (RFC 9112): an origin-form target of plain characters,
+// header lines that end with CR LF, printable values, one Host, one
+// Content-Length, and no header that changes how the message is read or
+// answered. Everything else is for net/http.
+func (c *conn) parse(b []byte) (head, size int, v verdict) {
+	end := bytes.Index(b, []byte("\r\n\r\n"))
+	line, lines, _ := bytes.Cut(b[:max(end, 0)], []byte("\r\n"))
+	if end < 0 {
+		if len(b) >= readBytes || !bytes.HasPrefix(b, []byte("POST ")[:min(len(b), 5)]) {
+			return 0, 0, others
+		}
+		return 0, 0, more
+	}
+	path, ok := bytes.CutPrefix(line, []byte("POST "))
+	if !ok {
+		return 0, 0, others
+	}
+	path, ok = bytes.CutSuffix(path, []byte(" HTTP/1.1"))
+	if !ok || !plain(path) {
+		return 0, 0, others
+	}
+	if c.path != string(path) {
+		if !c.listener.cfg.Takes(string(path)) {
+			return 0, 0, others
+		}
+		c.path = string(path)
+	}
+	length, ok := c.headers(lines)
+	if !ok || length <= 0 || end+4+length > maxBytes {
+		return 0, 0, others
+	}
+	head, size = end+4, end+4+length
+	if size > len(b) {
+		return 0, 0, more
+	}
+	return head, size, served
+}
+
+// plain reports whether a path has only characters that mean themselves, and
+// no segment that another reader would resolve.
+func plain(path []byte) bool {
+	if len(path) == 0 || path[0] != '/' || bytes.Contains(path, []byte("//")) || bytes.Contains(path, []byte("/.")) {
+		return false
+	}
+	for _, c := range path {
+		letter := c|0x20 >= 'a' && c|0x20 <= 'z'
+		if !letter && (c < '-' || c > '9') && c != '_' { // from - to 9: - . / and the digits
+			return false
+		}
+	}
+	return true
+}
+
+// changing are the headers that change how a message is read or answered.
+var changing = map[string]bool{
+	"Connection": true, "Content-Encoding": true, "Expect": true, "Http2-Settings": true, "Keep-Alive": true, "Proxy-Connection": true,
+	"Te": true, "Trailer": true, "Transfer-Encoding": true, "Upgrade": true,
+}
+
+// headers reads the header lines, and returns the Content-Length.
+func (c *conn) headers(lines []byte) (length int, ok bool) {
+	h := c.header
+	clear(h)
+	host := false
+	for len(lines) > 0 {
+		var line []byte
+		line, lines, _ = bytes.Cut(lines, []byte("\r\n"))
+		at := bytes.IndexByte(line, ':')
+		if at < 1 || !token(line[:at]) {
+			return 0, false
+		}
+		value := bytes.Trim(line[at+1:], " \t")
+		if !printable(value) {
+			return 0, false
+		}
+		name := canonical(line[:at])
+		switch {
+		case name == "Host":
+			if host || !plainHost(value) {
+				return 0, false
+			}
+			host = true
+			if c.host != string(value) {
+				c.host = string(value)
+			}
+			continue
+		case name == "Content-Length":
+			if length != 0 || len(value) == 0 || len(value) > 6 || value[0] == '0' {
+				return 0, false
+			}
+			for _, d := range value {
+				if d < '0' || d > '9' {
+					return 0, false
+				}
+				length = 10*length + int(d-'0')
+			}
+		case name == "Connection" && string(value) == "keep-alive":
+		case changing[name]:
+			return 0, false
+		}
+		h[name] = append(h[name], string(value))
+	}
+	return length, host && length > 0
+}
+
+// canonical returns the name of a header as net/http writes it.
+func canonical(name []byte) string {
+	if known, ok := names[string(name)]; ok {
+		return known
+	}
+	return textproto.CanonicalMIMEHeaderKey(string(name))
+}
+
+// names are the headers that most requests have, in the forms in which clients
+// write them.
+var names = func() map[string]string {
+	known := map[string]string{}
+	for _, name := range []string{
+		"Host", "User-Agent", "Accept", "Accept-Encoding", "Content-Type", "Content-Length", "Connection",
+		"Producer-Id", "Producer-Epoch", "Producer-Seq", "Idempotency-Key", "Transactional-Id", "Transaction-Id", "Request-Id",
+	} {
+		known[name], known[string(bytes.ToLower([]byte(name)))] = name, name
+	}
+	return known
+}()
+
+// token reports whether a header's name has only letters, digits and hyphens:
+// fewer characters than RFC 9110, section 5.6.2, allows.
+func token(name []byte) bool {
+	for _, c := range name {
+		letter := c|0x20 >= 'a' && c|0x20 <= 'z'
+		if !letter && (c < '0' || c > '9') && c != '-' {
+			return false
+		}
+	}
+	return true
+}
+
+func printable(value []byte) bool {
+	for _, c := range value {
+		if c < ' ' || c > '~' {
+			return false
+		}
+	}
+	return true
+}
+
+// plainHost reports whether a host is a name or an address, with or without a
+// port.
+func plainHost(host []byte) bool {
+	for _, c := range host {
+		letter := c|0x20 >= 'a' && c|0x20 <= 'z'
+		if !letter && (c < '0' || c > '9') && c != '.' && c != '-' && c != ':' && c != '_' {
+			return false
+		}
+	}
+	return len(host) > 0
+}
