@@ -390,8 +390,13 @@ func (a *Appender) stop() {
 	close(a.ended)
 	rest = append(rest, a.ready...)
 	a.ready = nil
-	for len(a.aside) > 0 {
-		rest = append(rest, <-a.aside...)
+	for more := true; more; {
+		select {
+		case group := <-a.aside:
+			rest = append(rest, group...)
+		default: // RunAside may take from it as well
+			more = false
+		}
 	}
 	for _, w := range append(rest, a.early.all()...) {
 		w.answer(store.Outcome{Err: errStopping})

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/eos-proxy/eos-proxy/internal/eos"
+	"github.com/eos-proxy/eos-proxy/internal/store"
 )
 
 func TestStopRefusesAllThatWaitsAndAllThatComes(t *testing.T) {
@@ -99,4 +100,29 @@ func TestACallerThatLeavesDisturbsNobody(t *testing.T) {
 			t.Errorf("next sequence %d", r.NextSequence)
 		}
 	})
+}
+
+// RunAside may take what is set aside at the moment at which Run takes it back.
+func TestStopDoesNotWaitForWhatRunAsideHasTaken(t *testing.T) {
+	t.Parallel()
+	for range 20_000 {
+		a := New(newMemory(), Config{})
+		a.setAside([]*waiting{{op: &store.Op{}, outcome: make(chan store.Outcome, 1)}})
+		start, stopped := make(chan struct{}), make(chan struct{})
+		go func() {
+			defer close(stopped)
+			<-start
+			a.stop()
+		}()
+		close(start)
+		select {
+		case <-a.aside:
+		case <-stopped:
+		}
+		select {
+		case <-stopped:
+		case <-time.After(10 * time.Second):
+			t.Fatal("stop waits")
+		}
+	}
 }

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -82,5 +83,44 @@ func TestNoCaps(t *testing.T) {
 	}
 	if open, err := a.CountOpen(t.Context()); err != nil || open.Count != 10 || open.StagedBytes != 10*1002 {
 		t.Errorf("open: %+v, %v", open, err)
+	}
+}
+
+// A quota that is reached while a PUT is being decided refuses all of it or
+// nothing: the count is another goroutine's.
+func TestT1QuotaReachedHalfWayThroughAPut(t *testing.T) {
+	t.Parallel()
+	url := newDatabase(t)
+	s := newStoreWith(t, url, Config{PoolSize: 4, Caps: Caps{StagedBytes: 1 << 20}})
+	mustTopic(t, s, "t", 1)
+	done := make(chan struct{})
+	defer func() { <-done }()
+	stop, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	go func() {
+		defer close(done)
+		for stop.Err() == nil {
+			s.counts.stagedBytes.Store(1 << 20)
+			s.counts.stagedBytes.Store(0)
+		}
+	}()
+	refused := 0
+	for i := range 200 {
+		id := fmt.Sprint("tx", i)
+		begin := put(id, nobody)
+		for range 50 {
+			begin.Produce = append(begin.Produce, TopicRecords{"t", records("a")})
+		}
+		_, err := s.PutTransaction(t.Context(), begin)
+		if err == nil {
+			continue
+		}
+		refused++
+		mustRefuse(t, err, eos.QuotaExceeded)
+		_, err = s.Transaction(t.Context(), id)
+		mustRefuse(t, err, eos.TransactionNotFound)
+	}
+	if refused == 0 || refused == 200 {
+		t.Errorf("%d of 200 refused: the quota was not reached half way", refused)
 	}
 }

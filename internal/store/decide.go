@@ -207,6 +207,11 @@ func (f *flush) decideAppend(r *Request) (Result, error) {
 	if err := f.checkLargest(r); err != nil {
 		return Result{}, err
 	}
+	if txn != nil {
+		if err := f.store.caps.stage(&f.store.counts, txn.staged, r.Size()); err != nil {
+			return Result{}, err
+		}
+	}
 	return f.append(r, id, txn)
 }
 
@@ -316,10 +321,8 @@ func (f *flush) append(r *Request, id identity, txn *transaction) (Result, error
 // transaction its staging's.
 func (f *flush) logsOf(r *Request, txn *transaction) ([]int64, error) {
 	logs := make([]int64, len(r.Parts))
-	size := int64(0)
 	for i, p := range r.Parts {
 		logs[i] = r.Topic.PartitionIDs[p.Partition]
-		size += p.Size
 		if f.facts.ends[logs[i]] == nil && txn == nil {
 			return nil, errStale
 		}
@@ -327,10 +330,7 @@ func (f *flush) logsOf(r *Request, txn *transaction) ([]int64, error) {
 	if txn == nil {
 		return logs, nil
 	}
-	if err := f.store.caps.stage(&f.store.counts, txn.staged, size); err != nil {
-		return nil, err
-	}
-	txn.staged += size
+	txn.staged += r.Size()
 	for i, partition := range logs {
 		id, ok := txn.stagings[partition]
 		if !ok {

@@ -81,6 +81,9 @@ type nextSequence struct {
 	openRef  int64
 }
 
+// unknownRef is the openRef that no transaction has.
+const unknownRef = -1
+
 // kept is a stored request: what decides about its repeat, and its answer.
 type kept struct {
 	eos.Stored

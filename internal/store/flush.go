@@ -31,6 +31,11 @@ const (
 	briefWait   = 100 * time.Millisecond
 	patientWait = 2 * time.Second
 	skipFor     = time.Second
+	// keyWait is briefWait while rows that are held are passed over: then only
+	// a key that somebody else is inserting holds a flush up. searchTime bounds
+	// the search for the operation that has it.
+	keyWait    = 20 * time.Millisecond
+	searchTime = 200 * time.Millisecond
 	// carefulFlushes is how many flushes load all facts after another writer was
 	// seen: with two on one partition, more than half of the guards would fail.
 	carefulFlushes = 64
@@ -55,13 +60,42 @@ func newWriter() *writer { return &writer{facts: newFacts()} }
 func (s *Store) Flush(ctx context.Context, ops []*Op) []Outcome {
 	s.writer.mu.Lock()
 	defer s.writer.mu.Unlock()
-	return s.flushApart(ctx, s.writer, ops, false)
+	return s.flushParts(ctx, s.writer, ops, false)
 }
 
 // FlushPatiently is Flush for operations that were busy: it waits longer for
 // locks, and for nothing that Flush is doing. No outcome is IsBusy.
 func (s *Store) FlushPatiently(ctx context.Context, ops []*Op) []Outcome {
-	return s.flushApart(ctx, newWriter(), ops, true)
+	return s.flushParts(ctx, newWriter(), ops, true)
+}
+
+// flushParts flushes a group in the parts that one SQL transaction may carry.
+func (s *Store) flushParts(ctx context.Context, w *writer, ops []*Op, patient bool) []Outcome {
+	outcomes := make([]Outcome, 0, len(ops))
+	for len(ops) > 0 {
+		n := beforeCommit(ops)
+		outcomes = append(outcomes, s.flushApart(ctx, w, ops[:n], patient)...)
+		ops = ops[n:]
+	}
+	return outcomes
+}
+
+// beforeCommit returns how many operations come before the commit of a
+// transaction that one of them adds to: a commit moves what is written already,
+// and locks the partitions of that.
+func beforeCommit(ops []*Op) int {
+	adds := map[string]bool{}
+	for i, op := range ops {
+		switch {
+		case op.Append != nil && op.Append.TransactionID != "":
+			adds[op.Append.TransactionID] = true
+		case op.Put != nil:
+			adds[op.Put.ID] = true
+		case op.Commit != nil && adds[op.Commit.ID]:
+			return i
+		}
+	}
+	return len(ops)
 }
 
 // flushApart flushes a group, and each half of it on its own when the database
@@ -71,11 +105,39 @@ func (s *Store) flushApart(ctx context.Context, w *writer, ops []*Op, patient bo
 	if err == nil {
 		return outcomes
 	}
-	if len(ops) == 1 || errors.As(err, new(*eos.Error)) {
+	switch {
+	case errors.Is(err, errHeld):
+		return s.flushAround(ctx, w, ops, time.Now().Add(searchTime))
+	case len(ops) == 1 || errors.As(err, new(*eos.Error)):
 		return slices.Repeat([]Outcome{{Err: err}}, len(ops))
 	}
 	half := len(ops) / 2
 	return append(s.flushApart(ctx, w, ops[:half], patient), s.flushApart(ctx, w, ops[half:], patient)...)
+}
+
+// errHeld says that somebody else is inserting a key that an operation has: of
+// rows that are locked nothing was touched.
+var errHeld = errors.New("a key is being inserted by another writer")
+
+// flushAround flushes each half of a group that met errHeld on its own, down to
+// the operations that do; they are busy, and whatever meets it after the
+// deadline.
+func (s *Store) flushAround(ctx context.Context, w *writer, ops []*Op, deadline time.Time) []Outcome {
+	if len(ops) == 1 || time.Now().After(deadline) {
+		return slices.Repeat([]Outcome{{Err: errBusy}}, len(ops))
+	}
+	outcomes := make([]Outcome, 0, len(ops))
+	for _, half := range [][]*Op{ops[:len(ops)/2], ops[len(ops)/2:]} {
+		some, err := s.flushGroup(ctx, w, half, false)
+		switch {
+		case errors.Is(err, errHeld):
+			some = s.flushAround(ctx, w, half, deadline)
+		case err != nil:
+			some = s.flushApart(ctx, w, half, false)
+		}
+		outcomes = append(outcomes, some...)
+	}
+	return outcomes
 }
 
 func (s *Store) flushGroup(ctx context.Context, w *writer, ops []*Op, patient bool) ([]Outcome, error) {
@@ -84,8 +146,9 @@ func (s *Store) flushGroup(ctx context.Context, w *writer, ops []*Op, patient bo
 	err := s.run(ctx, true, func(ctx context.Context, conn *pgx.Conn, again bool) error {
 		resent = again
 		f = newFlush(s, w, ops)
-		f.patient, f.careful = patient || again, patient || again || w.careful > 0
+		f.patient = patient || again
 		f.skip = !f.patient && time.Now().Before(w.skipUntil)
+		f.careful = f.patient || f.skip || w.careful > 0
 		if again {
 			f.refuseAnonymous()
 		}
@@ -98,7 +161,11 @@ func (s *Store) flushGroup(ctx context.Context, w *writer, ops []*Op, patient bo
 		}
 		before := w.facts.ends
 		w.facts = newFacts()
-		if w.failedBy(err, before) && !f.patient {
+		locked := w.failedBy(err, before)
+		switch {
+		case locked && f.skip:
+			return errHeld
+		case locked && !f.patient:
 			return errAgain
 		}
 		return err
@@ -253,8 +320,11 @@ func (f *flush) bounds() (bytes int64, wait time.Duration) {
 	for _, op := range f.ops {
 		bytes += op.Bytes()
 	}
-	if f.patient {
+	switch {
+	case f.patient:
 		return bytes, patientWait
+	case f.skip:
+		return bytes, keyWait
 	}
 	return bytes, briefWait
 }
@@ -341,6 +411,16 @@ func (f *flush) done(lost *flush) {
 	f.store.tail.keep(f)
 	for _, p := range f.puts {
 		f.store.counts.ended(p.state, true)
+		if p.Commit {
+			delete(f.facts.transactions, p.ID)
+			continue
+		}
+		f.facts.transactions[p.ID].ExpiresAt = p.state.ExpiresAt
+	}
+	for _, o := range f.outcomes { // repeats in this flush, which were told before the time was known
+		if s := o.State; s != nil && s.Repeated && s.State == eos.StateOngoing {
+			s.ExpiresAt = f.facts.transactions[s.ID].ExpiresAt
+		}
 	}
 	for _, c := range f.commits {
 		f.store.tail.drop(c.state.Logs...) // moved rows are not in it

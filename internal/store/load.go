@@ -333,11 +333,15 @@ func (f *flush) queueSequences(batch *pgx.Batch, requests []*Request) {
 }
 
 // nextSequence returns what was read of a sequence; the producer's facts were
-// read before it.
+// read before it. Of a producer whose lock was passed over, which may have
+// begun a transaction in between, nothing is known.
 func (f *flush) nextSequence(producer, sequence int64) nextSequence {
 	n := nextSequence{sequence: sequence}
 	if p := f.facts.producers[producer]; p != nil {
 		n.openRef = p.openRef
+		if p.transactional() && !f.locked.producers[producer] {
+			n.openRef = unknownRef
+		}
 	}
 	return n
 }

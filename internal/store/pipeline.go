@@ -141,16 +141,37 @@ func (p *pipeline) exchange(ctx context.Context) error {
 	if err := conn.Conn().SetDeadline(deadline); err != nil {
 		return err
 	}
-	// What is sent at once may be longer than the socket takes: the server
-	// answers a statement in some ten bytes, so that it never waits for us.
-	if err := conn.Frontend().SendUnbufferedEncodedCopyData(p.buf); err != nil {
-		return err
-	}
+	sent := p.send(conn)
 	err, broken := p.receive(conn)
 	if broken != nil {
-		return broken
+		_ = conn.Conn().SetDeadline(longAgo) // ends the sending
+		return errors.Join(broken, <-sent)
 	}
-	return errors.Join(err, conn.Conn().SetDeadline(time.Time{}))
+	return errors.Join(err, <-sent, conn.Conn().SetDeadline(time.Time{}))
+}
+
+// longAgo is a deadline that ends what waits for a connection at once.
+var longAgo = time.Unix(1, 0)
+
+// send sends what is queued, and tells when it has. The server answers a
+// statement before it reads the next one: where sockets may not take all of
+// both, it would wait for us to read, and we for it. So a large pipeline is
+// sent while its answers are read.
+func (p *pipeline) send(conn *pgconn.PgConn) <-chan error {
+	const small = 16 << 10
+	sent := make(chan error, 1)
+	if len(p.buf) <= small {
+		sent <- conn.Frontend().SendUnbufferedEncodedCopyData(p.buf)
+		return sent
+	}
+	go func() {
+		err := conn.Frontend().SendUnbufferedEncodedCopyData(p.buf)
+		if err != nil {
+			_ = conn.Conn().SetDeadline(longAgo) // there is nothing to wait for
+		}
+		sent <- err
+	}()
+	return sent
 }
 
 // receive reads the answers. It returns the first error in them, and what broke

@@ -42,6 +42,15 @@ func NewRequest(a eos.Append, t *Topic, partition int, records []eos.Record, key
 	return r, nil
 }
 
+// Size returns the bytes of the request's records, as limits count them.
+func (r *Request) Size() int64 {
+	n := int64(0)
+	for _, p := range r.Parts {
+		n += p.Size
+	}
+	return n
+}
+
 // Bytes returns about how many bytes the request takes on its way to the
 // database.
 func (r *Request) Bytes() int64 {

@@ -181,6 +181,7 @@ func (f *flush) oneShot(row *putRow, offsets []partitionOffset) error {
 	}
 	sortShares(row.state.Appended)
 	f.setOffsets(offsets)
+	f.facts.transactions[row.ID] = &transaction{TransactionState: *row.state, ref: row.ref} // for repeats in this flush
 	return nil
 }
 
