@@ -92,8 +92,6 @@ func New(cfg Config, s *store.Store, a *appender.Appender, hub *wake.Hub, m *Met
 		srv.problem(w, r, err)
 	}
 	api.HandlerWithOptions(srv, api.ChiServerOptions{BaseRouter: r, Middlewares: checked, ErrorHandlerFunc: refuse})
-	generated := &api.ServerInterfaceWrapper{Handler: srv, HandlerMiddlewares: checked, ErrorHandlerFunc: refuse}
-	r.Get(fetchPath, srv.fetchPlain(generated.Fetch))
 	return &Handler{Handler: newDirect(srv, doc, r, compress), server: srv}, nil
 }
 
