@@ -87,9 +87,7 @@ func (p *partitionSource) open(ctx context.Context, t *store.Topic) (err error) 
 // Moved is that of the reader.
 func (p *partitionSource) Moved(ctx context.Context) (bool, error) { return p.reader.Moved(ctx) }
 
-func (p *partitionSource) wait() *wake.Waiter {
-	return p.server.hub.WaitOne(p.reader.Log(), p.reader.HighWatermark)
-}
+func (p *partitionSource) wait(w *wake.Waiter) { w.WaitOne(p.reader.Log(), p.reader.HighWatermark) }
 
 func (p *partitionSource) appendEnd(b []byte) []byte {
 	b = append(b, `,"next_offset":`...)

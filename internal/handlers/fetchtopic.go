@@ -208,7 +208,7 @@ func (t *topicReader) Moved(ctx context.Context) (bool, error) {
 	return false, nil
 }
 
-func (t *topicReader) wait() *wake.Waiter { return t.server.hub.Wait(t.ends) }
+func (t *topicReader) wait(w *wake.Waiter) { w.Wait(t.ends) }
 
 func (t *topicReader) appendEnd(b []byte) []byte {
 	b = append(b, `,"cursor":"`...)

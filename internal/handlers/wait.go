@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/eos-proxy/eos-proxy/internal/store"
@@ -20,18 +21,18 @@ type source interface {
 	// Moved reports whether there may be records behind what Next has found, as
 	// far as this proxy wrote them.
 	Moved(ctx context.Context) (bool, error)
-	// wait registers interest in what follows the ends that Next has seen.
-	wait() *wake.Waiter
+	// wait lets w wait for what follows the ends that Next has seen.
+	wait(w *wake.Waiter)
 	// appendEnd appends the fields that follow the records in the answer.
 	appendEnd(b []byte) []byte
 }
 
 // fetch is a fetch that is being answered. Ten thousand of them may wait, so
-// its memory while it waits is what counts: it holds its place in the hub (rule
-// F4), and neither a header nor a buffer of the answer. All its work is done in
-// steps on goroutines that end with them, because the stack of one that has
-// read a log and written an answer is twice or four times as large as that of
-// one that waits, and stays so.
+// what it holds while it waits is what counts: its place in the hub (rule F4),
+// and neither a header nor a buffer of the answer. A fetch that may wait does
+// all its work in steps, on goroutines that end with them: a goroutine that has
+// read a log or written an answer has twice or four times the stack of one that
+// only waits, and keeps it.
 type fetch struct {
 	observed // where the fetch goes past the router
 	server   *server
@@ -42,12 +43,18 @@ type fetch struct {
 	page     page
 	waitMS   int64
 
-	waiter   *wake.Waiter // while it waits; else nil
-	ended    bool         // it waits no longer
-	err      error        // why, if the client has gone
-	step     sync.WaitGroup
-	panicked any // of the step
+	waiter  *wake.Waiter // nil where it never waits
+	waiting bool         // has a place in the hub
+	expired atomic.Bool  // the time to wait is over
+
+	step   sync.WaitGroup
+	failed any // what the step has panicked with
 }
+
+// maxReading is how many fetches that may wait read at a time. When ten thousand
+// are woken at once, the others need no stack to read with until it is their
+// turn.
+const maxReading = 64
 
 func (s *server) newFetch(w http.ResponseWriter, r *http.Request, from source, waitMS int64) *fetch {
 	return &fetch{server: s, w: w, r: r, from: from, page: page{server: s}, waitMS: waitMS}
@@ -57,86 +64,116 @@ func (s *server) newFetch(w http.ResponseWriter, r *http.Request, from source, w
 func (f *fetch) run() {
 	defer f.page.close()
 	if f.waitMS == 0 {
-		f.advance()
+		f.answer(f.from.Next(f.r.Context(), f.page.take))
 		return
 	}
-	f.advanceAside()
-	if f.waiter == nil {
+	f.waiter = f.server.hub.Waiter()
+	f.stepAside(true)
+	if !f.waiting {
 		return
 	}
-	timeout := time.NewTimer(time.Duration(f.waitMS) * time.Millisecond)
+	timeout := time.AfterFunc(time.Duration(f.waitMS)*time.Millisecond, f.expire)
 	defer timeout.Stop()
-	for f.waiter != nil {
-		f.wait(timeout.C)
-		f.advanceAside()
+	for f.waiting {
+		select {
+		case <-f.waiter.Woken():
+			f.leave()
+			f.stepAside(!f.over())
+		case <-f.r.Context().Done():
+			f.leave()
+			f.answer(false, f.r.Context().Err())
+		}
 	}
 }
 
-// wait waits until there may be records, or there is nothing to wait for any
-// more.
-func (f *fetch) wait(timeout <-chan time.Time) {
+// expire ends the waiting.
+func (f *fetch) expire() {
+	f.expired.Store(true)
+	f.waiter.Wake()
+}
+
+// over reports whether there is nothing to wait for any more.
+func (f *fetch) over() bool {
 	select {
-	case <-f.waiter.Woken():
-	case <-timeout:
-		f.ended = true
 	case <-f.server.draining:
-		f.ended = true
-	case <-f.r.Context().Done():
-		f.ended, f.err = true, f.r.Context().Err()
+		return true
+	default:
+		return f.expired.Load()
 	}
-	f.leave()
 }
 
 func (f *fetch) leave() {
 	f.waiter.Stop()
-	f.waiter = nil
+	f.waiting = false
 }
 
-// advanceAside is advance on a goroutine of its own.
-func (f *fetch) advanceAside() {
+// stepAside takes a step on a goroutine of its own: it reads, if it shall, and
+// then answers or has a place in the hub.
+func (f *fetch) stepAside(reads bool) {
+	if reads {
+		f.server.reading <- struct{}{}
+	}
 	f.step.Add(1)
-	go f.advanceAlone()
+	go f.stepAlone(reads)
 	f.step.Wait()
-	if f.panicked != nil {
-		panic(f.panicked)
+	if f.failed != nil {
+		panic(f.failed)
 	}
 }
 
-func (f *fetch) advanceAlone() {
+func (f *fetch) stepAlone(reads bool) {
 	defer f.step.Done()
-	defer func() {
-		p := recover()
-		if p != nil && p != http.ErrAbortHandler { //nolint:errorlint // the documented sentinel, compared as net/http does
-			p = fmt.Sprintf("%v, at\n%s", p, debug.Stack())
-		}
-		if f.panicked = p; p != nil && f.waiter != nil {
-			f.leave()
-		}
-	}()
-	f.advance()
-}
-
-// advance reads, and answers or has a waiter.
-func (f *fetch) advance() {
-	more, err := false, f.err
-	for !f.ended {
-		more, err = f.from.Next(f.r.Context(), f.page.take)
-		if err != nil || f.page.records || f.waitMS == 0 {
-			break
-		}
-		f.waiter = f.from.wait()
-		// What this proxy wrote between the read and the registration wakes
-		// nobody; what others wrote, the hub finds out.
-		moved, movedErr := f.from.Moved(f.r.Context())
-		if movedErr == nil && !moved {
+	defer f.rescue()
+	more, err := false, error(nil)
+	if reads {
+		if more, err = f.read(); f.waiting {
 			return
-		}
-		f.leave()
-		if err = movedErr; err != nil {
-			break
 		}
 	}
 	f.answer(more, err)
+	if f.w.Header()["Content-Length"] != nil {
+		// Else the goroutine of the request would send it, with all the stack
+		// that this takes. Without a length this would make the answer chunked.
+		_ = http.NewResponseController(f.w).Flush()
+	}
+}
+
+// rescue hands a panic of the step on to the goroutine of the request.
+func (f *fetch) rescue() {
+	p := recover()
+	if p == nil {
+		return
+	}
+	if p != http.ErrAbortHandler { //nolint:errorlint // the documented sentinel, compared as net/http does
+		p = fmt.Sprintf("%v, at\n%s", p, debug.Stack())
+	}
+	if f.failed = p; f.waiting {
+		f.leave()
+	}
+}
+
+// read reads until there are records or there is nothing to wait for, or gets a
+// place in the hub.
+func (f *fetch) read() (more bool, err error) {
+	defer func() { <-f.server.reading }()
+	for ctx := f.r.Context(); ; {
+		more, err = f.from.Next(ctx, f.page.take)
+		if err != nil || f.page.records || f.over() {
+			return more, err
+		}
+		f.from.wait(f.waiter)
+		f.waiting = true
+		// What this proxy wrote between the read and the registration wakes
+		// nobody; what others wrote, the hub finds out. Nor does a drain, or the
+		// end of the time.
+		moved, err := f.from.Moved(ctx)
+		if err == nil && !moved && !f.over() {
+			return false, nil
+		}
+		if f.leave(); err != nil || !moved {
+			return false, err
+		}
+	}
 }
 
 // answer answers with the records that were found, and those that follow them.
