@@ -3,29 +3,35 @@ package handlers
 import (
 	"net/http"
 	"strings"
+
+	"github.com/eos-proxy/eos-proxy/internal/eos"
+	"github.com/eos-proxy/eos-proxy/internal/store"
 )
 
 // compressedFrom is how large an answer must be to be worth compressing.
 const compressedFrom = 1024
 
-// direct answers produce requests past the router, the generated code and the
-// compression, which together cost more than all the rest of a request of one
-// record. Whatever is unusual about one goes the long way, and is answered
+// direct answers produce requests, and fetches of one partition, past the
+// router, the generated code and the compression, which together cost more than
+// all the rest of a request of one record, in time and, for a fetch that waits,
+// in memory. Whatever is unusual about one goes the long way, and is answered
 // there; whatever goes here is answered as it would be there.
 type direct struct {
 	server      *server
 	toTopic     *operation
 	toPartition *operation
+	ofPartition *operation
 	routed      http.Handler
 	compress    func(http.Handler) http.HandlerFunc
 }
 
 func newDirect(s *server, doc *document, routed http.Handler, compress func(http.Handler) http.HandlerFunc) *direct {
-	const path = http.MethodPost + " /v1/topics/{topic}/"
+	const topics = " /v1/topics/{topic}/"
 	return &direct{
 		server:      s,
-		toTopic:     doc.operations[path+"records"],
-		toPartition: doc.operations[path+"partitions/{partition}/records"],
+		toTopic:     doc.operations[http.MethodPost+topics+"records"],
+		toPartition: doc.operations[http.MethodPost+topics+"partitions/{partition}/records"],
+		ofPartition: doc.operations[http.MethodGet+topics+"partitions/{partition}/records"],
 		routed:      routed,
 		compress:    compress,
 	}
@@ -33,11 +39,22 @@ func newDirect(s *server, doc *document, routed http.Handler, compress func(http
 
 // ServeHTTP answers a request.
 func (d *direct) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	topic, partition, ok := producePath(r.URL.Path)
-	if !ok || r.Method != http.MethodPost || r.URL.RawPath != "" || r.URL.RawQuery != "" || r.Body == http.NoBody || r.Header["Expect"] != nil {
-		d.routed.ServeHTTP(w, r)
+	topic, partition, ok := recordsPath(r.URL.Path)
+	switch {
+	case !ok || r.URL.RawPath != "" || r.Header["Expect"] != nil:
+	case r.Method == http.MethodPost && r.URL.RawQuery == "" && r.Body != http.NoBody:
+		d.produce(w, r, topic, partition)
 		return
+	case r.Method == http.MethodGet && r.Body == http.NoBody:
+		if f := d.newFetch(w, r, topic, partition); f != nil {
+			d.fetch(f)
+			return
+		}
 	}
+	d.routed.ServeHTTP(w, r)
+}
+
+func (d *direct) produce(w http.ResponseWriter, r *http.Request, topic string, partition int64) {
 	op := d.toTopic
 	if partition >= 0 {
 		op = d.toPartition
@@ -64,6 +81,25 @@ func (d *direct) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.produced(o, &result, answer)
 }
 
+// newFetch returns the fetch that a request asks for; nil if that is not plain.
+func (d *direct) newFetch(w http.ResponseWriter, r *http.Request, topic string, partition int64) *fetch {
+	limits, plain := plainParams(r.URL.RawQuery)
+	if partition < 0 || partition >= eos.MaxPartitions || !plain || d.ofPartition.checkHeaders(r.Header) != nil {
+		return nil
+	}
+	s := d.server
+	f := s.newFetch(nil, r, &partitionSource{server: s, topic: topic, partition: int(partition), at: store.Earliest, limits: limits}, limits.waitMS)
+	f.page.topic, f.page.partition = topic, int(partition)
+	f.observed.begin(s, w, r)
+	f.w, f.compress = &f.observed, d.compress
+	return f
+}
+
+func (d *direct) fetch(f *fetch) {
+	defer d.server.end(&f.observed, f.r, d.ofPartition.operationID)
+	f.run()
+}
+
 var varyEncoding = []string{"Accept-Encoding"}
 
 // problem answers with an error, which may have a long text.
@@ -74,14 +110,14 @@ func (d *direct) problem(o *observed, r *http.Request, err error) {
 // IsProducePath reports whether a POST to a path is a produce request, for a
 // server that has a shorter way for these.
 func IsProducePath(path string) bool {
-	_, _, ok := producePath(path)
+	_, _, ok := recordsPath(path)
 	return ok
 }
 
-// producePath returns the topic that a path names for a produce request, and
-// the partition, -1 if it names none; not ok for other paths, and for names
+// recordsPath returns the topic whose records a path names, and the partition,
+// -1 if it names none; not ok for other paths, and for names
 // that are not plainly right.
-func producePath(path string) (topic string, partition int64, ok bool) {
+func recordsPath(path string) (topic string, partition int64, ok bool) {
 	path, ok = strings.CutPrefix(path, "/v1/topics/")
 	if !ok {
 		return "", 0, false

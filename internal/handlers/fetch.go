@@ -20,62 +20,82 @@ const (
 
 // Fetch answers with the records of a partition from a position on.
 func (s *server) Fetch(w http.ResponseWriter, r *http.Request, topic api.TopicPath, partition api.PartitionPath, params api.FetchParams) {
-	p := &page{server: s, w: w, topic: topic, partition: int(partition)}
-	defer p.close()
-	ctx := r.Context()
-	reader, more, err := s.fetch(ctx, p, params)
-	for err == nil && more {
-		p.flush()
-		more, err = reader.Next(ctx, p.take)
-	}
-	if err != nil {
-		p.fail(r, err)
-		return
-	}
-	p.finish(func(b []byte) []byte {
-		b = append(b, `,"next_offset":`...)
-		b = strconv.AppendInt(b, reader.NextOffset, 10)
-		b = append(b, `,"high_watermark":`...)
-		b = strconv.AppendInt(b, reader.HighWatermark, 10)
-		b = append(b, `,"log_start_offset":`...)
-		return strconv.AppendInt(b, reader.LogStartOffset, 10)
-	})
-}
-
-// fetch reads the first records into p, waiting for them if the client will,
-// and returns where there may be more.
-func (s *server) fetch(ctx context.Context, p *page, params api.FetchParams) (reader *store.Reader, more bool, err error) {
 	if params.Offset != nil && params.At != nil {
-		return nil, false, eos.InvalidParameter.Errorf("offset and at exclude each other")
+		s.problem(w, r, eos.InvalidParameter.Errorf("offset and at exclude each other"))
+		return
 	}
 	at, err := parseAt(value(params.At, "earliest"))
 	if err != nil {
-		return nil, false, err
+		s.problem(w, r, err)
+		return
 	}
-	waitMS := value(params.WaitMs, 0)
-	err = s.onTopic(ctx, p.topic, func(t *store.Topic) error {
-		if _, err := t.PartitionID(p.partition); err != nil {
+	from := &partitionSource{server: s, topic: topic, partition: int(partition), at: at, limits: limits{
+		offset:     value(params.Offset, -1),
+		maxRecords: value(params.MaxRecords, defaultMaxRecords),
+		maxBytes:   value(params.MaxBytes, defaultMaxBytes),
+		waitMS:     value(params.WaitMs, 0),
+	}}
+	f := s.newFetch(w, r, from, from.limits.waitMS)
+	f.page.topic, f.page.partition = topic, from.partition
+	f.run()
+}
+
+// partitionSource is a partition that is being fetched.
+type partitionSource struct {
+	server    *server
+	topic     string
+	partition int
+	at        store.At // where to begin if there is no offset
+	limits    limits
+	reader    *store.Reader // of the partition that the topic now has; nil before the first Next
+}
+
+// Next hands out more of the partition.
+func (p *partitionSource) Next(ctx context.Context, take func(b *store.Batch, from, to int) error) (more bool, err error) {
+	err = p.server.onTopic(ctx, p.topic, func(t *store.Topic) error {
+		id, err := t.PartitionID(p.partition)
+		if err != nil {
 			return err
 		}
-		pos := store.Position{Partition: p.partition, Offset: value(params.Offset, 0)}
-		if params.Offset == nil {
-			if pos, err = s.store.PositionAt(ctx, t, p.partition, at); err != nil {
+		if p.reader == nil || p.reader.Log() != id {
+			if err := p.open(ctx, t); err != nil {
 				return err
 			}
 		}
-		maxRecords, maxBytes := int(value(params.MaxRecords, defaultMaxRecords)), int(value(params.MaxBytes, defaultMaxBytes))
-		if reader, err = s.store.NewReader(t, pos, maxRecords, maxBytes); err != nil {
-			return err
-		}
-		if waitMS > 0 {
-			reader.Follow()
-		}
-		more, err = s.untilRecords(ctx, waitMS, reader, p, func() *wake.Waiter {
-			return s.hub.WaitOne(reader.Log(), reader.HighWatermark)
-		})
+		more, err = p.reader.Next(ctx, take)
 		return err
 	})
-	return reader, more, err
+	return more, err
+}
+
+func (p *partitionSource) open(ctx context.Context, t *store.Topic) (err error) {
+	pos := store.Position{Partition: p.partition, Offset: p.limits.offset}
+	if pos.Offset < 0 {
+		if pos, err = p.server.store.PositionAt(ctx, t, p.partition, p.at); err != nil {
+			return err
+		}
+	}
+	if p.reader, err = p.server.store.NewReader(t, pos, int(p.limits.maxRecords), int(p.limits.maxBytes)); err != nil {
+		return err
+	}
+	if p.limits.waitMS > 0 {
+		p.reader.Follow()
+	}
+	return nil
+}
+
+// Moved is that of the reader.
+func (p *partitionSource) Moved(ctx context.Context) (bool, error) { return p.reader.Moved(ctx) }
+
+func (p *partitionSource) wait(w *wake.Waiter) { w.WaitOne(p.reader.Log(), p.reader.HighWatermark) }
+
+func (p *partitionSource) appendEnd(b []byte) []byte {
+	b = append(b, `,"next_offset":`...)
+	b = strconv.AppendInt(b, p.reader.NextOffset, 10)
+	b = append(b, `,"high_watermark":`...)
+	b = strconv.AppendInt(b, p.reader.HighWatermark, 10)
+	b = append(b, `,"log_start_offset":`...)
+	return strconv.AppendInt(b, p.reader.LogStartOffset, 10)
 }
 
 // onTopic calls fn with a topic as it is remembered, and again with the topic

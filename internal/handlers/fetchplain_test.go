@@ -19,7 +19,7 @@ func TestPlainQueriesAreAllowed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	op := doc.operations[http.MethodGet+" "+fetchPath]
+	op := doc.operations[http.MethodGet+" /v1/topics/{topic}/partitions/{partition}/records"]
 	plain := 0
 	rapid.Check(t, func(rt *rapid.T) {
 		var pairs []string

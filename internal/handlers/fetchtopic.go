@@ -55,32 +55,19 @@ func decodeCursor(s string) (*cursor, error) {
 
 // FetchTopic answers with records of all partitions of a topic.
 func (s *server) FetchTopic(w http.ResponseWriter, r *http.Request, topic api.TopicPath, params api.FetchTopicParams) {
-	p := &page{server: s, w: w, topic: topic, eachRecord: true}
-	defer p.close()
-	ctx := r.Context()
-	t, at, err := s.start(ctx, topic, params)
+	t, at, err := s.start(r.Context(), topic, params)
 	if err != nil {
-		p.fail(r, err)
+		s.problem(w, r, err)
 		return
 	}
 	reader := &topicReader{
-		server: s, topic: t, page: p, cursor: *at, first: at.first,
+		server: s, topic: t, cursor: *at, first: at.first,
 		records: int(value(params.MaxRecords, defaultMaxRecords)), bytes: int(value(params.MaxBytes, defaultMaxBytes)),
 	}
-	more, err := s.untilRecords(ctx, value(params.WaitMs, 0), reader, p, func() *wake.Waiter { return s.hub.Wait(reader.ends) })
-	for err == nil && more {
-		p.flush()
-		more, err = reader.Next(ctx, p.take)
-	}
-	if err != nil {
-		p.fail(r, err)
-		return
-	}
-	p.finish(func(b []byte) []byte {
-		b = append(b, `,"cursor":"`...)
-		b = append(b, reader.cursor.encode()...)
-		return append(b, '"')
-	})
+	f := s.newFetch(w, r, reader, value(params.WaitMs, 0))
+	f.page.topic, f.page.eachRecord = topic, true
+	reader.page = &f.page
+	f.run()
 }
 
 // start returns the topic and the position that the parameters name.
@@ -219,6 +206,14 @@ func (t *topicReader) Moved(ctx context.Context) (bool, error) {
 	}
 	t.current = false
 	return false, nil
+}
+
+func (t *topicReader) wait(w *wake.Waiter) { w.Wait(t.ends) }
+
+func (t *topicReader) appendEnd(b []byte) []byte {
+	b = append(b, `,"cursor":"`...)
+	b = append(b, t.cursor.encode()...)
+	return append(b, '"')
 }
 
 func (t *topicReader) readEnds(ctx context.Context) (err error) {

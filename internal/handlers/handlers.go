@@ -54,6 +54,8 @@ type server struct {
 	bodies   memory // of requests
 	answers  memory // of fetches
 
+	reading chan struct{} // holds a token for each fetch that waits or has waited, and reads
+
 	drain    sync.Once
 	draining chan struct{} // closed when waiting fetches shall answer
 }
@@ -66,7 +68,7 @@ func New(cfg Config, s *store.Store, a *appender.Appender, hub *wake.Hub, m *Met
 	if cfg.BodyIdle == 0 {
 		cfg.BodyIdle = defaultBodyIdle
 	}
-	srv := &server{cfg: cfg, store: s, appender: a, hub: hub, metrics: m, log: log, draining: make(chan struct{})}
+	srv := &server{cfg: cfg, store: s, appender: a, hub: hub, metrics: m, log: log, draining: make(chan struct{}), reading: make(chan struct{}, maxReading)}
 	srv.ids.begin()
 	srv.bodies.limit, srv.answers.limit = cfg.MaxBodiesBytes, cfg.MaxBodiesBytes
 	doc, err := newDocument(api.YAML)
@@ -92,13 +94,16 @@ func New(cfg Config, s *store.Store, a *appender.Appender, hub *wake.Hub, m *Met
 		srv.problem(w, r, err)
 	}
 	api.HandlerWithOptions(srv, api.ChiServerOptions{BaseRouter: r, Middlewares: checked, ErrorHandlerFunc: refuse})
-	generated := &api.ServerInterfaceWrapper{Handler: srv, HandlerMiddlewares: checked, ErrorHandlerFunc: refuse}
-	r.Get(fetchPath, srv.fetchPlain(generated.Fetch))
 	return &Handler{Handler: newDirect(srv, doc, r, compress), server: srv}, nil
 }
 
 // Drain lets waiting fetches answer at once, with what there is.
-func (h *Handler) Drain() { h.server.drain.Do(func() { close(h.server.draining) }) }
+func (h *Handler) Drain() {
+	h.server.drain.Do(func() {
+		close(h.server.draining)
+		h.server.hub.WakeAll()
+	})
+}
 
 // exceptStreams answers by compressed, but requests whose answer must not wait
 // in a compressor by plain.

@@ -79,18 +79,30 @@ func (s *server) observe(doc *document) func(http.Handler) http.Handler {
 	}
 }
 
-// begin gives the request its id (the client's own, if it sent one) and its
-// body deadlines. The caller must defer end.
+// begin gives the request its id and its body deadlines. The caller must defer
+// end.
 func (s *server) begin(w http.ResponseWriter, r *http.Request) *observed {
-	o := &observed{ResponseWriter: w}
-	if s.log.Enabled(r.Context(), slog.LevelDebug) {
-		o.start = time.Now()
-	}
+	o := new(observed)
+	o.begin(s, w, r)
+	s.identify(w, r)
+	return o
+}
+
+// identify gives the request its id: the client's own, if it sent one.
+func (s *server) identify(w http.ResponseWriter, r *http.Request) {
 	id := r.Header["Request-Id"]
 	if len(id) == 0 || !validRequestID(id[0]) {
 		id = []string{s.ids.next()}
 	}
 	w.Header()["Request-Id"] = id[:1:1]
+}
+
+// begin is that of the server, but for the id.
+func (o *observed) begin(s *server, w http.ResponseWriter, r *http.Request) {
+	o.ResponseWriter = w
+	if s.log.Enabled(r.Context(), slog.LevelDebug) {
+		o.start = time.Now()
+	}
 	var ok bool
 	if o.conn, ok = w.(deadlines); !ok {
 		o.conn = http.NewResponseController(w)
@@ -99,7 +111,6 @@ func (s *server) begin(w http.ResponseWriter, r *http.Request) *observed {
 	if r.Body != http.NoBody {
 		o.body.begin(o.conn)
 	}
-	return o
 }
 
 // end counts and logs a request, and answers for a handler that panics. It must
@@ -122,6 +133,9 @@ func (s *server) end(o *observed, r *http.Request, operationID func() string) {
 func (s *server) recovered(o *observed, r *http.Request, p any) {
 	if p == http.ErrAbortHandler { //nolint:errorlint // the documented sentinel, compared as net/http does
 		panic(p)
+	}
+	if requestID(o) == "" {
+		s.identify(o, r)
 	}
 	s.log.Error("panic", "request_id", requestID(o), "panic", p, "stack", string(debug.Stack()))
 	if o.status != 0 {

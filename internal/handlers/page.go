@@ -17,7 +17,7 @@ import (
 // database waits for a slow client. It takes no memory before the first record.
 type page struct {
 	server    *server
-	w         http.ResponseWriter
+	w         http.ResponseWriter // set before the first send
 	topic     string
 	partition int // of the records; behind the topic in the head, or in each record
 

@@ -55,7 +55,8 @@ func (a *answer) SetWriteDeadline(t time.Time) error {
 // send writes the answer. It ends the connection when last is true.
 func (a *answer) send(w io.Writer, last bool) error {
 	a.WriteHeader(http.StatusOK)
-	b := append(a.out, "HTTP/1.1 "...)
+	b := a.out
+	b = append(b, "HTTP/1.1 "...)
 	b = strconv.AppendInt(b, int64(a.status), 10)
 	b = append(b, ' ')
 	b = append(b, http.StatusText(a.status)...)
@@ -82,8 +83,9 @@ func (a *answer) send(w io.Writer, last bool) error {
 		b = append(b, "Connection: close\r\n"...)
 	}
 	b = append(b, "\r\n"...)
-	a.out = append(b, a.body...)
-	_, err := w.Write(a.out)
+	b = append(b, a.body...)
+	a.out = b // for the next answer
+	_, err := w.Write(b)
 	return err
 }
 

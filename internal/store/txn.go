@@ -254,7 +254,8 @@ func (t *TransactionState) scan(row pgx.Row, before ...any) error {
 
 func scanTransaction(row pgx.Row) (*TransactionState, error) {
 	t := &TransactionState{}
-	return t, t.scan(row)
+	err := t.scan(row)
+	return t, err
 }
 
 // loadTransaction returns a transaction, or nil when its id is unused.

@@ -42,25 +42,33 @@ func New(ends Ends, log *slog.Logger) *Hub {
 	return &Hub{ends: ends, log: log, waiting: map[int64]map[*Waiter]int64{}, arrived: make(chan struct{}, 1)}
 }
 
-// Waiter waits for growth of partitions, once.
+// Waiter waits for growth of partitions.
 type Waiter struct {
 	hub  *Hub
-	id   int64   // the partition, where it is one
-	more []int64 // further ones
-	woke chan struct{}
-	once sync.Once
+	id   int64         // the partition, where it is one
+	more []int64       // further ones
+	woke chan struct{} // holds one token when it was woken
 }
+
+// Waiter returns a waiter that does not wait yet.
+func (h *Hub) Waiter() *Waiter { return &Waiter{hub: h, woke: make(chan struct{}, 1)} }
 
 // Wait registers interest in partitions beyond the ends that the caller has
 // seen. To miss nothing the caller registers first, then reads once more, then
 // waits for Woken. It must call Stop.
 func (h *Hub) Wait(seen map[int64]int64) *Waiter {
-	w := &Waiter{hub: h, woke: make(chan struct{})}
+	w := h.Waiter()
+	w.Wait(seen)
+	return w
+}
+
+// Wait is that of the Hub, for a waiter that does not wait: a new one, or one
+// that was stopped.
+func (w *Waiter) Wait(seen map[int64]int64) {
+	h := w.hub
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if len(seen) > 1 {
-		w.more = make([]int64, 0, len(seen)-1)
-	}
+	w.more = w.more[:0]
 	first := true
 	for id, end := range seen {
 		if first {
@@ -71,17 +79,16 @@ func (h *Hub) Wait(seen map[int64]int64) *Waiter {
 		h.add(w, id, end)
 	}
 	h.arrive()
-	return w
 }
 
 // WaitOne is Wait for one partition.
-func (h *Hub) WaitOne(id, end int64) *Waiter {
-	w := &Waiter{hub: h, id: id, woke: make(chan struct{})}
+func (w *Waiter) WaitOne(id, end int64) {
+	h := w.hub
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	w.id, w.more = id, nil
 	h.add(w, id, end)
 	h.arrive()
-	return w
 }
 
 // add registers a waiter for one of its partitions. The caller holds mu.
@@ -101,7 +108,9 @@ func (h *Hub) arrive() {
 	}
 }
 
-// Woken is closed when one of the partitions has grown, or is gone.
+// Woken has one value to receive when one of the partitions has grown, or is
+// gone, or somebody called Wake. Where that happened and nobody received, the
+// value is there when the waiter waits again.
 func (w *Waiter) Woken() <-chan struct{} { return w.woke }
 
 // Stop ends the interest.
@@ -123,13 +132,30 @@ func (h *Hub) remove(w *Waiter, id int64) {
 	}
 }
 
-func (w *Waiter) wake() { w.once.Do(func() { close(w.woke) }) }
+// Wake wakes the waiter. It may be called at any time, also after Stop.
+func (w *Waiter) Wake() {
+	select {
+	case w.woke <- struct{}{}:
+	default:
+	}
+}
 
 // Waiting returns how many waiters there are.
 func (h *Hub) Waiting() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.waiters
+}
+
+// WakeAll wakes everybody who waits.
+func (h *Hub) WakeAll() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, waiters := range h.waiting {
+		for w := range waiters {
+			w.Wake()
+		}
+	}
 }
 
 // Wake wakes everybody who waits for one of the partitions. Writers call it
@@ -139,7 +165,7 @@ func (h *Hub) Wake(ids []int64) {
 	defer h.mu.Unlock()
 	for _, id := range ids {
 		for w := range h.waiting[id] {
-			w.wake()
+			w.Wake()
 		}
 	}
 }
@@ -178,7 +204,7 @@ func (h *Hub) poll(ctx context.Context, ids []int64) time.Duration {
 		end, exists := ends[id]
 		for w, seen := range h.waiting[id] {
 			if !exists || end > seen {
-				w.wake()
+				w.Wake()
 			}
 		}
 	}
