@@ -62,6 +62,7 @@ func openProxy(ctx context.Context, url string, cfg Config, log *slog.Logger) (p
 	if err != nil {
 		return proxyPart{}, err
 	}
+	leaveProcessor(url)
 	hub := wake.New(s.Ends, log)
 	metrics := handlers.NewMetrics(s, hub)
 	app := appender.New(s, appender.Config{
