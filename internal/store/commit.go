@@ -14,14 +14,17 @@ import (
 
 // committing is a transaction that the flush commits.
 type committing struct {
-	ref   int64
-	state *TransactionState
-	moves []move
+	ref      int64
+	state    *TransactionState
+	moves    []move
+	stagings int  // how many there are
+	offsets  bool // whether group offsets are staged
 }
 
 // move puts a staging's rows at the end of their partition's log.
 type move struct {
 	staging, partition int64
+	records            int64
 	end                logEnd // of the partition before
 }
 
@@ -44,6 +47,7 @@ func (f *flush) decideCommit(c *Commit) (*TransactionState, error) {
 		if err := c.Caller.checkEpoch(producer, refusal == nil && verdict == eos.Repeat); err != nil {
 			return nil, err
 		}
+		f.uses(c.Caller.ProducerID)
 	}
 	if refusal != nil {
 		return nil, refusal
@@ -59,7 +63,7 @@ func (f *flush) decideCommit(c *Commit) (*TransactionState, error) {
 func (f *flush) commit(t *transaction) (*TransactionState, error) {
 	partitions := make([]int64, 0, len(t.stagings))
 	for id := range t.stagings {
-		if f.places[id].topic == "" || f.facts.ends[id] == nil {
+		if t.places[id].topic == "" || f.facts.ends[id] == nil {
 			return nil, eos.UnknownTopic.Errorf("a topic that the transaction wrote to was deleted: abort it")
 		}
 		partitions = append(partitions, id)
@@ -74,17 +78,17 @@ func (f *flush) commit(t *transaction) (*TransactionState, error) {
 		return nil, err
 	}
 	slices.SortFunc(partitions, func(a, b int64) int {
-		x, y := f.places[a], f.places[b]
+		x, y := t.places[a], t.places[b]
 		return cmp.Or(strings.Compare(x.topic, y.topic), cmp.Compare(x.partition, y.partition))
 	})
 	state := &TransactionState{Transaction: t.Transaction, Logs: partitions}
 	state.State = eos.StateCommitted
-	c := &committing{ref: t.ref, state: state}
+	c := &committing{ref: t.ref, state: state, stagings: len(t.stagings), offsets: len(offsets) > 0}
 	for _, id := range partitions {
 		staged, end := f.facts.ends[t.stagings[id]], f.facts.ends[id]
 		f.touch(id, end, 0)
-		c.moves = append(c.moves, move{t.stagings[id], id, *end})
-		at := f.places[id]
+		c.moves = append(c.moves, move{t.stagings[id], id, staged.offset, *end})
+		at := t.places[id]
 		state.Appended = append(state.Appended, TopicShare{at.topic, at.partition, end.offset, int(staged.offset)})
 		end.offset += staged.offset
 		end.bytes += staged.bytes
@@ -92,6 +96,11 @@ func (f *flush) commit(t *transaction) (*TransactionState, error) {
 	}
 	f.setOffsets(offsets)
 	t.TransactionState = *state
+	for _, key := range t.scopes {
+		if n := f.facts.next[key]; n.openRef == t.ref {
+			f.facts.next[key] = nextSequence{sequence: n.sequence}
+		}
+	}
 	if p := f.facts.producers[t.ProducerID]; p != nil && p.openRef == t.ref {
 		p.openRef, p.OpenTransaction = 0, ""
 	}
@@ -170,6 +179,9 @@ func (f *flush) savePuts(ctx context.Context, p *pipeline) error {
 func (f *flush) saveCommits(ctx context.Context, p *pipeline) error {
 	if len(f.commits) == 0 {
 		return nil
+	}
+	if err := f.queueCommitsGuard(ctx, p); err != nil {
+		return err
 	}
 	refs, appended := make([]int64, len(f.commits)), make([]string, len(f.commits))
 	for i, c := range f.commits {

@@ -33,7 +33,7 @@ func (f *flush) sure(op *Op, expected map[scopeKey]int64) bool {
 	case op.Put != nil:
 		return f.sureOfPut(op.Put)
 	}
-	return false
+	return f.sureOfCommit(op.Commit)
 }
 
 func (f *flush) sureOfAppend(r *Request, expected map[scopeKey]int64) bool {
@@ -104,6 +104,25 @@ func (f *flush) sureOfPut(put *Put) bool {
 	return p != nil && p.transactional() && p.Epoch == put.Epoch && p.openRef == 0
 }
 
+// sureOfCommit: staged offsets are always read under the locks of those that
+// are committed.
+func (f *flush) sureOfCommit(c *Commit) bool {
+	t := f.facts.transactions[c.ID]
+	if t == nil || t.State != eos.StateOngoing || t.offsets {
+		return false
+	}
+	for partition, staging := range t.stagings {
+		if t.places[partition].topic == "" || f.facts.ends[partition] == nil || f.facts.ends[staging] == nil {
+			return false
+		}
+	}
+	if c.Caller.ProducerID == eos.NoProducer {
+		return true
+	}
+	p := f.facts.producers[c.Caller.ProducerID]
+	return p != nil && p.openRef == t.ref && p.Epoch == c.Caller.Epoch
+}
+
 // decide fills in the outcome of each operation, and what is to be written. An
 // operation sees those before it in the group as done.
 func (f *flush) decide() {
@@ -166,13 +185,15 @@ func (f *flush) busy(op *Op) bool {
 			return true
 		}
 		if op.Commit != nil {
-			for partition := range t.stagings {
-				k.partitions = append(k.partitions, partition)
+			for partition := range t.places {
+				if !f.locked.partitions[partition] {
+					return true
+				}
 			}
 		}
 	}
 	for _, id := range k.partitions {
-		if _, exists := f.facts.ends[id]; (exists || f.places[id].topic != "") && !f.locked.partitions[id] {
+		if _, exists := f.facts.ends[id]; exists && !f.locked.partitions[id] {
 			return true
 		}
 	}
@@ -296,7 +317,11 @@ func (f *flush) append(r *Request, id identity, txn *transaction) (Result, error
 	}
 	if r.HasProducer() {
 		result.NextSequence = r.Sequence + int64(r.RecordCount)
-		f.facts.next[scopeKey{r.ProducerID, r.Scope()}] = nextSequence{result.NextSequence, openRef}
+		key := scopeKey{r.ProducerID, r.Scope()}
+		if txn != nil && f.facts.next[key].openRef != openRef {
+			txn.scopes = append(txn.scopes, key)
+		}
+		f.facts.next[key] = nextSequence{result.NextSequence, openRef}
 		f.uses(r.ProducerID)
 	}
 	if r.Any() {
@@ -339,7 +364,7 @@ func (f *flush) logsOf(r *Request, txn *transaction) ([]int64, error) {
 			txn.stagings[partition] = id
 			f.facts.ends[id] = &logEnd{maxTimestamp: -1}
 		}
-		f.places[partition] = place{r.Topic.Name, r.Parts[i].Partition}
+		txn.places[partition] = place{r.Topic.Name, r.Parts[i].Partition}
 		logs[i] = id
 	}
 	return logs, nil

@@ -60,7 +60,20 @@ type transaction struct {
 	TransactionState
 	ref      int64
 	stagings map[int64]int64 // staging id by partition id
+	places   map[int64]place // of those partitions; one that is gone has none
 	staged   int64           // bytes
+	scopes   []scopeKey      // whose next sequence counts within it, as far as they are known
+	offsets  bool            // group offsets are staged as well
+}
+
+func newTransaction() *transaction {
+	return &transaction{stagings: map[int64]int64{}, places: map[int64]place{}}
+}
+
+// place is where a partition is.
+type place struct {
+	topic     string
+	partition int
 }
 
 // logEnd is the end of a log, from which the next batch goes on.

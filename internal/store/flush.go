@@ -199,6 +199,15 @@ func (w *writer) failedBy(err error, ends map[int64]*logEnd) (locked bool) {
 	return false
 }
 
+// forget drops what is known of a transaction: it was written to in another
+// way than by a flush. The guards would find that out as well, but a flush fails
+// for it.
+func (w *writer) forget(id string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.facts.transactions, id)
+}
+
 // flush is one group of operations on its way: loaded, decided, saved.
 type flush struct {
 	store    *Store
@@ -218,7 +227,6 @@ type flush struct {
 
 	// Read for this flush only.
 	kept      map[identity]*kept
-	places    map[int64]place // by partition id
 	targets   map[topicPartition]target
 	committed map[groupPartition]int64 // committed offsets; after decide as they will be
 	staged    map[string][]partitionOffset
@@ -240,17 +248,11 @@ type flush struct {
 // which it was routed to; 0 for what was staged before.
 type firstEnd struct{ end, topic int64 }
 
-// place is where a partition is.
-type place struct {
-	topic     string
-	partition int
-}
-
 func newFlush(s *Store, w *writer, ops []*Op) *flush {
 	f := &flush{
 		store: s, writer: w, facts: w.facts, ops: ops,
 		outcomes: make([]Outcome, len(ops)), refused: make([]bool, len(ops)), apart: make([]bool, len(ops)),
-		kept: map[identity]*kept{}, places: map[int64]place{},
+		kept:    map[identity]*kept{},
 		targets: map[topicPartition]target{}, committed: map[groupPartition]int64{}, staged: map[string][]partitionOffset{},
 		rows: make([]row, 0, len(ops)), keyed: map[identity]int{}, offsets: map[groupPartition]*offsetRow{},
 		topics: map[int64]bool{}, first: map[int64]firstEnd{}, producers: map[int64]*producerFacts{}, transactions: map[int64]bool{},

@@ -45,6 +45,21 @@ const (
 		SELECT 1 / (count(*) = cardinality($1))::integer
 		FROM unnest($1::bigint[]) AS k (transaction_ref)
 		WHERE 'ongoing' = (SELECT t.state FROM transactions t WHERE t.transaction_ref = k.transaction_ref)`
+	// Before they are moved: what a commit moves is all that its transaction has
+	// staged, which is ongoing (T1, T3).
+	sqlGuardCommits = `
+		SELECT 1 / (count(*) = cardinality($1))::integer
+		FROM unnest($1::bigint[], $2::bigint[], $3::boolean[]) AS k (transaction_ref, stagings, offsets)
+		WHERE 'ongoing' = (SELECT t.state FROM transactions t WHERE t.transaction_ref = k.transaction_ref)
+		  AND k.stagings = (SELECT count(*) FROM stagings s WHERE s.transaction_ref = k.transaction_ref)
+		  AND k.offsets = EXISTS (SELECT FROM staged_offsets o WHERE o.transaction_ref = k.transaction_ref)`
+	sqlGuardMoves = `
+		SELECT 1 / (count(*) = cardinality($1))::integer
+		FROM unnest($1::bigint[], $2::bigint[]) AS k (staging_id, records)
+		WHERE k.records = (SELECT b.base_offset + b.record_count
+		                   FROM batches b
+		                   WHERE b.log_id = k.staging_id
+		                   ORDER BY b.base_offset DESC LIMIT 1)`
 )
 
 // queueGuards queues the guards, of which the first also reads the clock.
@@ -79,6 +94,24 @@ func (f *flush) queueGuards(ctx context.Context, p *pipeline) error {
 			refs = append(refs, ref)
 		}
 		err = p.queue(ctx, sqlGuardTransactions, refs)
+	}
+	return err
+}
+
+// queueCommitsGuard queues the guard of the commits, which comes before what
+// they move.
+func (f *flush) queueCommitsGuard(ctx context.Context, p *pipeline) error {
+	var refs, counts, stagings, records []int64
+	var offsets []bool
+	for _, c := range f.commits {
+		refs, counts, offsets = append(refs, c.ref), append(counts, int64(c.stagings)), append(offsets, c.offsets)
+		for _, m := range c.moves {
+			stagings, records = append(stagings, m.staging), append(records, m.records)
+		}
+	}
+	err := p.queue(ctx, sqlGuardCommits, refs, counts, offsets)
+	if err == nil && len(stagings) > 0 {
+		err = p.queue(ctx, sqlGuardMoves, stagings, records)
 	}
 	return err
 }

@@ -62,7 +62,8 @@ const (
 		                   WHERE producer_id = p.producer_id AND state = 'ongoing' LIMIT 1) o ON true
 		WHERE p.producer_id = ANY ($1)`
 	sqlTransactions = `
-		SELECT transaction_ref, ` + sqlTransactionColumns + `
+		SELECT transaction_ref,
+		       (SELECT true FROM staged_offsets o WHERE o.transaction_ref = transactions.transaction_ref LIMIT 1) IS NOT NULL,` + sqlTransactionColumns + `
 		FROM transactions
 		WHERE transaction_id = ANY ($1)`
 	sqlPartitionEnds = `
@@ -266,8 +267,8 @@ func (f *flush) queueTransactions(batch *pgx.Batch, ids []string) {
 	}
 	batch.Queue(sqlTransactions, ids).Query(func(rows pgx.Rows) error {
 		for rows.Next() {
-			t := &transaction{stagings: map[int64]int64{}}
-			if err := t.scan(rows, &t.ref); err != nil {
+			t := newTransaction()
+			if err := t.scan(rows, &t.ref, &t.offsets); err != nil {
 				return err
 			}
 			f.facts.transactions[t.ID] = t
@@ -293,7 +294,7 @@ func (f *flush) queueTransactions(batch *pgx.Batch, ids []string) {
 			if at.topic == "" {
 				return
 			}
-			f.places[partition] = at
+			t.places[partition] = at
 			if f.locked.partitions[partition] {
 				f.facts.ends[partition] = new(end)
 			}

@@ -50,6 +50,7 @@ func (s *Store) AddOffsets(ctx context.Context, id string, caller Caller, offset
 		state, err = loadTransaction(ctx, tx.Conn, id)
 		return err
 	})
+	s.writer.forget(id)
 	return state, err
 }
 

@@ -188,7 +188,8 @@ func (f *flush) oneShot(row *putRow, offsets []partitionOffset) error {
 // beginTransaction opens a transaction and stages what came with it.
 func (f *flush) beginTransaction(row *putRow, p *producerFacts) error {
 	row.state.State = eos.StateOngoing
-	txn := &transaction{TransactionState: *row.state, ref: row.ref, stagings: map[int64]int64{}}
+	txn := newTransaction()
+	txn.TransactionState, txn.ref, txn.offsets = *row.state, row.ref, len(row.offsets) > 0
 	f.facts.transactions[row.ID] = txn
 	if p != nil {
 		p.openRef, p.OpenTransaction = row.ref, row.ID
