@@ -1,7 +1,10 @@
 package eos
 
 import (
+	"errors"
+	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"testing"
 	"time"
@@ -21,6 +24,7 @@ type shelf struct {
 	rows     map[Partition]Ownership
 	topics   map[string]topicRow
 	lastID   int64
+	patterns map[string]*regexp.Regexp // compiled
 }
 
 type topicRow struct {
@@ -31,7 +35,7 @@ type topicRow struct {
 func newShelf() *shelf {
 	return &shelf{
 		members: map[string]Member{}, replaced: map[string]bool{},
-		rows: map[Partition]Ownership{}, topics: map[string]topicRow{},
+		rows: map[Partition]Ownership{}, topics: map[string]topicRow{}, patterns: map[string]*regexp.Regexp{},
 	}
 }
 
@@ -48,8 +52,7 @@ func (s *shelf) resolve(j Join) Join {
 	for name, topic := range s.topics {
 		matches := slices.Contains(j.Topics, name)
 		if j.Pattern != "" {
-			pattern, err := TopicsPattern(j.Pattern)
-			matches = err == nil && pattern.MatchString(name)
+			matches = s.pattern(j.Pattern).MatchString(name)
 		}
 		if matches {
 			j.TopicIDs = append(j.TopicIDs, topic.id)
@@ -57,6 +60,17 @@ func (s *shelf) resolve(j Join) Join {
 	}
 	slices.Sort(j.TopicIDs)
 	return j
+}
+
+func (s *shelf) pattern(pattern string) *regexp.Regexp {
+	if s.patterns[pattern] == nil {
+		re, err := TopicsPattern(pattern)
+		if err != nil {
+			panic(err)
+		}
+		s.patterns[pattern] = re
+	}
+	return s.patterns[pattern]
 }
 
 func (s *shelf) whole() *Group {
@@ -96,8 +110,7 @@ func (s *shelf) part(id string) *Group {
 
 // save writes a change, and refuses to be the store of rules that break what
 // the locks of a store rely on.
-func (s *shelf) save(t testing.TB, c Change) {
-	t.Helper()
+func (s *shelf) save(c Change) error {
 	gone := slices.Concat(c.Left, c.Replaced)
 	written := slices.Clone(gone)
 	for _, m := range c.Members {
@@ -112,15 +125,15 @@ func (s *shelf) save(t testing.TB, c Change) {
 	}
 	for p, row := range now {
 		if before := s.rows[p]; before.Owner != "" && before.Owner != row.Owner && !slices.Contains(written, before.Owner) {
-			t.Fatalf("%s lost %v in a change that does not write its row", before.Owner, p)
+			return fmt.Errorf("%s lost %v in a change that does not write its row", before.Owner, p)
 		}
 	}
 	if (len(now) > 0 || len(gone) > 0) && c.Group == 0 {
-		t.Fatal("partitions or members changed, and not the group")
+		return errors.New("partitions or members changed, and not the group")
 	}
 	if c.Group != 0 {
 		if c.Group <= s.epoch {
-			t.Fatalf("the group's epoch went from %d to %d", s.epoch, c.Group)
+			return fmt.Errorf("the group's epoch went from %d to %d", s.epoch, c.Group)
 		}
 		s.epoch = c.Group
 	}
@@ -143,6 +156,14 @@ func (s *shelf) save(t testing.TB, c Change) {
 	for _, p := range c.Dropped {
 		delete(s.rows, p)
 	}
+	return nil
+}
+
+func (s *shelf) mustSave(t testing.TB, c Change) {
+	t.Helper()
+	if err := s.save(c); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // What follows is a transition of which all goes well.
@@ -153,7 +174,7 @@ func (s *shelf) join(t testing.TB, now time.Time, j Join) Assignment {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.save(t, c)
+	s.mustSave(t, c)
 	return a
 }
 
@@ -163,7 +184,7 @@ func (s *shelf) poll(t testing.TB, now time.Time, id string, epoch int64, commit
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.save(t, c)
+	s.mustSave(t, c)
 	return a
 }
 
@@ -173,20 +194,20 @@ func (s *shelf) leave(t testing.TB, id string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.save(t, c)
+	s.mustSave(t, c)
 }
 
 func (s *shelf) expire(t testing.TB, now time.Time) Change {
 	t.Helper()
 	c := s.whole().Expire(now)
-	s.save(t, c)
+	s.mustSave(t, c)
 	return c
 }
 
 func (s *shelf) refresh(t testing.TB) Change {
 	t.Helper()
 	c := s.whole().Refresh()
-	s.save(t, c)
+	s.mustSave(t, c)
 	return c
 }
 
