@@ -105,6 +105,7 @@ func (d *deal) out(sets [][]int64) {
 		for _, member := range d.subscribed[set[0]] {
 			takers = append(takers, place[member])
 		}
+		slices.Sort(takers)
 		b.addPool(takers)
 		for number := range d.topics[set[0]] {
 			holder, owner := d.holder(set, number, place)

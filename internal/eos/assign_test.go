@@ -205,13 +205,34 @@ func TestG2JoiningAndLeavingMoveOnlyAShare(t *testing.T) {
 func TestG2ARebalanceThatIsCalledOffMovesNothing(t *testing.T) {
 	t.Parallel()
 	topics := map[int64]int{1: 100}
-	before := assign(AssignUniform, crowd(3, 1), topics, nil)
+	var before map[Partition]string
+	for n := range 3 { // one after the other, so that they do not have what a first assignment gives
+		before = assign(AssignUniform, crowd(n+1, 1), topics, settled(before))
+	}
 	held := settled(before)
 	for p, id := range assign(AssignUniform, crowd(4, 1), topics, held) {
 		held[p].Target = id // and nobody has let go of anything yet
 	}
 	after := assign(AssignUniform, crowd(3, 1), topics, held)
 	if diff := cmp.Diff(before, after); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestG2WhatMovesIsWhatCostsLeast(t *testing.T) {
+	t.Parallel()
+	// All is to be member 0's, which owns the first and the last.
+	b := newBalance(2)
+	b.addPool([]int{0, 1})
+	for _, owner := range []int{0, nobody, 1, 0} {
+		b.addUnit(0, owner)
+	}
+	b.run()
+	var holders []int
+	for _, u := range b.units {
+		holders = append(holders, u.holder)
+	}
+	if diff := cmp.Diff([]int{0, 1, 1, 0}, holders); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -269,6 +290,15 @@ func TestRangeTellsTopicsWithOtherSubscribersApart(t *testing.T) {
 	targets := assign(AssignRange, subscribers, topics, nil)
 	checkDealt(t, subscribers, topics, targets)
 	if diff := cmp.Diff(map[string]int{"a": 4, "b": 2, "c": 2}, loadsOf(subscribers, targets)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestRangeEvensOutWhatSetsLeaveOver(t *testing.T) {
+	t.Parallel()
+	subscribers := crowd(3, 1, 2)
+	targets := assign(AssignRange, subscribers, map[int64]int{1: 4, 2: 5}, nil)
+	if diff := cmp.Diff(map[string]int{"m000": 3, "m001": 3, "m002": 3}, loadsOf(subscribers, targets)); diff != "" {
 		t.Error(diff)
 	}
 }

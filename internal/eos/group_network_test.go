@@ -62,6 +62,9 @@ func (w *world) handle(r *request, saved bool) (a Assignment, err error) {
 	}
 	if err == nil && saved {
 		w.tell(r, a, c)
+		if r.what != "transaction" {
+			w.waiting[r.id] = r.what == "poll" && r.epoch == a.MemberEpoch
+		}
 		w.save(c)
 		w.process(r)
 	}
@@ -142,6 +145,9 @@ func (w *world) expire() {
 }
 
 func (w *world) save(c Change) {
+	for _, id := range c.Wake {
+		w.waiting[id] = false
+	}
 	if err := w.shelf.save(c); err != nil {
 		w.fail("%w", err)
 	}

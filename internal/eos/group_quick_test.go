@@ -65,7 +65,8 @@ type world struct {
 	workers   []*worker
 	network   []*request
 	names     int
-	plain     bool // all workers want the same, and topics stay as they are
+	waiting   map[string]bool // members whose last poll told them nothing, and who were not woken since
+	plain     bool            // all workers want the same, and topics stay as they are
 	step      int
 	count     map[string]int
 	fault     error // the first
@@ -74,7 +75,7 @@ type world struct {
 func newWorld(seed uint64) *world {
 	w := &world{
 		Rand: rand.New(rand.NewPCG(seed, 2)), shelf: newShelf(), twin: newTenures(), now: start,
-		committed: map[Partition]int64{}, plain: seed%3 == 0, count: map[string]int{},
+		committed: map[Partition]int64{}, plain: seed%3 == 0, count: map[string]int{}, waiting: map[string]bool{},
 	}
 	w.shelf.topic("t1", 1+w.IntN(8))
 	w.shelf.topic("t2", 1+w.IntN(4))
@@ -116,7 +117,8 @@ func (w *world) advance() {
 }
 
 // spy asks for every member whether it may commit a partition, in the epochs
-// that it was told of last. One may at most.
+// that it was told of last: one may at most. And whether a poll of it that
+// waits has something to be told, of which it was not woken.
 func (w *world) spy() {
 	g := w.shelf.whole()
 	p := Partition{1 + w.Int64N(w.shelf.lastID), w.IntN(4)}
@@ -134,6 +136,12 @@ func (w *world) spy() {
 			if err == nil {
 				may[id] = true
 			}
+		}
+	}
+	for id, m := range w.shelf.members {
+		a, _, err := w.shelf.part(id).Poll(w.now, id, m.Epoch, nil)
+		if err != nil || w.waiting[id] && a.MemberEpoch != m.Epoch {
+			w.fail("%s waits, and was not woken to be told %+v (%v)", id, a, err)
 		}
 	}
 	if len(may) > 1 {

@@ -10,34 +10,35 @@ import (
 
 func TestG2ADeadMembersPartitionsAreTakenOver(t *testing.T) {
 	t.Parallel()
-	s, topic, a, b := moving(t)
-	answers := map[string]Assignment{"a": a, "b": b}
-	s.settle(t, start, answers)
-	// b is silent from the worst moment on: its deadline has just been written.
-	died := start.Add(10 * time.Second)
-	bound := died.Add(DefaultSessionTimeout + DefaultSessionTimeout/3) // session timeout and one heartbeat
-	s.poll(t, died.Add(2*time.Second), "b", answers["b"].MemberEpoch)
-	died = died.Add(2 * time.Second)
-	for now := died; ; now = now.Add(500 * time.Millisecond) {
-		s.poll(t, now, "a", answers["a"].MemberEpoch)
-		c := s.expire(t, now)
-		if len(c.Left) == 0 {
-			if now.After(bound) {
-				t.Fatal("b lives for ever")
+	for name, silent := range map[string]time.Duration{
+		"just before its deadline would have been written": 11 * time.Second,
+		"when its deadline has just been written":          12 * time.Second,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, topic, a, b := moving(t)
+			answers := map[string]Assignment{"a": a, "b": b}
+			s.settle(t, start, answers)
+			died := start.Add(silent)
+			s.poll(t, died, "b", answers["b"].MemberEpoch)
+			now, c := died, Change{}
+			for ; len(c.Left) == 0; now = now.Add(500 * time.Millisecond) {
+				s.poll(t, now, "a", answers["a"].MemberEpoch)
+				if c = s.expire(t, now); now.After(died.Add(2 * DefaultSessionTimeout)) {
+					t.Fatal("b lives for ever")
+				}
 			}
-			continue
-		}
-		if now.Before(died.Add(DefaultSessionTimeout)) {
-			t.Errorf("b died %s after it was heard of", now.Sub(died))
-		}
-		if diff := cmp.Diff([]string{"a", "b"}, c.Wake); diff != "" {
-			t.Error(diff)
-		}
-		got := s.poll(t, now, "a", answers["a"].MemberEpoch)
-		if diff := cmp.Diff(numbers(topic, 0, 1, 2, 3), got.Partitions); diff != "" {
-			t.Error(diff)
-		}
-		return
+			if after := now.Sub(died); after < DefaultSessionTimeout || after > DefaultSessionTimeout+DefaultSessionTimeout/3 {
+				t.Errorf("b was removed %s after it was heard of", after)
+			}
+			if diff := cmp.Diff([]string{"a", "b"}, c.Wake); diff != "" {
+				t.Error(diff)
+			}
+			got := s.poll(t, now, "a", answers["a"].MemberEpoch)
+			if diff := cmp.Diff(numbers(topic, 0, 1, 2, 3), got.Partitions); diff != "" {
+				t.Error(diff)
+			}
+		})
 	}
 }
 

@@ -165,8 +165,7 @@ func (s *step) admit(j Join) *Member {
 		s.replaced = append(s.replaced, old.MemberID)
 		for _, row := range s.Partitions {
 			if row.Owner == old.MemberID {
-				row.Owner = j.MemberID
-				s.touch(row)
+				s.free(row) // and the new one gains it with its epoch
 			}
 			if row.Target == old.MemberID {
 				row.Target = j.MemberID

@@ -91,10 +91,10 @@ func (tw *tenures) judge(id string, epoch int64, parts []Partition, refusal erro
 	latest := epoch == tw.latest(id)
 	// An older epoch counts for what was told with it, and until a newer one is used.
 	may := known && tw.alive[id] && epoch >= tw.used[id]
-	must := may && latest
+	must := may
 	for _, p := range parts {
 		may = may && tw.has[p] == id && (latest || slices.Contains(told, p))
-		must = must && may && slices.Contains(told, p)
+		must = must && tw.has[p] == id && slices.Contains(told, p)
 	}
 	switch {
 	case refusal == nil && !may:
