@@ -313,6 +313,9 @@ type Problem struct {
 
 	// NextCursor A cursor at the log starts (410 OFFSET_OUT_OF_RANGE of a cursor).
 	NextCursor *string `json:"next_cursor,omitempty"`
+
+	// MemberEpoch The member's current epoch (FENCED_MEMBER_EPOCH).
+	MemberEpoch *int64 `json:"member_epoch,omitempty"`
 }
 
 // ProblemEffect `none`: nothing happened, and nothing will because of this attempt. `unknown`: the answer was lost on the way to the database; send the same request again. There is no third value. An earlier attempt without an answer stays unknown.

@@ -53,7 +53,12 @@ var (
 	InvalidTxnState     = kind("INVALID_TXN_STATE", "The state of the transaction refuses this")
 	ConcurrentTxns      = kind("CONCURRENT_TRANSACTIONS", "The producer has another open transaction")
 	OffsetMismatch      = kind("COMMITTED_OFFSET_MISMATCH", "The committed offset is another by now")
-	UnknownMember       = kind("UNKNOWN_MEMBER_ID", "The group has no such member")
+
+	UnknownMember     = kind("UNKNOWN_MEMBER_ID", "The group has no such member")
+	FencedMemberEpoch = kind("FENCED_MEMBER_EPOCH", "The member epoch is not the current one")
+	FencedInstanceID  = kind("FENCED_INSTANCE_ID", "Another member has taken over the instance id")
+	PartitionNotOwned = kind("PARTITION_NOT_OWNED", "The member does not own the partition")
+	NonEmptyGroup     = kind("NON_EMPTY_GROUP", "The group has members")
 
 	OffsetBelowStart = kind("OFFSET_OUT_OF_RANGE", "The offset is below the log start offset")
 	OffsetBeyondEnd  = kind("OFFSET_OUT_OF_RANGE", "The offset is beyond the high watermark")
@@ -89,6 +94,7 @@ type Error struct {
 	ExpectedSequence *int64
 	RecordIndex      *int
 	ProducerEpoch    *int64
+	MemberEpoch      *int64
 	CommittedOffset  *int64
 	LogStartOffset   *int64
 	HighWatermark    *int64
@@ -132,5 +138,11 @@ func (e *Error) Expecting(sequence int64) *Error {
 // AtEpoch returns e with the producer's current epoch.
 func (e *Error) AtEpoch(epoch int64) *Error {
 	e.ProducerEpoch = &epoch
+	return e
+}
+
+// AtMemberEpoch returns e with the member's current epoch.
+func (e *Error) AtMemberEpoch(epoch int64) *Error {
+	e.MemberEpoch = &epoch
 	return e
 }
