@@ -43,13 +43,13 @@ const (
 
 // writer is the state of flushes from one to the next.
 type writer struct {
-	mu        sync.Mutex        // held during a flush
-	facts     *facts            // guarded by mu
-	ids       []int64           // drawn from object_ids, not used yet; guarded by mu
-	careful   int               // flushes that load all facts; guarded by mu
-	skipUntil time.Time         // until when rows that are locked are passed over; guarded by mu
-	suspect   map[int64]*logEnd // ends by which a flush has failed; guarded by mu
-	pipeline  pipeline          // guarded by mu
+	mu        sync.Mutex         // held during a flush
+	facts     *facts             // guarded by mu
+	ids       []int64            // drawn from object_ids, not used yet; guarded by mu
+	careful   int                // flushes that load all facts; guarded by mu
+	skipUntil time.Time          // until when rows that are locked are passed over; guarded by mu
+	suspect   map[int64]firstEnd // ends by which a flush has failed; guarded by mu
+	pipeline  pipeline           // guarded by mu
 }
 
 func newWriter() *writer { return &writer{facts: newFacts()} }
@@ -159,9 +159,8 @@ func (s *Store) flushGroup(ctx context.Context, w *writer, ops []*Op, patient bo
 		if errors.As(err, new(*lostError)) && lost == nil {
 			lost = f
 		}
-		before := w.facts.ends
 		w.facts = newFacts()
-		locked := w.failedBy(err, before)
+		locked := w.failedBy(err, f.first)
 		switch {
 		case locked && f.skip:
 			return errHeld
@@ -186,9 +185,9 @@ func (s *Store) flushGroup(ctx context.Context, w *writer, ops []*Op, patient bo
 	return f.outcomes, nil
 }
 
-// failedBy takes note of why a flush has failed that knew the ends of logs, and
-// reports whether it met a lock.
-func (w *writer) failedBy(err error, ends map[int64]*logEnd) (locked bool) {
+// failedBy takes note of why a flush has failed that went on from the ends of
+// logs, and reports whether it met a lock.
+func (w *writer) failedBy(err error, ends map[int64]firstEnd) (locked bool) {
 	switch {
 	case lostRace(err):
 		w.careful, w.suspect = max(w.careful, 1), ends
@@ -347,7 +346,7 @@ func (f *flush) load(ctx context.Context, conn *pgx.Conn, which []bool) error {
 // had known.
 func (w *writer) compare(ends map[int64]*logEnd) {
 	for id, was := range w.suspect {
-		if now := ends[id]; now != nil && now.offset != was.offset {
+		if now := ends[id]; now != nil && now.offset != was.end {
 			w.careful = carefulFlushes
 		}
 	}
