@@ -398,6 +398,9 @@ func (f *flush) done(lost *flush) {
 	if lost != nil {
 		for i := range f.outcomes {
 			f.outcomes[i].unrepeat(&lost.outcomes[i])
+			if lost.outcomes[i].Err == nil && IsStale(f.outcomes[i].Err) && f.gone(f.ops[i]) {
+				f.outcomes[i].Err = errGone
+			}
 		}
 	}
 	w := f.writer
@@ -429,6 +432,16 @@ func (f *flush) done(lost *flush) {
 			delete(f.facts.ends, m.staging)
 		}
 	}
+}
+
+// gone reports whether the operation is an append to a topic that is deleted:
+// what it did is, too. A transaction's id tells of it for longer.
+func (f *flush) gone(op *Op) bool {
+	if op.Append == nil {
+		return false
+	}
+	_, exists := f.facts.topics[op.Append.Topic.ID]
+	return !exists
 }
 
 // unrepeat makes the outcome of a try that found what the one before it had

@@ -206,3 +206,44 @@ func TestP12DatabaseAwayBeforeCommit(t *testing.T) {
 	proxy.Refuse(false)
 	mustHold(t, direct, "0:0 warm")
 }
+
+// The append took effect, and its topic is deleted before that is found out:
+// nothing is left to recognise it by. It is not done again in a topic of the
+// same name, nor told to have had no effect.
+func TestP12TopicIsDeletedAfterALostCommit(t *testing.T) {
+	t.Parallel()
+	for name, again := range map[string]bool{"deleted": false, "made again": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			proxy, s, direct, p := newFaulty(t)
+			mustFlush(t, s, sequenced(p, 0, "a"))
+			ops := []*Op{mustOp(t, s, sequenced(p, 1, "b")), mustOp(t, s, keyed("k", "c")), mustOp(t, s, sequenced(p, 9, "early"))}
+			lost := make(chan struct{})
+			proxy.Choose(func() faults.Fault {
+				proxy.Refuse(true)
+				close(lost)
+				return faults.CutAfter
+			})
+			outcomes := make(chan []Outcome)
+			go func() { outcomes <- s.Flush(context.Background(), ops) }()
+			<-lost
+			if err := direct.DeleteTopic(t.Context(), "t"); err != nil { // waits for the lost one
+				t.Fatal(err)
+			}
+			if again {
+				mustTopic(t, direct, "t", 1)
+			}
+			proxy.Choose(nil)
+			proxy.Refuse(false)
+			got := <-outcomes
+			mustBeUnknown(t, got[0].Err)
+			mustBeUnknown(t, got[1].Err)
+			if !IsStale(got[2].Err) { // it was refused, and has had no effect in any topic
+				t.Errorf("the refused one: %v", got[2].Err)
+			}
+			if again {
+				mustHold(t, direct)
+			}
+		})
+	}
+}
