@@ -141,7 +141,8 @@ func (s *Store) flushAround(ctx context.Context, w *writer, ops []*Op, deadline 
 }
 
 func (s *Store) flushGroup(ctx context.Context, w *writer, ops []*Op, patient bool) ([]Outcome, error) {
-	var f, lost *flush
+	var f *flush
+	var lost []*flush
 	resent := false
 	err := s.run(ctx, true, func(ctx context.Context, conn *pgx.Conn, again bool) error {
 		resent = again
@@ -156,8 +157,8 @@ func (s *Store) flushGroup(ctx context.Context, w *writer, ops []*Op, patient bo
 		if err == nil {
 			return nil
 		}
-		if errors.As(err, new(*lostError)) && lost == nil {
-			lost = f
+		if errors.As(err, new(*lostError)) {
+			lost = append(lost, f)
 		}
 		w.facts = newFacts()
 		locked := w.failedBy(err, f.first)
@@ -392,17 +393,10 @@ func (f *flush) newID() int64 {
 	return id
 }
 
-// done counts what was written. lost is the first try whose COMMIT was not
-// answered, if there was one: what it did is told as done now, not as repeated.
-func (f *flush) done(lost *flush) {
-	if lost != nil {
-		for i := range f.outcomes {
-			f.outcomes[i].unrepeat(&lost.outcomes[i])
-			if lost.outcomes[i].Err == nil && IsStale(f.outcomes[i].Err) && f.gone(f.ops[i]) {
-				f.outcomes[i].Err = errGone
-			}
-		}
-	}
+// done counts what was written. lost are the tries whose COMMIT was not
+// answered.
+func (f *flush) done(lost []*flush) {
+	f.settle(lost)
 	w := f.writer
 	if w.careful > 0 {
 		w.careful--
@@ -431,27 +425,5 @@ func (f *flush) done(lost *flush) {
 		for _, m := range c.moves {
 			delete(f.facts.ends, m.staging)
 		}
-	}
-}
-
-// gone reports whether the operation is an append to a topic that is deleted:
-// what it did is, too. A transaction's id tells of it for longer.
-func (f *flush) gone(op *Op) bool {
-	if op.Append == nil {
-		return false
-	}
-	_, exists := f.facts.topics[op.Append.Topic.ID]
-	return !exists
-}
-
-// unrepeat makes the outcome of a try that found what the one before it had
-// done, and was not told, that of the one before.
-func (o *Outcome) unrepeat(lost *Outcome) {
-	switch {
-	case o.Err != nil || lost.Err != nil:
-	case o.State != nil && o.State.Repeated && !lost.State.Repeated:
-		o.State.Repeated, o.State.Logs = false, lost.State.Logs
-	case o.State == nil && o.Result.Repeated && !lost.Result.Repeated:
-		o.Result.Repeated = false
 	}
 }
