@@ -334,13 +334,33 @@ func (f *flush) load(ctx context.Context, conn *pgx.Conn, which []bool) error {
 	batch := &pgx.Batch{}
 	bytes, wait := f.bounds()
 	f.store.queueBegin(batch, bytes, wait)
-	f.queueLocks(batch, f.keysOf(func(int) bool { return true }))
+	all := f.keysOf(func(int) bool { return true })
+	f.queueLocks(batch, all)
 	f.queueLoads(batch, f.keysOf(func(i int) bool { return which[i] }))
 	if err := conn.SendBatch(ctx, batch).Close(); err != nil {
 		return err
 	}
 	f.writer.compare(f.facts.ends)
+	if !f.skip && f.appeared(all) {
+		return errAgain
+	}
 	return nil
+}
+
+// appeared reports whether a row that is to be locked came into being between
+// the locks and the reading: it is known, and anybody may change it.
+func (f *flush) appeared(k *keys) bool {
+	for _, id := range k.transactions {
+		if t := f.facts.transactions[id]; t != nil && !f.locked.transactions[t.ref] {
+			return true
+		}
+	}
+	for _, id := range k.producers {
+		if p := f.facts.producers[id]; p != nil && p.transactional() && !f.locked.producers[id] {
+			return true
+		}
+	}
+	return false
 }
 
 // compare looks whether somebody else has moved the ends that a failed flush
