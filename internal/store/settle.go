@@ -28,15 +28,18 @@ func (f *flush) gone(op *Op) bool {
 
 // unrepeat makes the outcome of a try that found what one before it had done,
 // and was not told, that of the one before. What that took for new, and somebody
-// else had done, is elsewhere or has another ref.
+// else had done, is elsewhere, of another time, or has another ref.
 func (f *flush) unrepeat(i int, lost *flush) {
 	o, before := &f.outcomes[i], &lost.outcomes[i]
 	switch {
 	case o.Err != nil || before.Err != nil:
 	case o.State == nil:
-		if !before.Result.Repeated && slices.EqualFunc(o.Result.Shares, before.Result.Shares, sameBase) {
+		id, _ := f.identityOf(f.ops[i].Append)
+		k := f.kept[id]
+		if k != nil && k.at == lost.now && !before.Result.Repeated && slices.EqualFunc(o.Result.Shares, before.Result.Shares, sameBase) {
 			o.Result.Repeated = false
 		}
+	case o.State.State != before.State.State: // a begin that was ended since is told as it stands now
 	case o.State.Repeated && !before.State.Repeated && lost.did(f.ops[i], f.facts.transactions[o.State.ID]):
 		o.State.Repeated, o.State.Logs = false, before.State.Logs
 	}
