@@ -79,6 +79,13 @@ func TestP3StaleIdentities(t *testing.T) {
 		"a sequence, repeated":   {change: oneX, op: func(w *world) any { return next(w, "x") }, again: true, at: 1, log: stored},
 		"a sequence, reused":     {change: oneX, op: func(w *world) any { return next(w, "y") }, want: eos.SequenceReused, log: stored},
 		"a sequence, re-batched": {change: oneX, op: func(w *world) any { return next(w, "x", "y") }, want: eos.OutOfOrder, log: stored},
+		// Its partition has not changed: the sequence alone forbids it.
+		"a sequence, reused in another partition": {
+			warm:   func(w *world) { mustFlush(w.t, w.a, sequencedIn(w.simple, 0, 0, "c")) },
+			change: func(w *world) { mustProduce(w.t, w.b, sequencedIn(w.simple, 1, 0, "d")) },
+			op:     func(w *world) any { return sequencedIn(w.simple, 1, 1, "d") }, want: eos.SequenceReused,
+			log: []string{"0:0 a", "0:1 c", "0:2 d", "1:0 b"},
+		},
 		"several sequences, once": {
 			change: func(w *world) { oneX(w); mustProduce(w.t, w.b, sequenced(w.simple, 2, "y").to(1)) },
 			op:     func(w *world) any { return next(w, "x", "y") }, want: eos.DuplicateSequence,
@@ -129,6 +136,14 @@ func TestP3StaleIdentities(t *testing.T) {
 			log: []string{"0:0 a", "1:0 b"},
 		},
 	})
+}
+
+// sequencedIn returns a request to the topic whose record names a partition.
+func sequencedIn(p Producer, sequence int64, partition int, value string) ask {
+	a := sequenced(p, sequence, value)
+	a.records[0].Partition = partition
+	a.Fingerprint = eos.FingerprintRecords(a.records)
+	return a
 }
 
 // mustCount wants topic "t" to hold so many records.
