@@ -27,6 +27,7 @@ var rooms = map[string][]string{
 	"internal/handlers": {"api", "internal/eos", "internal/store", "internal/appender", "internal/wake"},
 	"internal/embedded": {},
 	"internal/pgtest":   {},
+	"internal/twin":     {},
 	"internal/bench":    {"internal/embedded"},
 }
 

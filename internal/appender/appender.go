@@ -133,17 +133,17 @@ func (a *Appender) Put(ctx context.Context, put store.Put) (*store.TransactionSt
 	for {
 		routed, err := a.log.Route(ctx, put)
 		if err != nil {
-			if errors.Is(err, eos.UnknownTopic.Errorf("")) && a.anyOutdated(ctx, put.Produce) {
-				continue
-			}
 			return nil, err
 		}
 		o, err := a.wait(ctx, &store.Op{Put: routed})
-		if !store.IsStale(err) {
+		switch {
+		case errors.Is(err, eos.UnknownTopic.Errorf("")) && a.anyOutdated(ctx, put.Produce):
+		case store.IsStale(err):
+			for _, p := range put.Produce {
+				a.log.Forget(p.Topic)
+			}
+		default:
 			return o.State, err
-		}
-		for _, p := range put.Produce {
-			a.log.Forget(p.Topic)
 		}
 	}
 }

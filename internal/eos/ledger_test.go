@@ -105,8 +105,7 @@ func (l *ledger) begin(id string, producer, epoch int64, content string) string 
 func (l *ledger) end(id string, want State, producer, epoch int64) string {
 	t := l.transactions[id]
 	if t == nil && want == StateAborted {
-		t = &Transaction{ID: id, State: StateAborted, AbortedBy: AbortedByClient, ProducerID: NoProducer}
-		l.transactions[id] = t
+		return l.giveUp(id, producer, epoch)
 	}
 	if t == nil {
 		return TransactionNotFound.Code
@@ -133,6 +132,16 @@ func (l *ledger) end(id string, want State, producer, epoch int64) string {
 			}
 		}
 	}
+	return fate(t)
+}
+
+// giveUp records a transaction that nobody has begun as aborted by the caller.
+func (l *ledger) giveUp(id string, producer, epoch int64) string {
+	t := &Transaction{ID: id, State: StateAborted, AbortedBy: AbortedByClient, ProducerID: producer}
+	if err := l.checkCaller(t, producer, epoch, false); err != nil {
+		return refusalText(err)
+	}
+	l.transactions[id] = t
 	return fate(t)
 }
 

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/eos-proxy/eos-proxy/internal/twin"
 	"pgregory.net/rapid"
 )
 
@@ -15,7 +16,7 @@ import (
 func TestRulesAgainstTheirTwin(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		s := &schedule{fast: newLedger(), slow: &twin{}, fates: map[string]string{}}
+		s := &schedule{fast: newLedger(), slow: twin.New("a", "b"), fates: map[string]string{}}
 		t.Repeat(map[string]func(*rapid.T){
 			"":         s.check,
 			"register": s.register,
@@ -34,7 +35,7 @@ func TestRulesAgainstTheirTwin(t *testing.T) {
 // schedule sends the same requests to the rules and to their twin.
 type schedule struct {
 	fast  *ledger
-	slow  *twin
+	slow  *twin.Twin
 	sent  []asked           // every append so far, also refused ones
 	fates map[string]string // of the transactions that ended, as first seen
 }
@@ -52,9 +53,13 @@ func answered(t *rapid.T, request any, fast, slow string) {
 	}
 }
 
+func twinOf(r asked) twin.Request {
+	return twin.Request{Topic: r.topic, Key: r.key, Txn: r.txn, Producer: r.producer, Epoch: r.epoch, Sequence: r.sequence, Values: r.values}
+}
+
 func (s *schedule) append(t *rapid.T, r asked) {
 	s.sent = append(s.sent, r)
-	answered(t, r, s.fast.append(r), s.slow.append(r))
+	answered(t, r, s.fast.append(r), s.slow.Append(twinOf(r)))
 }
 
 // producer draws a producer, now and then one that nobody knows.
@@ -64,7 +69,7 @@ func (s *schedule) producer(t *rapid.T) int64 {
 
 // epochOf draws an epoch: mostly the current one, and those beside it.
 func (s *schedule) epochOf(t *rapid.T, producer int64) int64 {
-	return max(0, s.slow.epoch(producer)+rapid.SampledFrom([]int64{0, 0, 0, 0, -1, 1}).Draw(t, "beside the epoch"))
+	return max(0, s.slow.Epoch(producer)+rapid.SampledFrom([]int64{0, 0, 0, 0, -1, 1}).Draw(t, "beside the epoch"))
 }
 
 func (s *schedule) register(t *rapid.T) {
@@ -72,13 +77,13 @@ func (s *schedule) register(t *rapid.T) {
 	if len(s.fast.producers) > 4 {
 		id = "p"
 	}
-	answered(t, "register "+id, s.fast.register(id), s.slow.register(id))
+	answered(t, "register "+id, s.fast.register(id), s.slow.Register(id))
 }
 
 // fresh continues a sequence as a client does that makes no mistake.
 func (s *schedule) fresh(t *rapid.T) {
 	r := asked{topic: topicNames.Draw(t, "topic"), producer: s.producer(t), values: someValues.Draw(t, "values")}
-	r.epoch, r.sequence, r.txn = max(0, s.slow.epoch(r.producer)), s.slow.lowestFree(r.producer, r.topic), s.slow.open(r.producer)
+	r.epoch, r.sequence, r.txn = max(0, s.slow.Epoch(r.producer)), s.slow.Next(r.producer, r.topic), s.slow.Open(r.producer)
 	s.append(t, r)
 }
 
@@ -141,7 +146,7 @@ func (s *schedule) begin(t *rapid.T) {
 	}
 	// The producer is content, the epoch is not (T8).
 	content := fmt.Sprintf("%d %s", producer, rapid.SampledFrom([]string{"c", "c", "d"}).Draw(t, "content"))
-	answered(t, fmt.Sprintf("begin %s %d/%d", id, producer, epoch), s.fast.begin(id, producer, epoch, content), s.slow.begin(id, producer, epoch, content))
+	answered(t, fmt.Sprintf("begin %s %d/%d", id, producer, epoch), s.fast.begin(id, producer, epoch, content), s.slow.Begin(id, producer, epoch, content))
 }
 
 func (s *schedule) end(t *rapid.T, want State) {
@@ -151,16 +156,20 @@ func (s *schedule) end(t *rapid.T, want State) {
 		producer = s.producer(t)
 		epoch = s.epochOf(t, producer)
 	case 1:
-		if producer = s.slow.owner(id); producer != NoProducer {
+		if producer = s.slow.Owner(id); producer != NoProducer {
 			epoch = s.epochOf(t, producer)
 		}
 	}
-	answered(t, fmt.Sprintf("%s %s %d/%d", want, id, producer, epoch), s.fast.end(id, want, producer, epoch), s.slow.end(id, want, producer, epoch))
+	slow := s.slow.Commit
+	if want == StateAborted {
+		slow = s.slow.Abort
+	}
+	answered(t, fmt.Sprintf("%s %s %d/%d", want, id, producer, epoch), s.fast.end(id, want, producer, epoch), slow(id, producer, epoch))
 }
 
 func (s *schedule) expire(t *rapid.T) {
 	id := transactionNames.Draw(t, "transaction")
-	answered(t, "expire "+id, s.fast.expire(id), s.slow.expire(id))
+	answered(t, "expire "+id, s.fast.expire(id), s.slow.Expire(id))
 }
 
 // check holds the ledger against what is true after any request.
@@ -175,7 +184,7 @@ func (s *schedule) check(t *rapid.T) {
 			}
 			log = append(log, v)
 		}
-		if want, _ := s.slow.log(topic); !slices.Equal(log, want) {
+		if want, _ := s.slow.Log(topic); !slices.Equal(log, want) {
 			t.Fatalf("topic %s\nthe rules: %v\nthe twin:  %v", topic, log, want)
 		}
 		for producer := range s.fast.producers {

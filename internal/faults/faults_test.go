@@ -53,6 +53,27 @@ func TestEveryFaultLeavesWhatItSays(t *testing.T) {
 	}
 }
 
+// The server skips what comes behind an error in a pipeline, a COMMIT too: there
+// is no answer to it, and the next one is not taken for it.
+func TestCutAfterASkippedCommitCutsNothing(t *testing.T) {
+	t.Parallel()
+	proxy := faults.New(t, pgtest.New(t))
+	conn := mustConnect(t, proxy.URL())
+	proxy.Arm(faults.CutAfter)
+	batch := &pgx.Batch{}
+	for _, sql := range []string{"BEGIN", "SELECT 1 / 0", "COMMIT"} {
+		batch.Queue(sql)
+	}
+	if err := conn.SendBatch(t.Context(), batch).Close(); err == nil || conn.IsClosed() || proxy.Armed() != 0 {
+		t.Fatalf("the pipeline: %v, %d faults left", err, proxy.Armed())
+	}
+	for _, sql := range []string{"ROLLBACK", "BEGIN", "COMMIT"} {
+		if _, err := conn.Exec(t.Context(), sql); err != nil {
+			t.Fatalf("%s: %v", sql, err)
+		}
+	}
+}
+
 func TestCancelRequestsAreCounted(t *testing.T) {
 	t.Parallel()
 	proxy := faults.New(t, pgtest.New(t))

@@ -130,6 +130,9 @@ func (l *link) down() {
 		if l.dropAnswer.Load() && message[0] == 'C' && bytes.Equal(message[5:], []byte("COMMIT\x00")) {
 			return
 		}
+		if message[0] == 'Z' {
+			l.dropAnswer.Store(false) // the COMMIT was skipped, behind an error in its pipeline
+		}
 		if l.deaf.Load() {
 			continue
 		}

@@ -89,7 +89,7 @@ func (f *flush) sureOfLogs(r *Request, staged bool) bool {
 // sureOfPut: a transaction whose id is not known is taken for new; its unique
 // key tells otherwise. Offsets are always read under their locks.
 func (f *flush) sureOfPut(put *Put) bool {
-	if len(put.Offsets) > 0 || f.facts.transactions[put.ID] != nil {
+	if len(put.Offsets) > 0 || put.missing != nil || f.facts.transactions[put.ID] != nil {
 		return false
 	}
 	for _, r := range put.requests {

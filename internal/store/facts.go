@@ -101,6 +101,7 @@ const unknownRef = -1
 type kept struct {
 	eos.Stored
 	result Result
+	at     int64 // when it was stored, in milliseconds since 1970; 0 while it is not
 }
 
 // identity is the key of a kept request in the tables.

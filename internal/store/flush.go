@@ -43,13 +43,13 @@ const (
 
 // writer is the state of flushes from one to the next.
 type writer struct {
-	mu        sync.Mutex        // held during a flush
-	facts     *facts            // guarded by mu
-	ids       []int64           // drawn from object_ids, not used yet; guarded by mu
-	careful   int               // flushes that load all facts; guarded by mu
-	skipUntil time.Time         // until when rows that are locked are passed over; guarded by mu
-	suspect   map[int64]*logEnd // ends by which a flush has failed; guarded by mu
-	pipeline  pipeline          // guarded by mu
+	mu        sync.Mutex         // held during a flush
+	facts     *facts             // guarded by mu
+	ids       []int64            // drawn from object_ids, not used yet; guarded by mu
+	careful   int                // flushes that load all facts; guarded by mu
+	skipUntil time.Time          // until when rows that are locked are passed over; guarded by mu
+	suspect   map[int64]firstEnd // ends by which a flush has failed; guarded by mu
+	pipeline  pipeline           // guarded by mu
 }
 
 func newWriter() *writer { return &writer{facts: newFacts()} }
@@ -141,7 +141,8 @@ func (s *Store) flushAround(ctx context.Context, w *writer, ops []*Op, deadline 
 }
 
 func (s *Store) flushGroup(ctx context.Context, w *writer, ops []*Op, patient bool) ([]Outcome, error) {
-	var f, lost *flush
+	var f *flush
+	var lost []*flush
 	resent := false
 	err := s.run(ctx, true, func(ctx context.Context, conn *pgx.Conn, again bool) error {
 		resent = again
@@ -156,12 +157,11 @@ func (s *Store) flushGroup(ctx context.Context, w *writer, ops []*Op, patient bo
 		if err == nil {
 			return nil
 		}
-		if errors.As(err, new(*lostError)) && lost == nil {
-			lost = f
+		if errors.As(err, new(*lostError)) {
+			lost = append(lost, f)
 		}
-		before := w.facts.ends
 		w.facts = newFacts()
-		locked := w.failedBy(err, before)
+		locked := w.failedBy(err, f.first)
 		switch {
 		case locked && f.skip:
 			return errHeld
@@ -186,9 +186,9 @@ func (s *Store) flushGroup(ctx context.Context, w *writer, ops []*Op, patient bo
 	return f.outcomes, nil
 }
 
-// failedBy takes note of why a flush has failed that knew the ends of logs, and
-// reports whether it met a lock.
-func (w *writer) failedBy(err error, ends map[int64]*logEnd) (locked bool) {
+// failedBy takes note of why a flush has failed that went on from the ends of
+// logs, and reports whether it met a lock.
+func (w *writer) failedBy(err error, ends map[int64]firstEnd) (locked bool) {
 	switch {
 	case lostRace(err):
 		w.careful, w.suspect = max(w.careful, 1), ends
@@ -336,20 +336,40 @@ func (f *flush) load(ctx context.Context, conn *pgx.Conn, which []bool) error {
 	batch := &pgx.Batch{}
 	bytes, wait := f.bounds()
 	f.store.queueBegin(batch, bytes, wait)
-	f.queueLocks(batch, f.keysOf(func(int) bool { return true }))
+	all := f.keysOf(func(int) bool { return true })
+	f.queueLocks(batch, all)
 	f.queueLoads(batch, f.keysOf(func(i int) bool { return which[i] }))
 	if err := conn.SendBatch(ctx, batch).Close(); err != nil {
 		return err
 	}
 	f.writer.compare(f.facts.ends)
+	if !f.skip && f.appeared(all) {
+		return errAgain
+	}
 	return nil
+}
+
+// appeared reports whether a row that is to be locked came into being between
+// the locks and the reading: it is known, and anybody may change it.
+func (f *flush) appeared(k *keys) bool {
+	for _, id := range k.transactions {
+		if t := f.facts.transactions[id]; t != nil && !f.locked.transactions[t.ref] {
+			return true
+		}
+	}
+	for _, id := range k.producers {
+		if p := f.facts.producers[id]; p != nil && p.transactional() && !f.locked.producers[id] {
+			return true
+		}
+	}
+	return false
 }
 
 // compare looks whether somebody else has moved the ends that a failed flush
 // had known.
 func (w *writer) compare(ends map[int64]*logEnd) {
 	for id, was := range w.suspect {
-		if now := ends[id]; now != nil && now.offset != was.offset {
+		if now := ends[id]; now != nil && now.offset != was.end {
 			w.careful = carefulFlushes
 		}
 	}
@@ -395,14 +415,10 @@ func (f *flush) newID() int64 {
 	return id
 }
 
-// done counts what was written. lost is the first try whose COMMIT was not
-// answered, if there was one: what it did is told as done now, not as repeated.
-func (f *flush) done(lost *flush) {
-	if lost != nil {
-		for i := range f.outcomes {
-			f.outcomes[i].unrepeat(&lost.outcomes[i])
-		}
-	}
+// done counts what was written. lost are the tries whose COMMIT was not
+// answered.
+func (f *flush) done(lost []*flush) {
+	f.settle(lost)
 	w := f.writer
 	if w.careful > 0 {
 		w.careful--
@@ -431,17 +447,5 @@ func (f *flush) done(lost *flush) {
 		for _, m := range c.moves {
 			delete(f.facts.ends, m.staging)
 		}
-	}
-}
-
-// unrepeat makes the outcome of a try that found what the one before it had
-// done, and was not told, that of the one before.
-func (o *Outcome) unrepeat(lost *Outcome) {
-	switch {
-	case o.Err != nil || lost.Err != nil:
-	case o.State != nil && o.State.Repeated && !lost.State.Repeated:
-		o.State.Repeated, o.State.Logs = false, lost.State.Logs
-	case o.State == nil && o.Result.Repeated && !lost.Result.Repeated:
-		o.Result.Repeated = false
 	}
 }

@@ -122,3 +122,21 @@ func TestT8SamePutInOneGroup(t *testing.T) {
 		})
 	}
 }
+
+// A key that comes again is found out by the database, and the flush runs again:
+// that is no other writer, for which the next flushes would take two trips each.
+func TestARepeatedKeyIsNotTakenForAnotherWriter(t *testing.T) {
+	t.Parallel()
+	a, b := newPair(t, 1)
+	mustFlush(t, a, keyed("k", "a"))
+	mustFlush(t, a, plain("b"), keyed("k", "a"))
+	if n := a.writer.careful; n > 1 {
+		t.Errorf("the next %d flushes load all facts", n)
+	}
+	mustProduce(t, b, plain("c"))
+	mustFlush(t, a, plain("d"))
+	if a.writer.careful < 2 {
+		t.Error("the other writer was not seen")
+	}
+	mustHold(t, a, "0:0 a", "0:1 b", "0:2 c", "0:3 d")
+}

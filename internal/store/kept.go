@@ -11,7 +11,7 @@ import (
 const (
 	sqlKeptColumns = `
 		b.producer_id, b.scope_id, b.base_sequence, b.idempotency_key, b.fingerprint,
-		b.request_count, b.request_parts, b.transaction_ref IS NOT NULL, b.base_offset,
+		b.request_count, b.request_parts, b.transaction_ref IS NOT NULL, b.base_offset, b.timestamp,
 		COALESCE((SELECT p.partition FROM partitions p
 		          WHERE p.partition_id = b.log_id),
 		         (SELECT p.partition FROM stagings s
@@ -46,13 +46,13 @@ func (f *flush) readKept(rows pgx.Rows) error {
 	var decodeErr error
 	var producer, sequence *int64
 	var key, parts *string
-	var scope, base int64
+	var scope, base, at int64
 	var fingerprint []byte
 	var count, partition int
 	var staged bool
-	err := each(rows, []any{&producer, &scope, &sequence, &key, &fingerprint, &count, &parts, &staged, &base, &partition}, func() {
+	err := each(rows, []any{&producer, &scope, &sequence, &key, &fingerprint, &count, &parts, &staged, &base, &at, &partition}, func() {
 		id := identity{producer: eos.NoProducer, scope: scope}
-		k := &kept{eos.Stored{RecordCount: count, Fingerprint: eos.Fingerprint(fingerprint)}, Result{NextSequence: -1, Staged: staged}}
+		k := &kept{eos.Stored{RecordCount: count, Fingerprint: eos.Fingerprint(fingerprint)}, Result{NextSequence: -1, Staged: staged}, at}
 		if producer != nil {
 			id.producer, id.sequence = *producer, *sequence
 			k.result.NextSequence = *sequence + int64(count)

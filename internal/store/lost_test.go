@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"os"
 	"testing"
+	"time"
 
 	"github.com/eos-proxy/eos-proxy/internal/eos"
 	"github.com/eos-proxy/eos-proxy/internal/faults"
+	"github.com/google/go-cmp/cmp"
 )
 
 // A database behind a faults.Proxy: a store that goes through it, one that
@@ -205,4 +207,77 @@ func TestP12DatabaseAwayBeforeCommit(t *testing.T) {
 	}
 	proxy.Refuse(false)
 	mustHold(t, direct, "0:0 warm")
+}
+
+// The append took effect, and its topic is deleted before that is found out:
+// nothing is left to recognise it by. It is not done again in a topic of the
+// same name, nor told to have had no effect.
+func TestP12TopicIsDeletedAfterALostCommit(t *testing.T) {
+	t.Parallel()
+	for name, again := range map[string]bool{"deleted": false, "made again": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			proxy, s, direct, p := newFaulty(t)
+			mustFlush(t, s, sequenced(p, 0, "a"))
+			ops := []*Op{mustOp(t, s, sequenced(p, 1, "b")), mustOp(t, s, keyed("k", "c")), mustOp(t, s, sequenced(p, 9, "early"))}
+			lost := make(chan struct{})
+			proxy.Choose(func() faults.Fault {
+				proxy.Refuse(true)
+				close(lost)
+				return faults.CutAfter
+			})
+			outcomes := make(chan []Outcome)
+			go func() { outcomes <- s.Flush(context.Background(), ops) }()
+			<-lost
+			if err := direct.DeleteTopic(t.Context(), "t"); err != nil { // waits for the lost one
+				t.Fatal(err)
+			}
+			if again {
+				mustTopic(t, direct, "t", 1)
+			}
+			proxy.Choose(nil)
+			proxy.Refuse(false)
+			got := <-outcomes
+			mustBeUnknown(t, got[0].Err)
+			mustBeUnknown(t, got[1].Err)
+			if !IsStale(got[2].Err) { // it was refused, and has had no effect in any topic
+				t.Errorf("the refused one: %v", got[2].Err)
+			}
+			if again {
+				mustHold(t, direct)
+			}
+		})
+	}
+}
+
+// The try whose COMMIT was lost took what comes again for new: it is a repeat
+// all the same, of what another store has done.
+func TestP12RepeatIsToldAfterALostCommit(t *testing.T) {
+	t.Parallel()
+	proxy, s, direct, p := newFaulty(t)
+	mustFlush(t, s, sequenced(p, 0, "a"))
+	mustProduce(t, direct, plain("elsewhere than the lost one would have been"))
+	what := []any{keyed("k", "b"), put("tx", nobody, "c"), oneShot("one", nobody, "d"), sequenced(p, 1, "e")}
+	first := mustFlush(t, direct, what...)
+	for round := range 20 {
+		s.writer.facts.clock.read = time.Now()
+		proxy.Arm(faults.CutBefore)
+		again := mustFlush(t, s, what...)
+		for i, o := range again {
+			if o.State != nil {
+				mustSay(t, first[i].State, o.State)
+				continue
+			}
+			first[i].Result.Repeated = true
+			if diff := cmp.Diff(first[i].Result, o.Result); diff != "" {
+				t.Fatalf("round %d, operation %d (-first +repeat):\n%s", round, i, diff)
+			}
+		}
+		// So that the next try goes by the facts once more, and knows none of them.
+		s.writer.facts = newFacts()
+		mustFlush(t, s, keyed(fmt.Sprint("k", round), "f"), sequenced(p, int64(round+2), "g"))
+	}
+	if proxy.Armed() != 0 {
+		t.Errorf("%d faults met no COMMIT", proxy.Armed())
+	}
 }

@@ -76,3 +76,8 @@ func IsBusy(err error) bool { return errors.Is(err, errBusy) }
 // errAnonymous is the outcome of a request without identity whose COMMIT was
 // not answered: sent again it would not be recognised.
 var errAnonymous = eos.Lost("the database did not answer the COMMIT, and the request has no identity to ask by")
+
+// errGone is the outcome of an append whose COMMIT was not answered, and whose
+// topic was deleted before it could be looked up: it is not to be done again in
+// another topic of that name.
+var errGone = eos.Lost("the database did not answer the COMMIT, and the topic was deleted meanwhile")

@@ -29,7 +29,7 @@ type row struct {
 
 // kept returns the row's request as it is found when it comes again.
 func (r *row) kept() *kept {
-	return &kept{eos.Stored{RecordCount: r.requestCount, Fingerprint: r.fingerprint}, r.result}
+	return &kept{eos.Stored{RecordCount: r.requestCount, Fingerprint: r.fingerprint}, r.result, 0}
 }
 
 // save writes what was decided, and commits: in one trip, and with the locks

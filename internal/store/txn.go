@@ -20,6 +20,7 @@ type Put struct {
 	Commit    bool
 
 	requests []*Request // what Route made of Produce
+	missing  error      // that a topic or partition does not exist; only a repeat is not refused for it
 }
 
 // TopicRecords are records for a topic.
@@ -58,23 +59,35 @@ type TopicShare struct {
 }
 
 // Route returns the PUT with its records routed by the topics as they are
-// remembered. It returns eos.UnknownTopic and eos.InvalidRecord as NewRequest.
+// remembered. It returns eos.InvalidRecord as NewRequest. A topic or partition
+// that does not exist is for Flush to refuse: the PUT may be the repeat of one
+// whose topic was deleted since (T8).
 func (s *Store) Route(ctx context.Context, put Put) (*Put, error) {
 	routeBy := eos.Identity{ProducerID: eos.NoProducer, Key: put.ID}
-	put.requests = make([]*Request, len(put.Produce))
+	put.requests = make([]*Request, 0, len(put.Produce))
 	before := 0 // records of the entries before
-	for i, p := range put.Produce {
-		t, err := s.Topic(ctx, p.Topic)
-		if err != nil {
-			return nil, err
+	for _, p := range put.Produce {
+		r, err := s.routeRecords(ctx, p, routeBy)
+		if errors.Is(err, eos.UnknownTopic.Errorf("")) {
+			put.missing = err
+			break
 		}
-		a := eos.Append{Identity: eos.Identity{ProducerID: eos.NoProducer}, RecordCount: len(p.Records)}
-		if put.requests[i], err = NewRequest(a, t, -1, p.Records, routeBy.Keyless(0)); err != nil {
+		if err != nil {
 			return nil, recordsBefore(err, before)
 		}
+		put.requests = append(put.requests, r)
 		before += len(p.Records)
 	}
 	return &put, nil
+}
+
+func (s *Store) routeRecords(ctx context.Context, p TopicRecords, by eos.Identity) (*Request, error) {
+	t, err := s.Topic(ctx, p.Topic)
+	if err != nil {
+		return nil, err
+	}
+	a := eos.Append{Identity: eos.Identity{ProducerID: eos.NoProducer}, RecordCount: len(p.Records)}
+	return NewRequest(a, t, -1, p.Records, by.Keyless(0))
 }
 
 // putRow is a transaction to insert.
@@ -106,6 +119,9 @@ func (f *flush) decidePut(put *Put) (*TransactionState, error) {
 		state := stored.TransactionState
 		state.Repeated = true
 		return &state, nil
+	}
+	if put.missing != nil {
+		return nil, put.missing
 	}
 	offsets, err := f.checkPut(put)
 	if err != nil {

@@ -169,3 +169,29 @@ func TestP3SameRegistrationAtTheSameMoment(t *testing.T) {
 		}
 	}
 }
+
+// The transaction begins while its commit waits for a lock of something else:
+// then the commit has locked neither it nor its partitions.
+func TestT1CommitMeetsTheBeginOfItsTransaction(t *testing.T) {
+	t.Parallel()
+	a, b := newPair(t, 2)
+	topic := mustKnow(t, a)
+	conn, watch := newConn(t, a.pool.Config().ConnString()), newConn(t, a.pool.Config().ConnString())
+	mustExec(t, conn, "BEGIN")
+	mustExec(t, conn, "SELECT FROM partitions WHERE partition_id = $1 FOR UPDATE", topic.PartitionIDs[0])
+	ops := []*Op{mustOp(t, a, plain("x").to(0)), mustOp(t, a, Commit{"tx", anyone})}
+	done := make(chan []Outcome)
+	go func() { done <- a.FlushPatiently(context.Background(), ops) }()
+	mustWait(t, watch, `SELECT count(*) > 0 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`)
+	mustBegin(t, b, "tx", nobody)
+	mustProduce(t, b, plain("y").in("tx").to(1))
+	mustExec(t, conn, "ROLLBACK")
+	got := <-done
+	if got[0].Err != nil {
+		t.Error(got[0].Err)
+	}
+	if got[1].Err != nil || got[1].State.State != eos.StateCommitted {
+		t.Errorf("the commit: %+v, %v", got[1].State, got[1].Err)
+	}
+	mustHold(t, b, "0:0 x", "1:0 y")
+}

@@ -186,3 +186,31 @@ func mustEnd(t testing.TB, s *Store) int64 {
 	}
 	return end
 }
+
+// What was done is told also when its topic is gone (P3): a repeat is no new
+// request to a topic that does not exist.
+func TestT8RepeatAfterItsTopicWasDeleted(t *testing.T) {
+	t.Parallel()
+	a, b := newPair(t, 1)
+	mustTopic(t, a, "u", 1)
+	toU := func(p Put) Put {
+		p.Produce = append(p.Produce, TopicRecords{"u", records("b")})
+		return p
+	}
+	whole, begin := toU(oneShot("one", nobody, "a")), toU(put("tx", nobody, "c"))
+	first, begun := mustPut(t, a, whole), mustPut(t, a, begin)
+	if err := a.DeleteTopic(t.Context(), "u"); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range []*Store{a, b} { // one of them does not know of it
+		mustSay(t, first, mustPut(t, s, whole))
+		mustSay(t, begun, mustPut(t, s, begin))
+		_, err := s.PutTransaction(t.Context(), toU(oneShot("two", nobody, "a")))
+		mustRefuse(t, err, eos.UnknownTopic)
+		_, err = s.PutTransaction(t.Context(), toU(oneShot("one", nobody, "other")))
+		mustRefuse(t, err, eos.TransactionIDReused)
+	}
+	_, err := b.Transaction(t.Context(), "two")
+	mustRefuse(t, err, eos.TransactionNotFound)
+	mustHold(t, b, "0:0 a")
+}

@@ -1,0 +1,53 @@
+package store
+
+import "slices"
+
+// settle tells the outcomes of a try as what they are after those before it,
+// whose COMMIT was not answered: what one of those did is told as done now, not
+// as repeated; and nobody can say what became of what is gone with its topic.
+func (f *flush) settle(lost []*flush) {
+	for _, before := range lost {
+		for i := range f.outcomes {
+			f.unrepeat(i, before)
+			if before.outcomes[i].Err == nil && IsStale(f.outcomes[i].Err) && f.gone(f.ops[i]) {
+				f.outcomes[i].Err = errGone
+			}
+		}
+	}
+}
+
+// gone reports whether the operation is an append to a topic that is deleted:
+// what it did is, too. A transaction's id tells of it for longer.
+func (f *flush) gone(op *Op) bool {
+	if op.Append == nil {
+		return false
+	}
+	_, exists := f.facts.topics[op.Append.Topic.ID]
+	return !exists
+}
+
+// unrepeat makes the outcome of a try that found what one before it had done,
+// and was not told, that of the one before. What that took for new, and somebody
+// else had done, is elsewhere, of another time, or has another ref.
+func (f *flush) unrepeat(i int, lost *flush) {
+	o, before := &f.outcomes[i], &lost.outcomes[i]
+	switch {
+	case o.Err != nil || before.Err != nil:
+	case o.State == nil:
+		id, _ := f.identityOf(f.ops[i].Append)
+		k := f.kept[id]
+		if k != nil && k.at == lost.now && !before.Result.Repeated && slices.EqualFunc(o.Result.Shares, before.Result.Shares, sameBase) {
+			o.Result.Repeated = false
+		}
+	case o.State.State != before.State.State: // a begin that was ended since is told as it stands now
+	case o.State.Repeated && !before.State.Repeated && lost.did(f.ops[i], f.facts.transactions[o.State.ID]):
+		o.State.Repeated, o.State.Logs = false, before.State.Logs
+	}
+}
+
+func sameBase(a, b Share) bool { return a.BaseOffset == b.BaseOffset }
+
+// did reports whether the try would have made a transaction what it is.
+func (f *flush) did(op *Op, now *transaction) bool {
+	return op.Put == nil || slices.ContainsFunc(f.puts, func(p *putRow) bool { return p.ref == now.ref })
+}
