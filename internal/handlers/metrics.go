@@ -78,7 +78,7 @@ func NewMetrics(s *store.Store, hub *wake.Hub) *Metrics {
 		}, []string{"fate"}),
 		append:  histogram("eos_append_duration_seconds", "Time from a produce request's decoding to its answer.", latency),
 		commit:  histogram("eos_commit_duration_seconds", "Time of one flush: lock, load, insert, commit.", latency),
-		flushed: histogram("eos_flush_requests", "Produce requests in one flush.", prometheus.ExponentialBuckets(1, 2, 12)),
+		flushed: histogram("eos_flush_requests", "Requests in one flush.", prometheus.ExponentialBuckets(1, 2, 12)),
 		open:    gauge("eos_open_transactions", "Transactions that are ongoing, on any proxy."),
 		oldest:  gauge("eos_oldest_open_transaction_seconds", "Age of the oldest ongoing transaction."),
 		staged:  gauge("eos_staged_bytes", "Bytes staged in ongoing transactions."),

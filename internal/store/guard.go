@@ -52,7 +52,7 @@ const (
 		FROM unnest($1::bigint[], $2::bigint[], $3::boolean[]) AS k (transaction_ref, stagings, offsets)
 		WHERE 'ongoing' = (SELECT t.state FROM transactions t WHERE t.transaction_ref = k.transaction_ref)
 		  AND k.stagings = (SELECT count(*) FROM stagings s WHERE s.transaction_ref = k.transaction_ref)
-		  AND k.offsets = EXISTS (SELECT FROM staged_offsets o WHERE o.transaction_ref = k.transaction_ref)`
+		  AND k.offsets = ((SELECT true FROM staged_offsets o WHERE o.transaction_ref = k.transaction_ref LIMIT 1) IS NOT NULL)`
 	sqlGuardMoves = `
 		SELECT 1 / (count(*) = cardinality($1))::integer
 		FROM unnest($1::bigint[], $2::bigint[]) AS k (staging_id, records)

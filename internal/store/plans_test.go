@@ -53,8 +53,8 @@ func (n *node) reads() (names []string, rows float64, faults []string) {
 func explain(t *testing.T, conn *pgx.Conn, s statement, analyze bool) (plan node, ms float64) {
 	t.Helper()
 	ctx := t.Context()
-	if strings.Contains(s.sql, "INSERT") {
-		analyze = false // the keys are there by now
+	if strings.Contains(s.sql, "INSERT") || strings.Contains(s.sql, "1 / (") {
+		analyze = false // the keys are there by now, and the guards fail
 	}
 	sd, err := conn.Prepare(ctx, "explained", s.sql)
 	if err != nil {
@@ -107,8 +107,8 @@ func TestF5PlansFollowTheAnswer(t *testing.T) {
 	table.WriteString("| operation | statement | reads by | rows | ms |\n|---|---|---|---|---|\n")
 	for _, statement := range r.statements {
 		reads := strings.Contains(statement.sql, "FROM") || strings.Contains(statement.sql, "UPDATE")
-		if !reads || strings.Contains(statement.sql, "transaction_id = 'open-1'") {
-			continue // reads no table; or the test's own
+		if !reads || strings.Contains(statement.sql, "COPY") || strings.Contains(statement.sql, "transaction_id = 'open-1'") {
+			continue // reads no table, or is the test's own
 		}
 		words := strings.Join(strings.Fields(statement.sql), " ")
 		for _, conn := range []*pgx.Conn{large, empty} {
