@@ -1,6 +1,7 @@
 package shortcut
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"net/http"
@@ -18,9 +19,9 @@ type answer struct {
 	status  int    // 0 before WriteHeader
 	head    []byte // status line and header as they were at WriteHeader
 	body    []byte
-	typed   bool   // the header says what the body is
-	last    bool   // the connection ends with this answer
-	length  string // what the handler says that the body has; empty if it does not
+	typed   bool // the header says what the body is
+	last    bool // the connection ends with this answer
+	length  int  // what the handler says that the body has; -1 if it does not
 	writeBy time.Time
 }
 
@@ -30,7 +31,7 @@ func (a *answer) reset() {
 	if cap(head) > readBytes || cap(body) > readBytes {
 		head, body = nil, nil
 	}
-	*a = answer{header: a.header, head: head, body: body}
+	*a = answer{header: a.header, head: head, body: body, length: -1}
 }
 
 // Header returns the header that will be sent; changes after WriteHeader are not.
@@ -48,7 +49,7 @@ func (a *answer) WriteHeader(status int) {
 	b := append(a.head, "HTTP/1.1 "...)
 	b = strconv.AppendInt(b, int64(status), 10)
 	b = append(b, ' ')
-	b = append(b, http.StatusText(status)...)
+	b = append(b, cmp.Or(http.StatusText(status), "status code "+strconv.Itoa(status))...)
 	b = append(b, "\r\n"...)
 	for name, values := range a.header {
 		switch name {
@@ -58,8 +59,8 @@ func (a *answer) WriteHeader(status int) {
 			a.last = len(values) > 0 && values[0] == "close"
 			continue
 		case "Content-Length":
-			if len(values) > 0 {
-				a.length = values[0]
+			if n, err := strconv.Atoi(strings.Join(values, ",")); err == nil && n >= 0 {
+				a.length = n
 			}
 			continue
 		case "Transfer-Encoding", "Trailer":
@@ -103,7 +104,9 @@ func appendHeader(b []byte, name string, values []string) []byte {
 var newlines = strings.NewReplacer("\r", " ", "\n", " ")
 
 // hasBody reports whether an answer of this status may have a body.
-func (a *answer) hasBody() bool { return a.status != http.StatusNoContent && a.status != http.StatusNotModified }
+func (a *answer) hasBody() bool {
+	return a.status != http.StatusNoContent && a.status != http.StatusNotModified
+}
 
 // Write adds to the body.
 func (a *answer) Write(b []byte) (int, error) {
@@ -112,6 +115,9 @@ func (a *answer) Write(b []byte) (int, error) {
 	}
 	if !a.hasBody() {
 		return 0, http.ErrBodyNotAllowed
+	}
+	if a.length >= 0 && len(a.body)+len(b) > a.length {
+		return 0, http.ErrContentLength
 	}
 	a.body = append(a.body, b...)
 	return len(b), nil
@@ -132,16 +138,17 @@ func (a *answer) send(conn net.Conn, last bool) bool {
 	if a.status == 0 {
 		a.WriteHeader(http.StatusOK)
 	}
-	b := a.head
+	b, whole := a.head, true
 	if a.hasBody() {
-		if a.length != "" && a.length != strconv.Itoa(len(a.body)) {
-			return false // broken off, so that nobody takes it for whole
+		if a.length < 0 {
+			a.length = len(a.body)
 		}
+		whole = a.length == len(a.body) // else it is broken off, so that nobody takes it for whole
 		if !a.typed && len(a.body) > 0 {
 			b = appendHeader(b, "Content-Type", []string{http.DetectContentType(a.body)})
 		}
 		b = append(b, "Content-Length: "...)
-		b = strconv.AppendInt(b, int64(len(a.body)), 10)
+		b = strconv.AppendInt(b, int64(a.length), 10)
 		b = append(b, "\r\n"...)
 	}
 	last = last || a.last
@@ -153,7 +160,7 @@ func (a *answer) send(conn net.Conn, last bool) bool {
 	a.head = b // for the next answer
 	_ = conn.SetWriteDeadline(a.writeBy)
 	_, err := conn.Write(b)
-	return err == nil && !last
+	return err == nil && whole && !last
 }
 
 // dated is the text of a second.

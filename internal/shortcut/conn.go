@@ -20,7 +20,7 @@ type conn struct {
 	listener *Listener
 	buf      []byte    // what was read and not served; at most a request that is served here, or readBytes
 	deadline time.Time // for the next request; not moved for each one
-	begun    bool      // it has had a request
+	served   bool      // it has had a request
 	blank    int       // how many bytes of empty lines may still precede the next request
 	large    int64     // what listener.large counts of buf
 	handedOn bool      // net/http has it
@@ -83,7 +83,7 @@ func (c *conn) next() bool {
 		c.handedOn = c.listener.hand(c)
 		return false
 	}
-	c.begun = true
+	c.served = true
 	c.body.Reset(c.buf[head:size])
 	c.url = url.URL{Path: c.path}
 	c.request = c.common // anew: a handler may have changed the last one
@@ -112,12 +112,15 @@ const (
 // read reads until there is a whole request for here, and returns where its
 // head and its body end; or finds out that there is none.
 func (c *conn) read() (head, size int, v verdict) {
-	var until time.Time // when the rest of the request must be there; zero before its first byte
+	var until time.Time // when the rest of the request must be there; zero before it has begun
 	for {
-		if c.skipBlank(); len(c.buf) > 0 {
+		if c.skipBlank(); c.isBegun() {
 			head, size, v = c.parse(c.buf)
-			if v == more && !c.reserve(size) {
+			switch {
+			case v == more && !c.reserve(size):
 				v = others
+			case v == others && c.served && bytes.HasPrefix(c.buf, []byte("PRI ")):
+				v = gone // net/http would take HTTP/2, because it does not know that it is too late for that
 			}
 			if v != more {
 				return head, size, v
@@ -147,6 +150,10 @@ func (c *conn) read() (head, size int, v verdict) {
 	}
 }
 
+// isBegun reports whether a request has begun: the second and later ones with
+// four bytes, as in net/http.
+func (c *conn) isBegun() bool { return len(c.buf) >= 4 || len(c.buf) > 0 && !c.served }
+
 // skipBlank skips empty lines between two requests, as far as net/http does.
 func (c *conn) skipBlank() {
 	n := 0
@@ -161,12 +168,12 @@ func (c *conn) skipBlank() {
 	}
 }
 
-// wait sets the deadline for the first byte of a request, and reports whether
+// wait sets the deadline for the beginning of a request, and reports whether
 // one may still come.
 func (c *conn) wait() bool {
 	now := time.Now()
 	timeout := c.listener.cfg.IdleTimeout
-	if !c.begun {
+	if !c.served {
 		timeout = c.listener.cfg.HeaderTimeout
 	}
 	if want := now.Add(timeout); want.Sub(c.deadline) > min(deadlineEvery, timeout/8) {
