@@ -37,6 +37,7 @@ func conversations() []conversation {
 		{"three, the last for net/http", 2, ok + ok + get},
 		{"for net/http first", 0, get + ok},
 		{"a method that is none", 1, ok + "P@ST /a/records HTTP/1.1\r\nHost: a\r\n\r\n"},
+		{"less than a request", 1, ok + "00\n00"},
 		{"lower-case method", 0, strings.Replace(ok, "POST", "post", 1) + ok},
 		{"another method", 0, strings.Replace(ok, "POST", "PUT", 1) + ok},
 		{"HEAD", 1, ok + strings.Replace(get, "GET", "HEAD", 1)},

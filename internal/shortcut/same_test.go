@@ -79,6 +79,12 @@ func mustBeSame(t interface {
 	if cut { // half a request that is refused all the same is refused later; the client has left then
 		want.Answers, got.Answers, want.State, got.State = nil, nil, "", ""
 	}
+	if !cut && want.State == "closed" && got.State == "open" && got.shortcut > 0 {
+		// On a connection that is new to it, net/http judges nothing that is
+		// shorter than what HTTP/2 begins with.
+		steps = append(steps, step{send: []byte("PRI * HTTP/2.0")})
+		want, got = exchange(real, doer, false, cut, steps), exchange(real, doer, true, cut, steps)
+	}
 	if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(outcome{})); diff != "" {
 		t.Fatalf("the shortcut is not the same as net/http (-net/http +shortcut), cut %v:\n%s\nsent:\n%s", cut, diff, sent(steps))
 	}
