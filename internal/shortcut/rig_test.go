@@ -90,6 +90,7 @@ type rig struct {
 const (
 	headerTimeout = 10 * time.Second
 	idleTimeout   = 5 * time.Minute
+	bodyTimeout   = time.Minute
 )
 
 // newRig starts a server on pipes; with the shortcut for paths that end with /records.
@@ -141,6 +142,7 @@ func (r *rig) Write(b []byte) (int, error) {
 func isShort(w http.ResponseWriter) bool { _, ok := w.(*answer); return ok }
 
 func (r *rig) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout)) // as handlers do
 	body, err := []byte("unread"), error(nil)
 	if req.Header.Get("Do") != "not read" {
 		body, err = io.ReadAll(req.Body)
@@ -154,9 +156,6 @@ func (r *rig) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		r.shortcut++
 	}
 	r.mu.Unlock()
-	if req.Body != http.NoBody {
-		_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
-	}
 	r.do.ServeHTTP(w, req)
 }
 
