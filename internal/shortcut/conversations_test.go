@@ -103,7 +103,7 @@ func conversations() []conversation {
 		{0, "Transfer-Encoding : chunked"}, {0, "Transfer-Encoding: \vchunked"}, {0, "Transfer-Encoding:\n chunked"}, {0, "X: 1\nTransfer-Encoding: chunked"}, {0, "Transfer\x00-Encoding: chunked"},
 		{2, "X-Transfer-Encoding: chunked"},
 		{2, "Connection: keep-alive"}, {2, "Connection: Keep-Alive"}, {2, "connection: KEEP-ALIVE|Connection: keep-alive"}, {0, "Connection: close"}, {0, "Connection: Close"}, {0, "Connection: keep-alive, close"},
-		{0, "Connection: keep-alive|Connection: close"}, {0, "Connection: upgrade|Upgrade: websocket"}, {0, "Upgrade: h2c|Connection: Upgrade, HTTP2-Settings|HTTP2-Settings: AAMAAABkAAQAAP__"},
+		{0, "Connection: keep-alive|Connection: close"}, {0, "Connection: upgrade|Upgrade: websocket"}, {0, "Upgrade: websocket"}, {0, "HTTP2-Settings: AAMAAABkAAQAAP__"}, {0, "Upgrade: h2c|Connection: Upgrade, HTTP2-Settings|HTTP2-Settings: AAMAAABkAAQAAP__"},
 		{0, "Connection: X|X: 1"}, {0, "Connection:"}, {0, "Connection: producer-seq|Producer-Seq: 1"}, {0, "Keep-Alive: timeout=5"}, {0, "Proxy-Connection: close"},
 		{0, "Expect: 100-continue"}, {0, "expect: 100-Continue"}, {0, "Expect: something"}, {0, "Expect:"},
 		{0, "TE: trailers"}, {0, "Trailer: X"}, {0, "Trailer: Content-Length"}, {0, "Pragma: no-cache"}, {0, "Content-Encoding: gzip"},
@@ -149,6 +149,7 @@ func conversations() []conversation {
 		conversation{"head ends with LF CR LF", 0, "POST /a/records HTTP/1.1\r\nHost: a\r\nContent-Length: 2\n\r\n{}" + ok},
 		conversation{"head ends in two ways", 0, "POST /a/records HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\nX: 1\n\n{}\r\n\r\n" + ok},
 		conversation{"large head behind a large body", 1, post("/a/records", "", strings.Repeat("x", 40<<10)) + post("/a/records", "X: "+strings.Repeat("x", 12<<10), "{}")},
+		conversation{"request that is changed by its handler", 2, post("/a/records", "Do: change", "{}") + ok},
 		conversation{"body that is a request", 2, post("/a/records", "", ok) + ok},
 	)
 	for deed := range deeds {

@@ -63,6 +63,15 @@ var doer = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		do(w)
 		return
 	}
+	if r.Header.Get("Do") == "change" {
+		defer func() { // nothing of it may be seen by the next request
+			r.Method, r.Host, r.RequestURI, r.RemoteAddr, r.Pattern, r.ContentLength, r.Close = "X", "x", "x", "x", "x", 9, true
+			r.URL.Path, r.URL.RawPath, r.URL.RawQuery, r.URL.Host = "/x", "/x", "x", "x"
+			r.Header.Set("X", "x")
+			r.Header["Content-Type"] = append(r.Header["Content-Type"], "x")
+			r.Trailer, r.TransferEncoding, r.Form, r.Body = r.Header, []string{"x"}, map[string][]string{"x": nil}, http.NoBody
+		}()
+	}
 	w.Header().Set("Content-Type", "application/json")
 	fmt.Fprintf(w, `{"path":%q,"length":%d,"seq":%q}`, r.URL.Path, r.ContentLength, r.Header["Producer-Seq"])
 })
