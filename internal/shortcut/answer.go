@@ -46,7 +46,8 @@ func (a *answer) WriteHeader(status int) {
 		return
 	}
 	a.status = status
-	b := append(a.head, "HTTP/1.1 "...)
+	b := a.head
+	b = append(b, "HTTP/1.1 "...)
 	b = strconv.AppendInt(b, int64(status), 10)
 	b = append(b, ' ')
 	b = append(b, cmp.Or(http.StatusText(status), "status code "+strconv.Itoa(status))...)

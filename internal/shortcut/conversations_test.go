@@ -2,6 +2,7 @@ package shortcut
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -24,14 +25,22 @@ func post(path, headers, body string) string {
 // head is a POST with all its header lines as they are given, and what follows.
 func head(lines, rest string) string { return "POST /a/records HTTP/1.1\r\n" + lines + "\r\n" + rest }
 
+// plainPost takes the shortcut.
+var plainPost = post("/a/records", "Content-Type: application/json", "{}")
+
 const get = "GET /health HTTP/1.1\r\nHost: a\r\n\r\n"
 
 // conversations are the ways to be unusual that a front door meets. Behind what
 // must be refused or read otherwise comes a request that would be smuggled if it
 // were not.
 func conversations() []conversation {
-	ok := post("/a/records", "Content-Type: application/json", "{}")
-	list := []conversation{
+	return slices.Concat(sequences(), requestLines(), headers(), lengthsAndHosts(), framings(), answered())
+}
+
+// sequences are conversations about what comes behind what.
+func sequences() []conversation {
+	ok := plainPost
+	return []conversation{
 		{"plain", 1, ok},
 		{"two", 2, ok + ok},
 		{"three, the last for net/http", 2, ok + ok + get},
@@ -64,6 +73,11 @@ func conversations() []conversation {
 		{"empty line, then net/http, then an empty line", 1, ok + "\r\n" + get + "\r\n" + ok},
 		{"space between", 1, ok + " " + ok},
 	}
+}
+
+// requestLines are conversations about targets and versions.
+func requestLines() (list []conversation) {
+	ok := plainPost
 	for _, target := range []string{
 		"/a/records/", "/A_b.c-9/records", "/other", "*", "a/records", "http://a/a/records", "http://b/a/records", "//a/records",
 		"//b//a/records", "/a//records", "/a/../records", "/a/./records", "/..a/records", "/a%2Frecords", "/%61/records",
@@ -79,43 +93,50 @@ func conversations() []conversation {
 	for _, version := range []string{"HTTP/1.0", "HTTP/1.2", "HTTP/2.0", "HTTP/0.9", "http/1.1", "HTTP/1.1 ", " HTTP/1.1", "HTTP/1.10", "HTTP/01.1", "HTTP/1", ""} {
 		list = append(list, conversation{fmt.Sprintf("version %q", version), 0, strings.Replace(ok, "HTTP/1.1", version, 1) + ok})
 	}
-	for _, line := range []struct {
-		shortcut int
-		text     string // a header line between Host and Content-Length: 2
-	}{
-		{2, "X: 1"},
-		{2, "X:1"},
-		{2, "X:"},
-		{2, "X:  \t 1 \t "},
-		{2, "x-lower: 1|X-LOWER: 2|X-lOWeR: 3"},
-		{2, "producer-seq: 1|PRODUCER-SEQ: 2"},
-		{2, "Producer-Seq: 1|Producer-Seq: 2"},
-		{2, "Producer-Seq: 1, 2"},
-		{2, "Producer-Seq: 1|producer-seq: "},
-		{2, "Idempotency-Key: \"a\"|idempotency-key: b"},
-		{2, "Content-Type: a|content-type: b"},
-		{2, "9-9: 1"}, {2, "-: 1"}, {0, "X_y: 1"}, {0, "X.y: 1"}, {0, "X!#$%&'*+.^_`|~: 1"},
-		{0, "X : 1"}, {0, "X\t: 1"}, {0, " X: 1"}, {0, "\tX: 1"}, {0, ": 1"}, {0, "X"}, {0, "X Y: 1"}, {0, "(X): 1"}, {0, "X\x00: 1"}, {0, "Ä: 1"},
-		{0, "X: 1| folded"}, {0, "X: 1|\tfolded: 2"}, {0, " |X: 1"},
-		{0, "X: a\tb"}, {0, "X: a\x00b"}, {0, "X: a\x01b"}, {0, "X: a\x7fb"}, {0, "X: \xff"}, {0, "X: ä"}, {0, "X: \r"}, {0, "X: a\rb: c"}, {0, "X: a\nY: b"}, {0, "X: a\n|Y: b"}, {0, "\nX: a"},
-		{0, "Transfer-Encoding: chunked"}, {0, "transfer-encoding: chunked"}, {0, "Transfer-Encoding: identity"}, {0, "Transfer-Encoding:"},
-		{0, "Transfer-Encoding: gzip, chunked"}, {0, "Transfer-Encoding: chunked|Transfer-Encoding: chunked"}, {0, "Transfer-Encoding: xchunked"},
-		{0, "Transfer-Encoding : chunked"}, {0, "Transfer-Encoding: \vchunked"}, {0, "Transfer-Encoding:\n chunked"}, {0, "X: 1\nTransfer-Encoding: chunked"}, {0, "Transfer\x00-Encoding: chunked"},
-		{2, "X-Transfer-Encoding: chunked"},
-		{2, "Connection: keep-alive"}, {2, "Connection: Keep-Alive"}, {2, "connection: KEEP-ALIVE|Connection: keep-alive"}, {0, "Connection: close"}, {0, "Connection: Close"}, {0, "Connection: keep-alive, close"},
-		{0, "Connection: keep-alive|Connection: close"}, {0, "Connection: upgrade|Upgrade: websocket"}, {0, "Upgrade: websocket"}, {0, "HTTP2-Settings: AAMAAABkAAQAAP__"}, {0, "Upgrade: h2c|Connection: Upgrade, HTTP2-Settings|HTTP2-Settings: AAMAAABkAAQAAP__"},
-		{0, "Connection: X|X: 1"}, {0, "Connection:"}, {0, "Connection: producer-seq|Producer-Seq: 1"}, {0, "Keep-Alive: timeout=5"}, {0, "Proxy-Connection: close"},
-		{0, "Expect: 100-continue"}, {0, "expect: 100-Continue"}, {0, "Expect: something"}, {0, "Expect:"},
-		{0, "TE: trailers"}, {0, "Trailer: X"}, {0, "Trailer: Content-Length"}, {0, "Pragma: no-cache"}, {0, "Content-Encoding: gzip"},
-		{2, "Cookie: a=b|Cookie: c=d"}, {2, "Authorization: Basic YTpi"}, {2, "Accept-Encoding: gzip"}, {2, "Max-Forwards: 0"}, {2, "Range: bytes=0-1"},
-		{2, "Origin: http://evil|Sec-Fetch-Site: cross-site"},
-		{0, "Host: b"}, {0, "Host: a"}, {0, "host: b"}, {0, "Host:"},
-		{0, "Content-Length: 2"}, {0, "Content-Length: 3"}, {0, "content-length: 0"}, {0, "Content-Length:"}, {0, "Content-Length: 2, 2"},
-		{2, "X: " + strings.Repeat("x", 3<<10)}, {0, "X: " + strings.Repeat("x", readBytes)}, {0, "X: " + strings.Repeat("x", 20<<10)},
-		{2, strings.TrimSuffix(strings.Repeat("X: 1|", 200), "|")}, {0, strings.TrimSuffix(strings.Repeat("X: 1|", 2000), "|")},
-	} {
-		list = append(list, conversation{fmt.Sprintf("header %.60q", line.text), line.shortcut, post("/a/records", line.text, "{}") + ok})
+	return list
+}
+
+// headers are conversations about one or more header lines, which stand between
+// Host and Content-Length: 2.
+func headers() (list []conversation) {
+	taken := []string{
+		"X: 1", "X:1", "X:", "X:  \t 1 \t ", "x-lower: 1|X-LOWER: 2|X-lOWeR: 3", "producer-seq: 1|PRODUCER-SEQ: 2",
+		"Producer-Seq: 1|Producer-Seq: 2", "Producer-Seq: 1, 2", "Producer-Seq: 1|producer-seq: ",
+		"Idempotency-Key: \"a\"|idempotency-key: b", "Content-Type: a|content-type: b", "9-9: 1", "-: 1", "X-Transfer-Encoding: chunked",
+		"Connection: keep-alive", "Connection: Keep-Alive", "connection: KEEP-ALIVE|Connection: keep-alive", "Cookie: a=b|Cookie: c=d",
+		"Authorization: Basic YTpi", "Accept-Encoding: gzip", "Max-Forwards: 0", "Range: bytes=0-1",
+		"Origin: http://evil|Sec-Fetch-Site: cross-site", "X: " + strings.Repeat("x", 3<<10),
+		strings.TrimSuffix(strings.Repeat("X: 1|", 200), "|"),
 	}
+	others := []string{
+		"X_y: 1", "X.y: 1", "X!#$%&'*+.^_`|~: 1", "X : 1", "X\t: 1", " X: 1", "\tX: 1", ": 1", "X", "X Y: 1", "(X): 1", "X\x00: 1",
+		"Ä: 1", "X: 1| folded", "X: 1|\tfolded: 2", " |X: 1", "X: a\tb", "X: a\x00b", "X: a\x01b", "X: a\x7fb", "X: \xff", "X: ä",
+		"X: \r", "X: a\rb: c", "X: a\nY: b", "X: a\n|Y: b", "\nX: a", "Transfer-Encoding: chunked", "transfer-encoding: chunked",
+		"Transfer-Encoding: identity", "Transfer-Encoding:", "Transfer-Encoding: gzip, chunked",
+		"Transfer-Encoding: chunked|Transfer-Encoding: chunked", "Transfer-Encoding: xchunked", "Transfer-Encoding : chunked",
+		"Transfer-Encoding: \vchunked", "Transfer-Encoding:\n chunked", "X: 1\nTransfer-Encoding: chunked",
+		"Transfer\x00-Encoding: chunked", "Connection: close", "Connection: Close", "Connection: keep-alive, close",
+		"Connection: keep-alive|Connection: close", "Connection: upgrade|Upgrade: websocket", "Upgrade: websocket",
+		"HTTP2-Settings: AAMAAABkAAQAAP__", "Upgrade: h2c|Connection: Upgrade, HTTP2-Settings|HTTP2-Settings: AAMAAABkAAQAAP__",
+		"Connection: X|X: 1", "Connection:", "Connection: producer-seq|Producer-Seq: 1", "Keep-Alive: timeout=5",
+		"Proxy-Connection: close", "Expect: 100-continue", "expect: 100-Continue", "Expect: something", "Expect:", "TE: trailers",
+		"Trailer: X", "Trailer: Content-Length", "Pragma: no-cache", "Content-Encoding: gzip", "Host: b", "Host: a", "host: b", "Host:",
+		"Content-Length: 2", "Content-Length: 3", "content-length: 0", "Content-Length:", "Content-Length: 2, 2",
+		"X: " + strings.Repeat("x", readBytes), "X: " + strings.Repeat("x", 20<<10),
+		strings.TrimSuffix(strings.Repeat("X: 1|", 2000), "|"),
+	}
+	for _, line := range taken {
+		list = append(list, conversation{fmt.Sprintf("header %.60q", line), 2, post("/a/records", line, "{}") + plainPost})
+	}
+	for _, line := range others {
+		list = append(list, conversation{fmt.Sprintf("header %.60q", line), 0, post("/a/records", line, "{}") + plainPost})
+	}
+	return list
+}
+
+// lengthsAndHosts are conversations about the two headers that each request has.
+func lengthsAndHosts() (list []conversation) {
+	ok := plainPost
 	for _, length := range []string{
 		"", "0", "1", "02", "+2", "-2", "2 ", "\t2", "2.0", "2x", "0x2", "2,2", "2, 2", "2\x00", "２", "2e0", "2_0", "00000000000000000002",
 		"18446744073709551618", "9223372036854775807", "9223372036854775808", "-9223372036854775806", "999999", "1000000", "4294967298",
@@ -136,22 +157,33 @@ func conversations() []conversation {
 		}
 		list = append(list, conversation{fmt.Sprintf("host %q", host), n, head("Host: "+host+"\r\nContent-Length: 2\r\n", "{}") + ok})
 	}
-	list = append(list,
-		conversation{"no host", 0, head("Content-Length: 2\r\n", "{}") + ok},
-		conversation{"no header", 0, head("", "{}") + ok},
-		conversation{"length first, host last", 2, head("Content-Length: 2\r\nHost: a\r\n", "{}") + ok},
-		conversation{"chunked body", 0, head("Host: a\r\nTransfer-Encoding: chunked\r\n", "2\r\n{}\r\n0\r\n\r\n") + ok},
-		conversation{"chunked first, then length", 0, head("Host: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 2\r\n", "2\r\n{}\r\n0\r\n\r\n") + ok},
-		conversation{"length first, then chunked", 0, head("Host: a\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n", "2\r\n{}\r\n0\r\n\r\n") + ok},
-		conversation{"bare LF everywhere", 0, strings.ReplaceAll(ok, "\r\n", "\n") + ok},
-		conversation{"bare CR everywhere", 0, strings.ReplaceAll(ok, "\r\n", "\r") + ok},
-		conversation{"head ends with two LF", 0, "POST /a/records HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\n{}" + ok},
-		conversation{"head ends with LF CR LF", 0, "POST /a/records HTTP/1.1\r\nHost: a\r\nContent-Length: 2\n\r\n{}" + ok},
-		conversation{"head ends in two ways", 0, "POST /a/records HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\nX: 1\n\n{}\r\n\r\n" + ok},
-		conversation{"large head behind a large body", 1, post("/a/records", "", strings.Repeat("x", 40<<10)) + post("/a/records", "X: "+strings.Repeat("x", 12<<10), "{}")},
-		conversation{"request that is changed by its handler", 2, post("/a/records", "Do: change", "{}") + ok},
-		conversation{"body that is a request", 2, post("/a/records", "", ok) + ok},
-	)
+	return list
+}
+
+// framings are conversations about where a head and a body end.
+func framings() []conversation {
+	ok := plainPost
+	return []conversation{
+		{"no host", 0, head("Content-Length: 2\r\n", "{}") + ok},
+		{"no header", 0, head("", "{}") + ok},
+		{"length first, host last", 2, head("Content-Length: 2\r\nHost: a\r\n", "{}") + ok},
+		{"chunked body", 0, head("Host: a\r\nTransfer-Encoding: chunked\r\n", "2\r\n{}\r\n0\r\n\r\n") + ok},
+		{"chunked first, then length", 0, head("Host: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 2\r\n", "2\r\n{}\r\n0\r\n\r\n") + ok},
+		{"length first, then chunked", 0, head("Host: a\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n", "2\r\n{}\r\n0\r\n\r\n") + ok},
+		{"bare LF everywhere", 0, strings.ReplaceAll(ok, "\r\n", "\n") + ok},
+		{"bare CR everywhere", 0, strings.ReplaceAll(ok, "\r\n", "\r") + ok},
+		{"head ends with two LF", 0, "POST /a/records HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\n{}" + ok},
+		{"head ends with LF CR LF", 0, "POST /a/records HTTP/1.1\r\nHost: a\r\nContent-Length: 2\n\r\n{}" + ok},
+		{"head ends in two ways", 0, "POST /a/records HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\nX: 1\n\n{}\r\n\r\n" + ok},
+		{"large head behind a large body", 1, post("/a/records", "", strings.Repeat("x", 40<<10)) + post("/a/records", "X: "+strings.Repeat("x", 12<<10), "{}")},
+		{"request that is changed by its handler", 2, post("/a/records", "Do: change", "{}") + ok},
+		{"body that is a request", 2, post("/a/records", "", ok) + ok},
+	}
+}
+
+// answered are conversations with handlers that answer in their own ways.
+func answered() (list []conversation) {
+	ok := plainPost
 	for deed := range deeds {
 		n := 3
 		switch deed {

@@ -81,10 +81,10 @@ var doer = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 func mustBeSame(t interface {
 	Helper()
 	Fatalf(format string, args ...any)
-}, real *testing.T, cut bool, steps []step,
+}, test *testing.T, cut bool, steps []step,
 ) int {
 	t.Helper()
-	want, got := exchange(real, doer, false, cut, steps), exchange(real, doer, true, cut, steps)
+	want, got := exchange(test, doer, false, cut, steps), exchange(test, doer, true, cut, steps)
 	if cut { // half a request that is refused all the same is refused later; the client has left then
 		want.Answers, got.Answers, want.State, got.State = nil, nil, "", ""
 	}
@@ -92,7 +92,7 @@ func mustBeSame(t interface {
 		// On a connection that is new to it, net/http judges nothing that is
 		// shorter than what HTTP/2 begins with.
 		steps = append(steps, step{send: []byte("PRI * HTTP/2.0")})
-		want, got = exchange(real, doer, false, cut, steps), exchange(real, doer, true, cut, steps)
+		want, got = exchange(test, doer, false, cut, steps), exchange(test, doer, true, cut, steps)
 	}
 	if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(outcome{})); diff != "" {
 		t.Fatalf("the shortcut is not the same as net/http (-net/http +shortcut), cut %v:\n%s\nsent:\n%s", cut, diff, sent(steps))

@@ -83,10 +83,10 @@ func echoed(b *bufio.Reader, want string) error {
 		return fmt.Errorf("instead of %.60q: %w", want, err)
 	}
 	got, err := io.ReadAll(res.Body)
-	if err != nil || string(got) != want {
-		return fmt.Errorf("got %.60q, %v; want %.60q", got, err, want)
+	if err == nil && string(got) != want {
+		err = fmt.Errorf("got %.60q, want %.60q", got, want)
 	}
-	return nil
+	return err
 }
 
 func mustEcho(t *testing.T, b *bufio.Reader, want string) {
@@ -197,7 +197,7 @@ func TestHTTP2(t *testing.T) {
 func TestHijackedAfterShortcut(t *testing.T) {
 	t.Parallel()
 	s := newTCP(t, func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != "GET" {
+		if r.Method != http.MethodGet {
 			return
 		}
 		conn, b, err := http.NewResponseController(w).Hijack()

@@ -163,7 +163,7 @@ func TestAnswerIsNotTaken(t *testing.T) {
 		v.send(post("/a/records", "", "{}"))
 		<-time.After(time.Minute)
 		synctest.Wait()
-		if n, err := v.conn.Read(make([]byte, 1)); err != io.EOF {
+		if n, err := v.conn.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 			t.Errorf("%d, %v after the deadline, want the end", n, err)
 		}
 	})
