@@ -52,7 +52,7 @@ type Config struct {
 	Takes         func(path string) bool
 	HeaderTimeout time.Duration // how long a new connection may take for its first request; positive
 	IdleTimeout   time.Duration // how long it may pause between two; positive
-	ErrorLog      *log.Logger   // gets what net/http's would get
+	ErrorLog      *log.Logger   // gets what net/http's would get; not nil
 }
 
 // New returns a Listener on top of another one. Run must run for as long as it
