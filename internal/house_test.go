@@ -28,8 +28,12 @@ var rooms = map[string][]string{
 	"internal/embedded": {},
 	"internal/pgtest":   {},
 	"internal/twin":     {},
+	"internal/shortcut": {},
 	"internal/bench":    {"internal/embedded"},
 }
+
+// plain are the rooms that import the standard library only.
+var plain = []string{"internal/eos", "internal/shortcut"}
 
 func TestRoomsImportOnlyWhatTheyMay(t *testing.T) {
 	t.Parallel()
@@ -83,7 +87,7 @@ func checkImport(t *testing.T, path, room, imported string) {
 		t.Errorf("%s imports handlers: only cmd may", path)
 	case isOurs && known && !slices.Contains(may, ours):
 		t.Errorf("%s imports %s: %s may import %q of ours", path, ours, room, may)
-	case room == "internal/eos" && strings.Contains(first, "."):
-		t.Errorf("%s imports %s: eos has the standard library only", path, imported)
+	case slices.Contains(plain, room) && strings.Contains(first, "."):
+		t.Errorf("%s imports %s: %s has the standard library only", path, imported, room)
 	}
 }

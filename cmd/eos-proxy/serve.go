@@ -89,7 +89,7 @@ func serve(ctx context.Context, cfg Config, p parts, stdout io.Writer, log *slog
 	server := newServer(cfg, front, log)
 	short := shortcut.New(listener, shortcut.Config{
 		Handler: front, Takes: handlers.IsProducePath,
-		HeaderTimeout: server.ReadHeaderTimeout, IdleTimeout: server.IdleTimeout,
+		HeaderTimeout: server.ReadHeaderTimeout, IdleTimeout: server.IdleTimeout, ErrorLog: server.ErrorLog,
 	})
 	stopRequests := tasks.start("http server", func(ctx context.Context) error {
 		err := answer(ctx, server, short, cfg.Grace, log)
@@ -199,7 +199,7 @@ func answer(ctx context.Context, server *http.Server, listener *shortcut.Listene
 
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
 	defer cancel()
-	err := errors.Join(server.Shutdown(ctx), listener.Wait(ctx))
+	err := errors.Join(server.Shutdown(ctx), listener.Shutdown(ctx))
 	if err != nil {
 		log.Warn("requests did not finish within the grace time; their connections are broken", "grace", grace.String())
 		err = server.Close()

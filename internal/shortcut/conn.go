@@ -2,9 +2,13 @@ package shortcut
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"net"
 	"net/http"
 	"net/url"
+	"os"
+	"runtime/debug"
 	"slices"
 	"time"
 )
@@ -14,12 +18,15 @@ import (
 type conn struct {
 	net.Conn
 	listener *Listener
-	buf      []byte    // what was read and not served
+	buf      []byte    // what was read and not served; at most a request that is served here, or readBytes
 	deadline time.Time // for the next request; not moved for each one
-	begun    bool      // it has had a request
+	served   bool      // it has had a request
+	blank    int       // how many bytes of empty lines may still precede the next request
+	large    int64     // what listener.large counts of buf
+	handedOn bool      // net/http has it
 
-	remote     string
-	path, host string // of the last request that was parsed
+	common     http.Request // what all its requests have in common
+	path, host string       // of the last request that was parsed
 	header     http.Header
 	body       body
 	url        url.URL
@@ -28,8 +35,12 @@ type conn struct {
 }
 
 const (
-	readBytes = 4 << 10  // what is read at once
+	readBytes = 4 << 10  // what is read at once, and the largest head that is served here
 	maxBytes  = 64 << 10 // of a request that is served here
+	maxLarge  = 32 << 20 // of all requests at a time that outgrow what each connection keeps
+	// maxBlank is how much of empty lines net/http skips behind the body of a
+	// POST: some old clients send one that no length counts.
+	maxBlank = 4
 	// restTime is how long the rest of a request may take to come before
 	// net/http waits for it.
 	restTime = 100 * time.Millisecond
@@ -38,16 +49,25 @@ const (
 )
 
 func (c *conn) serve() {
-	defer c.listener.left(c)
+	ctx, cancel := context.WithCancel(c.listener.requests)
+	remote := c.RemoteAddr().String()
 	defer func() {
-		// The handler has logged what it panicked with, if it is not meant to
-		// break the connection anyway.
-		if p := recover(); p != nil {
+		// As net/http does; also when the handler has called runtime.Goexit.
+		if p := recover(); p != nil && p != http.ErrAbortHandler { //nolint:errorlint // the documented sentinel
+			c.listener.cfg.ErrorLog.Printf("http: panic serving %v: %v\n%s", remote, p, debug.Stack())
+		}
+		cancel()
+		if !c.handedOn {
 			_ = c.Conn.Close()
 		}
+		c.release()
+		c.listener.forget(c)
+		c.listener.serving.Done()
 	}()
-	c.header, c.remote = make(http.Header, 16), c.RemoteAddr().String()
-	c.answer.header = make(http.Header, 8)
+	c.common = *new(http.Request).WithContext(ctx)
+	c.common.Method, c.common.RemoteAddr = http.MethodPost, remote
+	c.common.Proto, c.common.ProtoMajor, c.common.ProtoMinor = "HTTP/1.1", 1, 1
+	c.header, c.answer.header = make(http.Header, 16), make(http.Header, 8)
 	c.buf = make([]byte, 0, readBytes)
 	for c.next() {
 	}
@@ -58,33 +78,24 @@ func (c *conn) next() bool {
 	head, size, verdict := c.read()
 	switch verdict {
 	case gone:
-		_ = c.Conn.Close()
 		return false
 	case others:
-		_ = c.Conn.SetReadDeadline(time.Time{})
-		c.listener.hand(c, slices.Clone(c.buf))
+		c.handedOn = c.listener.hand(c)
 		return false
 	}
-	c.begun = true
+	c.served = true
 	c.body.Reset(c.buf[head:size])
 	c.url = url.URL{Path: c.path}
-	c.request = http.Request{ // anew: a handler may have changed the last one
-		Method: http.MethodPost, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		URL: &c.url, RequestURI: c.path, Host: c.host, Header: c.header,
-		Body: &c.body, ContentLength: int64(size - head), RemoteAddr: c.remote,
-	}
+	c.request = c.common // anew: a handler may have changed the last one
+	c.request.URL, c.request.RequestURI, c.request.Host = &c.url, c.path, c.host
+	c.request.Header, c.request.Body, c.request.ContentLength = c.header, &c.body, int64(size-head)
 	c.answer.reset()
 	c.listener.cfg.Handler.ServeHTTP(&c.answer, &c.request)
-	closing := c.listener.isClosing()
-	_ = c.Conn.SetWriteDeadline(c.answer.writeBy)
-	if err := c.answer.send(c.Conn, closing); err != nil || closing {
-		_ = c.Conn.Close()
+	if !c.answer.send(c.Conn, c.listener.closing.Load()) {
 		return false
 	}
-	c.buf = c.buf[:copy(c.buf, c.buf[size:])]
-	if cap(c.buf) > 2*readBytes && len(c.buf) == 0 {
-		c.buf = make([]byte, 0, readBytes)
-	}
+	c.buf, c.blank = c.buf[:copy(c.buf, c.buf[size:])], maxBlank
+	c.release()
 	return true
 }
 
@@ -101,45 +112,100 @@ const (
 // read reads until there is a whole request for here, and returns where its
 // head and its body end; or finds out that there is none.
 func (c *conn) read() (head, size int, v verdict) {
-	for rest := false; ; {
-		if len(c.buf) > 0 {
-			if head, size, v = c.parse(c.buf); v != more {
+	var until time.Time // when the rest of the request must be there; zero before it has begun
+	for {
+		if c.skipBlank(); c.isBegun() {
+			head, size, v = c.parse(c.buf)
+			switch {
+			case v == more && !c.reserve(size):
+				v = others
+			case v == others && c.served && bytes.HasPrefix(c.buf, []byte("PRI ")):
+				v = gone // net/http would take HTTP/2, because it does not know that it is too late for that
+			}
+			if v != more {
 				return head, size, v
 			}
-			if !rest {
-				rest = true
-				_ = c.Conn.SetReadDeadline(time.Now().Add(restTime))
-				c.deadline = time.Time{}
+			if until.IsZero() {
+				until, c.deadline = time.Now().Add(restTime), time.Time{}
+				_ = c.Conn.SetReadDeadline(until)
 			}
 		} else if !c.wait() {
 			return 0, 0, gone
 		}
-		c.buf = slices.Grow(c.buf, max(readBytes-len(c.buf), readBytes/4))
-		n, err := c.Conn.Read(c.buf[len(c.buf):cap(c.buf)])
+		// No further than this request goes, if that is known: what follows it
+		// never outgrows readBytes.
+		end := max(size, readBytes)
+		c.buf = slices.Grow(c.buf, end-len(c.buf))
+		n, err := c.Conn.Read(c.buf[len(c.buf):end])
 		c.buf = c.buf[:len(c.buf)+n]
 		switch {
-		case n > 0:
-		case err != nil && rest:
-			return 0, 0, others // net/http waits for the rest, or answers what has broken off
-		case err != nil:
+		case n > 0 || err == nil:
+		case until.IsZero():
 			return 0, 0, gone
+		case errors.Is(err, os.ErrDeadlineExceeded) && time.Now().Before(until):
+			_ = c.Conn.SetReadDeadline(until) // it was Close: this request is still served
+		default:
+			return 0, 0, others // net/http waits for the rest, or answers what has broken off
 		}
 	}
 }
 
-// wait sets the deadline for the first byte of a request, and reports whether
+// isBegun reports whether a request has begun: the second and later ones with
+// four bytes, as in net/http.
+func (c *conn) isBegun() bool { return len(c.buf) >= 4 || len(c.buf) > 0 && !c.served }
+
+// skipBlank skips empty lines between two requests, as far as net/http does.
+func (c *conn) skipBlank() {
+	n := 0
+	for n < len(c.buf) && n < c.blank && (c.buf[n] == '\r' || c.buf[n] == '\n') {
+		n++
+	}
+	if c.blank -= n; n < len(c.buf) {
+		c.blank = 0
+	}
+	if n > 0 {
+		c.buf = c.buf[:copy(c.buf, c.buf[n:])]
+	}
+}
+
+// wait sets the deadline for the beginning of a request, and reports whether
 // one may still come.
 func (c *conn) wait() bool {
 	now := time.Now()
 	timeout := c.listener.cfg.IdleTimeout
-	if !c.begun {
+	if !c.served {
 		timeout = c.listener.cfg.HeaderTimeout
 	}
-	if want := now.Add(timeout); want.Sub(c.deadline) > deadlineEvery {
+	if want := now.Add(timeout); want.Sub(c.deadline) > min(deadlineEvery, timeout/8) {
 		_ = c.Conn.SetReadDeadline(want)
 		c.deadline = want
 	}
-	return !c.listener.isClosing() // it may have set another one before
+	return !c.listener.closing.Load() // it may have set another one before
+}
+
+// reserve counts a request that outgrows what the connection keeps, and reports
+// whether there is memory for it.
+func (c *conn) reserve(size int) bool {
+	if size <= 2*readBytes || c.large > 0 {
+		return true
+	}
+	if c.listener.large.Add(int64(size)) > maxLarge {
+		c.listener.large.Add(-int64(size))
+		return false
+	}
+	c.large = int64(size)
+	return true
+}
+
+// release gives back what a large request took.
+func (c *conn) release() {
+	if cap(c.buf) > 2*readBytes {
+		c.buf = append(make([]byte, 0, readBytes), c.buf...)
+	}
+	if c.large > 0 {
+		c.listener.large.Add(-c.large)
+		c.large = 0
+	}
 }
 
 // body is the body of a request, which is in memory.

@@ -5,11 +5,12 @@ import (
 	"net/textproto"
 )
 
-// parse reads the head of a request into c.path, host and header. It takes only what has one
-// meaning in HTTP/1.1 (RFC 9112): an origin-form target of plain characters,
-// header lines that end with CR LF, printable values, one Host, one
+// parse reads the head of a request into c.path, host and header. It takes only
+// what has one meaning in HTTP/1.1 (RFC 9112): an origin-form target of plain
+// characters, header lines that end with CR LF, printable values, one Host, one
 // Content-Length, and no header that changes how the message is read or
-// answered. Everything else is for net/http.
+// answered. Everything else is for net/http. With more, size is 0 as long as it
+// is not known.
 func (c *conn) parse(b []byte) (head, size int, v verdict) {
 	end := bytes.Index(b, []byte("\r\n\r\n"))
 	line, lines, _ := bytes.Cut(b[:max(end, 0)], []byte("\r\n"))
@@ -18,6 +19,9 @@ func (c *conn) parse(b []byte) (head, size int, v verdict) {
 			return 0, 0, others
 		}
 		return 0, 0, more
+	}
+	if end+4 > readBytes {
+		return 0, 0, others // within the smallest limit that net/http can have
 	}
 	path, ok := bytes.CutPrefix(line, []byte("POST "))
 	if !ok {
@@ -39,7 +43,7 @@ func (c *conn) parse(b []byte) (head, size int, v verdict) {
 	}
 	head, size = end+4, end+4+length
 	if size > len(b) {
-		return 0, 0, more
+		return head, size, more
 	}
 	return head, size, served
 }
@@ -59,10 +63,11 @@ func plain(path []byte) bool {
 	return true
 }
 
-// changing are the headers that change how a message is read or answered.
+// changing are the headers that change how a message is read or answered; and
+// Pragma, from which net/http makes another one.
 var changing = map[string]bool{
-	"Connection": true, "Content-Encoding": true, "Expect": true, "Http2-Settings": true, "Keep-Alive": true, "Proxy-Connection": true,
-	"Te": true, "Trailer": true, "Transfer-Encoding": true, "Upgrade": true,
+	"Connection": true, "Content-Encoding": true, "Expect": true, "Http2-Settings": true, "Keep-Alive": true,
+	"Pragma": true, "Proxy-Connection": true, "Te": true, "Trailer": true, "Transfer-Encoding": true, "Upgrade": true,
 }
 
 // headers reads the header lines, and returns the Content-Length.
@@ -102,7 +107,7 @@ func (c *conn) headers(lines []byte) (length int, ok bool) {
 				}
 				length = 10*length + int(d-'0')
 			}
-		case name == "Connection" && string(value) == "keep-alive":
+		case name == "Connection" && bytes.EqualFold(value, []byte("keep-alive")):
 		case changing[name]:
 			return 0, false
 		}

@@ -11,9 +11,12 @@ package shortcut
 import (
 	"context"
 	"errors"
+	"log"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -24,31 +27,42 @@ type Listener struct {
 	cfg     Config
 	handed  chan net.Conn
 	closed  chan struct{} // closed by Close
-	failure error         // why no more connections come; written before accepting is closed
+	failure error         // why no more connections come; written before accepts is closed
 	accepts chan struct{} // closed when Run has ended
 
+	requests context.Context // ends when requests shall be given up
+	giveUp   context.CancelFunc
+	large    atomic.Int64 // bytes of the requests that are larger than usual; see conn.reserve
+	closing  atomic.Bool  // set under mu
+
 	mu      sync.Mutex
-	closing bool               // guarded by mu
 	conns   map[*conn]struct{} // guarded by mu
-	serving sync.WaitGroup     // conns
+	serving sync.WaitGroup     // conns, and those that are being handed on
 }
 
 // Config holds what a Listener needs to know.
 type Config struct {
+	// Handler answers the requests. It must not keep the request nor what belongs
+	// to it when it has returned: the next one comes in the same memory. The
+	// context of a request ends with its connection, or when Shutdown gives up;
+	// not when the client leaves, which nobody looks for.
 	Handler http.Handler
 	// Takes reports whether a POST to a path is served here. It is asked only
 	// for paths of letters, digits and the characters "/._-".
 	Takes         func(path string) bool
-	HeaderTimeout time.Duration // how long a new connection may take for its first request
-	IdleTimeout   time.Duration // how long it may pause between two
+	HeaderTimeout time.Duration // how long a new connection may take for its first request; positive
+	IdleTimeout   time.Duration // how long it may pause between two; positive
+	ErrorLog      *log.Logger   // gets what net/http's would get; not nil
 }
 
 // New returns a Listener on top of another one. Run must run for as long as it
-// is used.
+// is used, and so must a server that takes what it hands on.
 func New(l net.Listener, cfg Config) *Listener {
+	requests, giveUp := context.WithCancel(context.Background())
 	return &Listener{
 		Listener: l, cfg: cfg, handed: make(chan net.Conn), closed: make(chan struct{}),
 		accepts: make(chan struct{}), conns: map[*conn]struct{}{},
+		requests: requests, giveUp: giveUp,
 	}
 }
 
@@ -62,7 +76,11 @@ func (l *Listener) Run() {
 			var temporary interface{ Temporary() bool }
 			if errors.As(err, &temporary) && temporary.Temporary() { //nolint:staticcheck // there is nothing else to tell
 				pause = min(max(2*pause, 5*time.Millisecond), time.Second)
-				time.Sleep(pause)
+				l.cfg.ErrorLog.Printf("http: Accept error: %v; retrying in %v", err, pause)
+				select {
+				case <-time.After(pause):
+				case <-l.closed:
+				}
 				continue
 			}
 			l.failure = err
@@ -77,7 +95,7 @@ func (l *Listener) serve(nc net.Conn) {
 	c := &conn{Conn: nc, listener: l}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.closing {
+	if l.closing.Load() {
 		_ = nc.Close()
 		return
 	}
@@ -98,24 +116,28 @@ func (l *Listener) Accept() (net.Conn, error) {
 	}
 }
 
-// hand gives a connection to net/http, with the bytes that were read of it.
-func (l *Listener) hand(c *conn, read []byte) {
+// hand gives a connection to net/http, with the bytes that were read of it, and
+// reports whether it went there.
+func (l *Listener) hand(c *conn) bool {
+	l.forget(c) // Close must not touch what net/http serves
+	_ = c.SetDeadline(time.Time{})
 	select {
-	case l.handed <- &handed{Conn: c.Conn, read: read}:
+	case l.handed <- &handed{Conn: c.Conn, read: slices.Clone(c.buf)}:
+		return true
 	case <-l.closed:
-		_ = c.Conn.Close()
+		return false
 	}
 }
 
-// Close stops accepting, and ends the connections that wait for a request.
-// Those that are being answered end with their answers; see Wait.
+// Close stops accepting, and ends the connections that wait for a request. One
+// that is in the middle of a request is served to its answer, if the request
+// is there soon.
 func (l *Listener) Close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.closing {
+	if l.closing.Swap(true) {
 		return nil
 	}
-	l.closing = true
 	close(l.closed)
 	for c := range l.conns {
 		_ = c.SetReadDeadline(time.Unix(1, 0)) // it notices now, or before its next request
@@ -123,9 +145,12 @@ func (l *Listener) Close() error {
 	return l.Listener.Close()
 }
 
-// Wait returns when no connection is left, or breaks those that are and
-// returns the error of ctx when it ends before. Close comes first.
-func (l *Listener) Wait(ctx context.Context) error {
+// Shutdown closes the listener and returns when no connection is left here. If
+// ctx ends before, it breaks those that are, ends the contexts of their
+// requests, waits for their handlers, and returns the error of ctx. Those that
+// were handed on are the matter of who got them.
+func (l *Listener) Shutdown(ctx context.Context) error {
+	err := l.Close()
 	done := make(chan struct{})
 	go func() {
 		l.serving.Wait()
@@ -133,7 +158,7 @@ func (l *Listener) Wait(ctx context.Context) error {
 	}()
 	select {
 	case <-done:
-		return nil
+		return err
 	case <-ctx.Done():
 	}
 	l.mu.Lock()
@@ -141,22 +166,16 @@ func (l *Listener) Wait(ctx context.Context) error {
 		_ = c.Conn.Close()
 	}
 	l.mu.Unlock()
+	l.giveUp()
 	<-done
 	return ctx.Err()
 }
 
-// isClosing reports whether no further request is served.
-func (l *Listener) isClosing() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.closing
-}
-
-func (l *Listener) left(c *conn) {
+// forget takes a connection off those that Close and Shutdown know.
+func (l *Listener) forget(c *conn) {
 	l.mu.Lock()
 	delete(l.conns, c)
 	l.mu.Unlock()
-	l.serving.Done()
 }
 
 // handed is a connection of which some bytes were read already.
@@ -175,4 +194,13 @@ func (h *handed) Read(p []byte) (int, error) {
 		h.read = nil
 	}
 	return n, nil
+}
+
+// CloseWrite ends what is sent, as net/http does before it hangs up on a client
+// that may still be sending.
+func (h *handed) CloseWrite() error {
+	if c, ok := h.Conn.(interface{ CloseWrite() error }); ok {
+		return c.CloseWrite()
+	}
+	return errors.ErrUnsupported
 }
