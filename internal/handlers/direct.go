@@ -5,14 +5,12 @@ import (
 	"strings"
 
 	"github.com/eos-proxy/eos-proxy/internal/eos"
-	"github.com/eos-proxy/eos-proxy/internal/store"
 )
 
 // compressedFrom is how large an answer must be to be worth compressing.
 const compressedFrom = 1024
 
-// direct answers produce requests, and fetches of one partition, past the
-// router, the generated code and the compression, which together cost more than
+// direct answers produce requests, and fetches, past the router, the generated code and the compression, which together cost more than
 // all the rest of a request of one record, in time and, for a fetch that waits,
 // in memory. Whatever is unusual about one goes the long way, and is answered
 // there; whatever goes here is answered as it would be there.
@@ -20,6 +18,7 @@ type direct struct {
 	server      *server
 	toTopic     *operation
 	toPartition *operation
+	ofTopic     *operation
 	ofPartition *operation
 	routed      http.Handler
 	compress    func(http.Handler) http.HandlerFunc
@@ -31,6 +30,7 @@ func newDirect(s *server, doc *document, routed http.Handler, compress func(http
 		server:      s,
 		toTopic:     doc.operations[http.MethodPost+topics+"records"],
 		toPartition: doc.operations[http.MethodPost+topics+"partitions/{partition}/records"],
+		ofTopic:     doc.operations[http.MethodGet+topics+"records"],
 		ofPartition: doc.operations[http.MethodGet+topics+"partitions/{partition}/records"],
 		routed:      routed,
 		compress:    compress,
@@ -83,20 +83,31 @@ func (d *direct) produce(w http.ResponseWriter, r *http.Request, topic string, p
 
 // newFetch returns the fetch that a request asks for; nil if that is not plain.
 func (d *direct) newFetch(w http.ResponseWriter, r *http.Request, topic string, partition int64) *fetch {
-	limits, plain := plainParams(r.URL.RawQuery)
-	if partition < 0 || partition >= eos.MaxPartitions || !plain || d.ofPartition.checkHeaders(r.Header) != nil {
+	s, op := d.server, d.ofPartition
+	if partition < 0 {
+		op = d.ofTopic
+	}
+	params, plain := plainParams(r.URL.RawQuery, partition >= 0)
+	if !plain || partition >= eos.MaxPartitions || op.checkHeaders(r.Header) != nil {
 		return nil
 	}
-	s := d.server
-	f := s.newFetch(nil, r, &partitionSource{server: s, topic: topic, partition: int(partition), at: store.Earliest, limits: limits}, limits.waitMS)
-	f.page.topic, f.page.partition = topic, int(partition)
+	var f *fetch
+	var err error
+	if partition < 0 {
+		f, err = s.fetchTopic(r, topic, params)
+	} else {
+		f, err = s.fetchPartition(r, topic, int(partition), params)
+	}
+	if err != nil {
+		return nil
+	}
 	f.observed.begin(s, w, r)
-	f.w, f.compress = &f.observed, d.compress
+	f.operation, f.w, f.compress = op, &f.observed, d.compress
 	return f
 }
 
 func (d *direct) fetch(f *fetch) {
-	defer d.server.end(&f.observed, f.r, d.ofPartition.operationID)
+	defer d.server.end(&f.observed, f.r, f.operation.operationID)
 	f.run()
 }
 

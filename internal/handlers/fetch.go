@@ -20,24 +20,40 @@ const (
 
 // Fetch answers with the records of a partition from a position on.
 func (s *server) Fetch(w http.ResponseWriter, r *http.Request, topic api.TopicPath, partition api.PartitionPath, params api.FetchParams) {
-	if params.Offset != nil && params.At != nil {
-		s.problem(w, r, eos.InvalidParameter.Errorf("offset and at exclude each other"))
-		return
-	}
-	at, err := parseAt(value(params.At, "earliest"))
+	f, err := s.fetchPartition(r, topic, int(partition), fetchParams{
+		offset:     value(params.Offset, -1),
+		at:         value(params.At, ""),
+		maxRecords: value(params.MaxRecords, defaultMaxRecords),
+		maxBytes:   value(params.MaxBytes, defaultMaxBytes),
+		waitMS:     value(params.WaitMs, 0),
+	})
 	if err != nil {
 		s.problem(w, r, err)
 		return
 	}
-	from := &partitionSource{server: s, topic: topic, partition: int(partition), at: at, limits: limits{
-		offset:     value(params.Offset, -1),
-		maxRecords: value(params.MaxRecords, defaultMaxRecords),
-		maxBytes:   value(params.MaxBytes, defaultMaxBytes),
-		waitMS:     value(params.WaitMs, 0),
-	}}
-	f := s.newFetch(w, r, from, from.limits.waitMS)
-	f.page.topic, f.page.partition = topic, from.partition
+	f.w = w
 	f.run()
+}
+
+func (s *server) fetchPartition(r *http.Request, topic string, partition int, params fetchParams) (*fetch, error) {
+	if params.offset >= 0 && params.at != "" {
+		return nil, eos.InvalidParameter.Errorf("offset and at exclude each other")
+	}
+	at, err := startAt(params.at)
+	if err != nil {
+		return nil, err
+	}
+	f := s.newFetch(r, &partitionSource{server: s, topic: topic, partition: partition, at: at, params: params}, params.waitMS)
+	f.page.topic, f.page.partition = topic, partition
+	return f, nil
+}
+
+// startAt returns where a fetch without a position begins.
+func startAt(at string) (store.At, error) {
+	if at == "" {
+		return store.Earliest, nil
+	}
+	return parseAt(at)
 }
 
 // partitionSource is a partition that is being fetched.
@@ -46,7 +62,7 @@ type partitionSource struct {
 	topic     string
 	partition int
 	at        store.At // where to begin if there is no offset
-	limits    limits
+	params    fetchParams
 	reader    *store.Reader // of the partition that the topic now has; nil before the first Next
 }
 
@@ -69,16 +85,16 @@ func (p *partitionSource) Next(ctx context.Context, take func(b *store.Batch, fr
 }
 
 func (p *partitionSource) open(ctx context.Context, t *store.Topic) (err error) {
-	pos := store.Position{Partition: p.partition, Offset: p.limits.offset}
+	pos := store.Position{Partition: p.partition, Offset: p.params.offset}
 	if pos.Offset < 0 {
 		if pos, err = p.server.store.PositionAt(ctx, t, p.partition, p.at); err != nil {
 			return err
 		}
 	}
-	if p.reader, err = p.server.store.NewReader(t, pos, int(p.limits.maxRecords), int(p.limits.maxBytes)); err != nil {
+	if p.reader, err = p.server.store.NewReader(t, pos, int(p.params.maxRecords), int(p.params.maxBytes)); err != nil {
 		return err
 	}
-	if p.limits.waitMS > 0 {
+	if p.params.waitMS > 0 {
 		p.reader.Follow()
 	}
 	return nil

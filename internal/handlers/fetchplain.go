@@ -7,58 +7,75 @@ import (
 	"github.com/eos-proxy/eos-proxy/internal/eos"
 )
 
-// limits are the parameters of a fetch that are integers.
-type limits struct {
-	offset               int64 // -1: not given
+// fetchParams are the parameters of a fetch.
+type fetchParams struct {
+	offset               int64  // of a partition; -1: not given
+	cursor               string // of a topic; empty: not given
+	at                   string // empty: not given
 	maxRecords, maxBytes int64
 	waitMS               int64
 }
 
-// plainParams reads a query of integers within their ranges, as openapi.yaml
+// plainParams reads a query of parameters that mean themselves, as openapi.yaml
 // has them, each given once: what followers send all the time, and what the
 // generated code takes longer to read than a fetch from memory takes.
-func plainParams(query string) (l limits, plain bool) {
-	l = limits{offset: -1, maxRecords: -1, maxBytes: -1, waitMS: -1}
+func plainParams(query string, ofPartition bool) (p fetchParams, plain bool) {
+	p = fetchParams{offset: -1, maxRecords: -1, maxBytes: -1, waitMS: -1}
 	for query != "" {
 		var pair string
 		pair, query, _ = strings.Cut(query, "&")
 		name, text, _ := strings.Cut(pair, "=")
-		var field *int64
-		low, high := int64(1), int64(0)
-		switch name {
-		case "offset":
-			field, low, high = &l.offset, 0, eos.MaxInteger
-		case "max_records":
-			field, high = &l.maxRecords, 10_000
-		case "max_bytes":
-			field, high = &l.maxBytes, 10<<20
-		case "wait_ms":
-			field, low, high = &l.waitMS, 0, 60_000
+		switch {
+		case name == "offset" && ofPartition:
+			plain = plainInteger(&p.offset, text, 0, eos.MaxInteger)
+		case name == "max_records":
+			plain = plainInteger(&p.maxRecords, text, 1, 10_000)
+		case name == "max_bytes":
+			plain = plainInteger(&p.maxBytes, text, 1, 10<<20)
+		case name == "wait_ms":
+			plain = plainInteger(&p.waitMS, text, 0, 60_000)
+		case name == "at":
+			plain = plainText(&p.at, text)
+		case name == "cursor" && !ofPartition:
+			plain = plainText(&p.cursor, text)
+		default:
+			plain = false
 		}
-		if field == nil || *field >= 0 {
-			return l, false
+		if !plain {
+			return p, false
 		}
-		n, ok := plainInteger(text, low, high)
-		if !ok {
-			return l, false
-		}
-		*field = n
 	}
-	if l.maxRecords < 0 {
-		l.maxRecords = defaultMaxRecords
+	if p.maxRecords < 0 {
+		p.maxRecords = defaultMaxRecords
 	}
-	if l.maxBytes < 0 {
-		l.maxBytes = defaultMaxBytes
+	if p.maxBytes < 0 {
+		p.maxBytes = defaultMaxBytes
 	}
-	l.waitMS = max(l.waitMS, 0)
-	return l, true
+	p.waitMS = max(p.waitMS, 0)
+	return p, true
 }
 
-// plainInteger reads an integer of digits only, without a leading zero.
-func plainInteger(text string, low, high int64) (n int64, ok bool) {
-	if text == "" || len(text) > 1 && text[0] == '0' || text[0] < '0' || text[0] > '9' {
-		return 0, false
+// plainText reads a text that needs no escapes, into what has none yet.
+func plainText(into *string, text string) bool {
+	for _, c := range []byte(text) {
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '_' && c != '-' {
+			return false
+		}
+	}
+	if text == "" || *into != "" {
+		return false
+	}
+	*into = text
+	return true
+}
+
+// plainInteger reads an integer of digits only, without a leading zero, into
+// what has none yet.
+func plainInteger(into *int64, text string, low, high int64) bool {
+	if *into >= 0 || text == "" || len(text) > 1 && text[0] == '0' || text[0] < '0' || text[0] > '9' {
+		return false
 	}
 	n, err := strconv.ParseInt(text, 10, 64)
-	return n, err == nil && low <= n && n <= high
+	*into = n
+	return err == nil && low <= n && n <= high
 }

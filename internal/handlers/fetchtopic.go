@@ -55,73 +55,93 @@ func decodeCursor(s string) (*cursor, error) {
 
 // FetchTopic answers with records of all partitions of a topic.
 func (s *server) FetchTopic(w http.ResponseWriter, r *http.Request, topic api.TopicPath, params api.FetchTopicParams) {
-	t, at, err := s.start(r.Context(), topic, params)
+	f, err := s.fetchTopic(r, topic, fetchParams{
+		cursor:     value(params.Cursor, ""),
+		at:         value(params.At, ""),
+		maxRecords: value(params.MaxRecords, defaultMaxRecords),
+		maxBytes:   value(params.MaxBytes, defaultMaxBytes),
+		waitMS:     value(params.WaitMs, 0),
+	})
 	if err != nil {
 		s.problem(w, r, err)
 		return
 	}
-	reader := &topicReader{
-		server: s, topic: t, cursor: *at, first: at.first,
-		records: int(value(params.MaxRecords, defaultMaxRecords)), bytes: int(value(params.MaxBytes, defaultMaxBytes)),
-	}
-	f := s.newFetch(w, r, reader, value(params.WaitMs, 0))
-	f.page.topic, f.page.eachRecord = topic, true
-	reader.page = &f.page
+	f.w = w
 	f.run()
 }
 
-// start returns the topic and the position that the parameters name.
-func (s *server) start(ctx context.Context, topic string, params api.FetchTopicParams) (*store.Topic, *cursor, error) {
-	if params.Cursor != nil && params.At != nil {
-		return nil, nil, eos.InvalidParameter.Errorf("cursor and at exclude each other")
+func (s *server) fetchTopic(r *http.Request, topic string, params fetchParams) (*fetch, error) {
+	if params.cursor != "" && params.at != "" {
+		return nil, eos.InvalidParameter.Errorf("cursor and at exclude each other")
 	}
-	at, err := parseAt(value(params.At, "earliest"))
+	at, err := startAt(params.at)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	var given *cursor
-	if params.Cursor != nil {
-		if given, err = decodeCursor(*params.Cursor); err != nil {
-			return nil, nil, err
+	t := &topicReader{server: s, name: topic, at: at, records: int(params.maxRecords), bytes: int(params.maxBytes)}
+	if params.cursor != "" {
+		if t.given, err = decodeCursor(params.cursor); err != nil {
+			return nil, err
 		}
 	}
-	t, positions, err := s.store.Positions(ctx, topic, at)
+	f := s.newFetch(r, t, params.waitMS)
+	f.page.topic, f.page.eachRecord = topic, true
+	t.page = &f.page
+	return f, nil
+}
+
+// start finds the topic, and the position that the parameters name.
+func (t *topicReader) start(ctx context.Context) error {
+	topic, positions, err := t.server.store.Positions(ctx, t.name, t.at)
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
-	c := &cursor{topicID: t.ID, offsets: make([]int64, len(positions))}
+	c := cursor{topicID: topic.ID, offsets: make([]int64, len(positions))}
 	for i, p := range positions {
 		c.offsets[i] = p.Offset
 	}
-	if given == nil {
-		return t, c, nil
+	if t.given != nil {
+		if err := t.server.resume(ctx, topic, t.given, &c); err != nil {
+			return err
+		}
+		c = *t.given
 	}
+	t.topic, t.cursor, t.first = topic, c, c.first
+	return nil
+}
+
+// resume checks that the cursor that was given is one of the topic, whose log
+// starts are in another. Partitions that were added since are read from their
+// start.
+func (s *server) resume(ctx context.Context, t *store.Topic, given, starts *cursor) error {
 	if given.topicID != t.ID {
 		other, err := s.store.TopicExists(ctx, given.topicID)
 		switch {
 		case err != nil:
-			return nil, nil, err
+			return err
 		case other:
-			return nil, nil, eos.InvalidParameter.Errorf("the cursor is of another topic than %q", topic)
+			return eos.InvalidParameter.Errorf("the cursor is of another topic than %q", t.Name)
 		}
-		gone := eos.OffsetBelowStart.Errorf("the cursor is of a topic %q that was deleted", topic)
-		gone.NextCursor = c.encode()
-		return nil, nil, gone
+		gone := eos.OffsetBelowStart.Errorf("the cursor is of a topic %q that was deleted", t.Name)
+		gone.NextCursor = starts.encode()
+		return gone
 	}
-	if len(given.offsets) > len(c.offsets) {
-		return nil, nil, errMalformedCursor
+	if len(given.offsets) > len(starts.offsets) {
+		return errMalformedCursor
 	}
-	// Partitions that were added since are read from their start.
-	given.offsets = append(given.offsets, c.offsets[len(given.offsets):]...)
-	return t, given, nil
+	given.offsets = append(given.offsets, starts.offsets[len(given.offsets):]...)
+	return nil
 }
 
 // topicReader reads the partitions that have more than the cursor has read, one
 // after the other, and moves the cursor.
 type topicReader struct {
 	server         *server
-	topic          *store.Topic
+	name           string
+	at             store.At // where to begin if there is no cursor
+	given          *cursor  // nil: there is none
 	page           *page
+	topic          *store.Topic // nil before the first Next
 	cursor         cursor
 	first          int             // the partition that this fetch began with
 	visited        int             // partitions, from first on
@@ -133,6 +153,11 @@ type topicReader struct {
 
 // Next hands out more of one partition.
 func (t *topicReader) Next(ctx context.Context, take func(b *store.Batch, from, to int) error) (bool, error) {
+	if t.topic == nil {
+		if err := t.start(ctx); err != nil {
+			return false, err
+		}
+	}
 	if !t.current {
 		if err := t.readEnds(ctx); err != nil {
 			return false, err

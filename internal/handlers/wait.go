@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"runtime/debug"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/eos-proxy/eos-proxy/internal/store"
@@ -29,26 +27,70 @@ type source interface {
 
 // fetch is a fetch that is being answered. Ten thousand of them may wait, so
 // what it holds while it waits is what counts: its place in the hub (rule F4),
-// and neither a header nor a buffer of the answer. A fetch that may wait does
-// all its work in steps, on goroutines that end with them: a goroutine that has
-// read a log or written an answer has twice or four times the stack of one that
-// only waits, and keeps it.
+// and neither a header nor a buffer of the answer.
 type fetch struct {
-	observed // where the fetch goes past the router
-	server   *server
-	w        http.ResponseWriter
-	r        *http.Request
-	compress func(http.Handler) http.HandlerFunc // of the answer; nil where w does it
-	from     source
-	page     page
-	waitMS   int64
+	server *server
+	w      http.ResponseWriter
+	r      *http.Request
+	from   source
+	page   page
+	waitMS int64
 
-	waiter  *wake.Waiter // nil where it never waits
-	waiting bool         // has a place in the hub
-	expired atomic.Bool  // the time to wait is over
+	// Where the fetch goes past the router; zero where that and what follows it
+	// do all this.
+	observed
+	operation *operation
+	compress  func(http.Handler) http.HandlerFunc
+}
 
-	step   sync.WaitGroup
-	failed any // what the step has panicked with
+// newFetch returns a fetch that still needs a place for its answer.
+func (s *server) newFetch(r *http.Request, from source, waitMS int64) *fetch {
+	return &fetch{server: s, r: r, from: from, page: page{server: s}, waitMS: waitMS}
+}
+
+// run answers the fetch: when there are records, or the time to wait is over.
+func (f *fetch) run() {
+	defer f.page.close()
+	if f.waitMS > 0 {
+		f.answer(f.await())
+		return
+	}
+	f.answer(f.from.Next(f.r.Context(), f.page.take))
+}
+
+// await reads until there are records. It ends without any when the time to
+// wait is over, or the program is about to stop.
+func (f *fetch) await() (more bool, err error) {
+	timeout := time.NewTimer(time.Duration(f.waitMS) * time.Millisecond)
+	defer timeout.Stop()
+	waiter := f.server.hub.Waiter()
+	for {
+		found := f.readAside(waiter)
+		if !found.waits {
+			return found.more, found.err
+		}
+		select {
+		case <-waiter.Woken():
+			waiter.Stop()
+		case <-timeout.C:
+			waiter.Stop()
+			return false, nil
+		case <-f.server.draining:
+			waiter.Stop()
+			return false, nil
+		case <-f.r.Context().Done():
+			waiter.Stop()
+			return false, f.r.Context().Err()
+		}
+	}
+}
+
+// found is what a fetch that may wait has read.
+type found struct {
+	more  bool // there may be more records than the page has
+	err   error
+	waits bool // there are none, and the waiter waits for some
+	panic any  // what reading has panicked with
 }
 
 // maxReading is how many fetches that may wait read at a time. When ten thousand
@@ -56,122 +98,48 @@ type fetch struct {
 // turn.
 const maxReading = 64
 
-func (s *server) newFetch(w http.ResponseWriter, r *http.Request, from source, waitMS int64) *fetch {
-	return &fetch{server: s, w: w, r: r, from: from, page: page{server: s}, waitMS: waitMS}
+// readAside reads on a goroutine that ends with it. One that has asked the
+// database has four times the stack of one that only waits, and keeps it.
+func (f *fetch) readAside(waiter *wake.Waiter) found {
+	f.server.reading <- struct{}{}
+	done := make(chan found)
+	go func() {
+		var found found
+		defer func() {
+			<-f.server.reading
+			done <- found
+		}()
+		defer func() {
+			if p := recover(); p != nil {
+				found.panic = fmt.Sprintf("%v, at\n%s", p, debug.Stack())
+			}
+		}()
+		found = f.read(waiter)
+	}()
+	found := <-done
+	if found.panic != nil {
+		panic(found.panic)
+	}
+	return found
 }
 
-// run answers the fetch: when there are records, or the time to wait is over.
-func (f *fetch) run() {
-	defer f.page.close()
-	if f.waitMS == 0 {
-		f.answer(f.from.Next(f.r.Context(), f.page.take))
-		return
-	}
-	f.waiter = f.server.hub.Waiter()
-	f.stepAside(true)
-	if !f.waiting {
-		return
-	}
-	timeout := time.AfterFunc(time.Duration(f.waitMS)*time.Millisecond, f.expire)
-	defer timeout.Stop()
-	for f.waiting {
-		select {
-		case <-f.waiter.Woken():
-			f.leave()
-			f.stepAside(!f.over())
-		case <-f.r.Context().Done():
-			f.leave()
-			f.answer(false, f.r.Context().Err())
-		}
-	}
-}
-
-// expire ends the waiting.
-func (f *fetch) expire() {
-	f.expired.Store(true)
-	f.waiter.Wake()
-}
-
-// over reports whether there is nothing to wait for any more.
-func (f *fetch) over() bool {
-	select {
-	case <-f.server.draining:
-		return true
-	default:
-		return f.expired.Load()
-	}
-}
-
-func (f *fetch) leave() {
-	f.waiter.Stop()
-	f.waiting = false
-}
-
-// stepAside takes a step on a goroutine of its own: it reads, if it shall, and
-// then answers or has a place in the hub.
-func (f *fetch) stepAside(reads bool) {
-	if reads {
-		f.server.reading <- struct{}{}
-	}
-	f.step.Add(1)
-	go f.stepAlone(reads)
-	f.step.Wait()
-	if f.failed != nil {
-		panic(f.failed)
-	}
-}
-
-func (f *fetch) stepAlone(reads bool) {
-	defer f.step.Done()
-	defer f.rescue()
-	more, err := false, error(nil)
-	if reads {
-		if more, err = f.read(); f.waiting {
-			return
-		}
-	}
-	f.answer(more, err)
-	if f.w.Header()["Content-Length"] != nil {
-		// Else the goroutine of the request would send it, with all the stack
-		// that this takes. Without a length this would make the answer chunked.
-		_ = http.NewResponseController(f.w).Flush()
-	}
-}
-
-// rescue hands a panic of the step on to the goroutine of the request.
-func (f *fetch) rescue() {
-	p := recover()
-	if p == nil {
-		return
-	}
-	if p != http.ErrAbortHandler { //nolint:errorlint // the documented sentinel, compared as net/http does
-		p = fmt.Sprintf("%v, at\n%s", p, debug.Stack())
-	}
-	if f.failed = p; f.waiting {
-		f.leave()
-	}
-}
-
-// read reads until there are records or there is nothing to wait for, or gets a
-// place in the hub.
-func (f *fetch) read() (more bool, err error) {
-	defer func() { <-f.server.reading }()
+// read reads until there are records, or an error; else it lets the waiter wait
+// for some.
+func (f *fetch) read(waiter *wake.Waiter) found {
 	for ctx := f.r.Context(); ; {
-		more, err = f.from.Next(ctx, f.page.take)
-		if err != nil || f.page.records || f.over() {
-			return more, err
+		more, err := f.from.Next(ctx, f.page.take)
+		if err != nil || f.page.records {
+			return found{more: more, err: err}
 		}
-		f.from.wait(f.waiter)
-		f.waiting = true
+		f.from.wait(waiter)
 		// What this proxy wrote between the read and the registration wakes
-		// nobody; what others wrote, the hub finds out. Nor does a drain, or the
-		// end of the time.
+		// nobody; what others wrote, the hub finds out.
 		moved, err := f.from.Moved(ctx)
-		if err == nil && !moved && !f.over() {
-			return false, nil
+		if err == nil && !moved {
+			return found{waits: true}
 		}
-		if f.leave(); err != nil || !moved {
-			return false, err
+		if waiter.Stop(); err != nil {
+			return found{err: err}
 		}
 	}
 }
