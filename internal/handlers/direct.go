@@ -118,9 +118,9 @@ func (d *direct) problem(o *observed, r *http.Request, err error) {
 	d.compress(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { d.server.problem(w, r, err) }))(o, r)
 }
 
-// IsProducePath reports whether a POST to a path is a produce request, for a
+// IsRecordsPath reports whether requests to a path produce or fetch records, for a
 // server that has a shorter way for these.
-func IsProducePath(path string) bool {
+func IsRecordsPath(path string) bool {
 	_, _, ok := recordsPath(path)
 	return ok
 }

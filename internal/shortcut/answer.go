@@ -7,31 +7,44 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 )
 
-// answer gathers what the handler answers, to be sent in one write. How the
-// message is framed is decided here: a handler can only ask for the end of the
-// connection, by "Connection: close".
+// answer sends what the handler answers: in one write when it is short, else as
+// it comes, so that a long one never stands in memory. How the message is framed
+// is decided here: a handler can only ask for the end of the connection, by
+// "Connection: close".
 type answer struct {
+	conn    *conn
 	header  http.Header
-	status  int    // 0 before WriteHeader
-	head    []byte // status line and header as they were at WriteHeader
-	body    []byte
-	typed   bool // the header says what the body is
-	last    bool // the connection ends with this answer
-	length  int  // what the handler says that the body has; -1 if it does not
+	status  int   // 0 before WriteHeader
+	room    *room // nil before WriteHeader
+	typed   bool  // the header says what the body is
+	last    bool  // the connection ends with this answer
+	length  int   // what the handler says that the body has; -1 if it does not
+	sent    int   // bytes of the body
+	begun   bool  // the head was sent
+	chunked bool  // the body is sent in chunks: how long it will be was not known
+	broken  bool  // it could not be sent
 	writeBy time.Time
 }
 
+// room is the memory for an answer. A connection has none while it waits.
+type room struct {
+	head []byte // what goes before the body: status line and header as they were at WriteHeader, then the size of a chunk
+	body []byte // what was written and not sent
+}
+
+var rooms = sync.Pool{New: func() any { return new(room) }}
+
+// gathered is how much of a body waits for its end, to be sent in one write.
+const gathered = 16 << 10
+
 func (a *answer) reset() {
 	clear(a.header)
-	head, body := a.head[:0], a.body[:0]
-	if cap(head) > readBytes || cap(body) > readBytes {
-		head, body = nil, nil
-	}
-	*a = answer{header: a.header, head: head, body: body, length: -1}
+	*a = answer{conn: a.conn, header: a.header, length: -1}
 }
 
 // Header returns the header that will be sent; changes after WriteHeader are not.
@@ -46,7 +59,11 @@ func (a *answer) WriteHeader(status int) {
 		return
 	}
 	a.status = status
-	b := a.head
+	var ok bool
+	if a.room, ok = rooms.Get().(*room); !ok {
+		panic("rooms holds what is none")
+	}
+	b := a.room.head[:0]
 	b = append(b, "HTTP/1.1 "...)
 	b = strconv.AppendInt(b, int64(status), 10)
 	b = append(b, ' ')
@@ -76,7 +93,7 @@ func (a *answer) WriteHeader(status int) {
 		b = append(b, date(time.Now())...)
 		b = append(b, "\r\n"...)
 	}
-	a.head = b
+	a.room.head = b
 }
 
 // sendable reports whether a name can stand in a header.
@@ -117,10 +134,17 @@ func (a *answer) Write(b []byte) (int, error) {
 	if !a.hasBody() {
 		return 0, http.ErrBodyNotAllowed
 	}
-	if a.length >= 0 && len(a.body)+len(b) > a.length {
+	r := a.room
+	if a.length >= 0 && a.sent+len(r.body)+len(b) > a.length {
 		return 0, http.ErrContentLength
 	}
-	a.body = append(a.body, b...)
+	if !a.begun && len(r.body)+len(b) <= gathered {
+		r.body = append(r.body, b...)
+		return len(b), nil
+	}
+	if err := a.push(b); err != nil {
+		return 0, err
+	}
 	return len(b), nil
 }
 
@@ -133,35 +157,81 @@ func (a *answer) SetWriteDeadline(t time.Time) error {
 	return nil
 }
 
-// send writes the answer, and reports whether another request may follow: not
-// when last is true, nor when the handler has asked for the end.
-func (a *answer) send(conn net.Conn, last bool) bool {
+// push sends what was gathered, and more.
+func (a *answer) push(more []byte) error {
+	r := a.room
+	n := len(r.body) + len(more)
+	if n == 0 {
+		return nil // a chunk of no bytes would be the last one
+	}
+	if !a.begun {
+		a.chunked = a.length < 0
+		a.frame(more)
+	}
+	parts := net.Buffers{r.head, r.body, more}
+	if a.chunked {
+		r.head = append(strconv.AppendInt(r.head, int64(n), 16), "\r\n"...)
+		parts = net.Buffers{r.head, r.body, more, []byte("\r\n")}
+	}
+	_ = a.conn.Conn.SetWriteDeadline(a.writeBy)
+	_, err := parts.WriteTo(a.conn.Conn)
+	a.sent, a.begun, a.broken = a.sent+n, true, err != nil
+	r.head, r.body = r.head[:0], r.body[:0]
+	return err
+}
+
+// frame ends the head. The body is what was gathered, or that and more.
+func (a *answer) frame(more []byte) {
+	r := a.room
+	if a.hasBody() {
+		first := r.body
+		if len(first) == 0 {
+			first = more
+		}
+		if !a.typed && len(first) > 0 {
+			r.head = appendHeader(r.head, "Content-Type", []string{http.DetectContentType(first)})
+		}
+		if a.chunked {
+			r.head = append(r.head, "Transfer-Encoding: chunked\r\n"...)
+		} else {
+			r.head = append(r.head, "Content-Length: "...)
+			r.head = strconv.AppendInt(r.head, int64(a.length), 10)
+			r.head = append(r.head, "\r\n"...)
+		}
+	}
+	if a.last = a.last || a.conn.listener.closing.Load(); a.last {
+		r.head = append(r.head, "Connection: close\r\n"...)
+	}
+	r.head = append(r.head, "\r\n"...)
+}
+
+// finish sends what is left when the handler has returned, and reports whether
+// another request may follow: not when the listener is closing, nor when the
+// handler has asked for the end.
+func (a *answer) finish() bool {
 	if a.status == 0 {
 		a.WriteHeader(http.StatusOK)
 	}
-	b, whole := a.head, true
-	if a.hasBody() {
+	r := a.room
+	if !a.begun {
 		if a.length < 0 {
-			a.length = len(a.body)
+			a.length = len(r.body)
 		}
-		whole = a.length == len(a.body) // else it is broken off, so that nobody takes it for whole
-		if !a.typed && len(a.body) > 0 {
-			b = appendHeader(b, "Content-Type", []string{http.DetectContentType(a.body)})
-		}
-		b = append(b, "Content-Length: "...)
-		b = strconv.AppendInt(b, int64(a.length), 10)
-		b = append(b, "\r\n"...)
+		a.frame(nil)
+		r.head = append(r.head, r.body...)
+		a.sent = len(r.body)
+	} else if a.chunked {
+		r.head = append(r.head, "0\r\n\r\n"...)
 	}
-	last = last || a.last
-	if last {
-		b = append(b, "Connection: close\r\n"...)
+	if len(r.head) > 0 && !a.broken {
+		_ = a.conn.Conn.SetWriteDeadline(a.writeBy)
+		_, err := a.conn.Conn.Write(r.head)
+		a.broken = err != nil
 	}
-	b = append(b, "\r\n"...)
-	b = append(b, a.body...)
-	a.head = b // for the next answer
-	_ = conn.SetWriteDeadline(a.writeBy)
-	_, err := conn.Write(b)
-	return err == nil && whole && !last
+	whole := !a.hasBody() || a.chunked || a.sent == a.length // else it is broken off, so that nobody takes it for whole
+	r.body, a.room = r.body[:0], nil
+	rooms.Put(r)
+	return whole && !a.broken && !a.last
 }
 
 // dated is the text of a second.

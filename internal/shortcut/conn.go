@@ -10,6 +10,7 @@ import (
 	"os"
 	"runtime/debug"
 	"slices"
+	"sync/atomic"
 	"time"
 )
 
@@ -25,19 +26,23 @@ type conn struct {
 	large    int64     // what listener.large counts of buf
 	handedOn bool      // net/http has it
 
-	common     http.Request // what all its requests have in common
-	path, host string       // of the last request that was parsed
-	header     http.Header
-	body       body
-	url        url.URL
-	request    http.Request
-	answer     answer
+	common       http.Request       // what all its requests have in common
+	leave        context.CancelFunc // ends their context
+	answering    atomic.Bool        // the handler has one
+	method, path string             // of the last request that was parsed
+	query, host  string             // the same
+	header       http.Header
+	body         body
+	url          url.URL
+	request      http.Request
+	answer       answer
 }
 
 const (
-	readBytes = 4 << 10  // what is read at once, and the largest head that is served here
-	maxBytes  = 64 << 10 // of a request that is served here
-	maxLarge  = 32 << 20 // of all requests at a time that outgrow what each connection keeps
+	firstBytes = 512      // the buffer of a connection, until it needs a larger one
+	readBytes  = 4 << 10  // what is read at once, and the largest head that is served here
+	maxBytes   = 64 << 10 // of a request that is served here
+	maxLarge   = 32 << 20 // of all requests at a time that outgrow what each connection keeps
 	// maxBlank is how much of empty lines net/http skips behind the body of a
 	// POST: some old clients send one that no length counts.
 	maxBlank = 4
@@ -48,15 +53,26 @@ const (
 	deadlineEvery = 10 * time.Second
 )
 
+// newConn returns a connection to be served. What serve and next have on the
+// stack, each client that waits holds: so they have little, and are near the
+// handler.
+func newConn(nc net.Conn, l *Listener) *conn {
+	ctx, leave := context.WithCancel(l.requests)
+	c := &conn{Conn: nc, listener: l, leave: leave, header: make(http.Header, 8)}
+	c.common = *new(http.Request).WithContext(ctx)
+	c.common.RemoteAddr = nc.RemoteAddr().String()
+	c.common.Proto, c.common.ProtoMajor, c.common.ProtoMinor = "HTTP/1.1", 1, 1
+	c.answer = answer{conn: c, header: make(http.Header, 8)}
+	return c
+}
+
 func (c *conn) serve() {
-	ctx, cancel := context.WithCancel(c.listener.requests)
-	remote := c.RemoteAddr().String()
 	defer func() {
 		// As net/http does; also when the handler has called runtime.Goexit.
 		if p := recover(); p != nil && p != http.ErrAbortHandler { //nolint:errorlint // the documented sentinel
-			c.listener.cfg.ErrorLog.Printf("http: panic serving %v: %v\n%s", remote, p, debug.Stack())
+			c.listener.cfg.ErrorLog.Printf("http: panic serving %v: %v\n%s", c.common.RemoteAddr, p, debug.Stack())
 		}
-		cancel()
+		c.leave()
 		if !c.handedOn {
 			_ = c.Conn.Close()
 		}
@@ -64,11 +80,6 @@ func (c *conn) serve() {
 		c.listener.forget(c)
 		c.listener.serving.Done()
 	}()
-	c.common = *new(http.Request).WithContext(ctx)
-	c.common.Method, c.common.RemoteAddr = http.MethodPost, remote
-	c.common.Proto, c.common.ProtoMajor, c.common.ProtoMinor = "HTTP/1.1", 1, 1
-	c.header, c.answer.header = make(http.Header, 16), make(http.Header, 8)
-	c.buf = make([]byte, 0, readBytes)
 	for c.next() {
 	}
 }
@@ -84,19 +95,35 @@ func (c *conn) next() bool {
 		return false
 	}
 	c.served = true
-	c.body.Reset(c.buf[head:size])
-	c.url = url.URL{Path: c.path}
-	c.request = c.common // anew: a handler may have changed the last one
-	c.request.URL, c.request.RequestURI, c.request.Host = &c.url, c.path, c.host
-	c.request.Header, c.request.Body, c.request.ContentLength = c.header, &c.body, int64(size-head)
-	c.answer.reset()
+	c.prepare(head, size)
+	c.answering.Store(true)
 	c.listener.cfg.Handler.ServeHTTP(&c.answer, &c.request)
-	if !c.answer.send(c.Conn, c.listener.closing.Load()) {
+	c.answering.Store(false)
+	if !c.answer.finish() {
 		return false
 	}
-	c.buf, c.blank = c.buf[:copy(c.buf, c.buf[size:])], maxBlank
+	c.buf, c.blank = c.buf[:copy(c.buf, c.buf[size:])], 0
+	if size > head {
+		c.blank = maxBlank
+	}
 	c.release()
 	return true
+}
+
+// prepare makes the request that was parsed.
+func (c *conn) prepare(head, size int) {
+	c.url = url.URL{Path: c.path, RawQuery: c.query}
+	r := &c.request
+	*r = c.common // anew: a handler may have changed the last one
+	r.Method, r.URL, r.RequestURI, r.Host, r.Header, r.Body = c.method, &c.url, c.path, c.host, c.header, http.NoBody
+	if c.query != "" {
+		r.RequestURI += "?" + c.query
+	}
+	if size > head {
+		c.body.Reset(c.buf[head:size])
+		r.Body, r.ContentLength = &c.body, int64(size-head)
+	}
+	c.answer.reset()
 }
 
 // verdict says what to do with what was read.
@@ -135,8 +162,10 @@ func (c *conn) read() (head, size int, v verdict) {
 		// No further than this request goes, if that is known: what follows it
 		// never outgrows readBytes.
 		end := max(size, readBytes)
-		c.buf = slices.Grow(c.buf, end-len(c.buf))
-		n, err := c.Conn.Read(c.buf[len(c.buf):end])
+		if len(c.buf) == cap(c.buf) || cap(c.buf) < size {
+			c.buf = slices.Grow(c.buf, max(size-len(c.buf), len(c.buf), firstBytes))
+		}
+		n, err := c.Conn.Read(c.buf[len(c.buf):min(cap(c.buf), end)])
 		c.buf = c.buf[:len(c.buf)+n]
 		switch {
 		case n > 0 || err == nil:
@@ -200,7 +229,7 @@ func (c *conn) reserve(size int) bool {
 // release gives back what a large request took.
 func (c *conn) release() {
 	if cap(c.buf) > 2*readBytes {
-		c.buf = append(make([]byte, 0, readBytes), c.buf...)
+		c.buf = slices.Clone(c.buf)
 	}
 	if c.large > 0 {
 		c.listener.large.Add(-c.large)

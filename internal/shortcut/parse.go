@@ -2,20 +2,20 @@ package shortcut
 
 import (
 	"bytes"
+	"net/http"
 	"net/textproto"
 )
 
-// parse reads the head of a request into c.path, host and header. It takes only
-// what has one meaning in HTTP/1.1 (RFC 9112): an origin-form target of plain
-// characters, header lines that end with CR LF, printable values, one Host, one
-// Content-Length, and no header that changes how the message is read or
-// answered. Everything else is for net/http. With more, size is 0 as long as it
-// is not known.
+// parse reads the head of a request into c.method, path, query, host and header.
+// It takes only what has one meaning in HTTP/1.1 (RFC 9112): an origin-form
+// target of plain characters, header lines that end with CR LF, printable
+// values, one Host, one Content-Length with a POST and none with a GET, and no
+// header that changes how the message is read or answered. Everything else is
+// for net/http. With more, size is 0 as long as it is not known.
 func (c *conn) parse(b []byte) (head, size int, v verdict) {
 	end := bytes.Index(b, []byte("\r\n\r\n"))
-	line, lines, _ := bytes.Cut(b[:max(end, 0)], []byte("\r\n"))
 	if end < 0 {
-		if len(b) >= readBytes || !bytes.HasPrefix(b, []byte("POST ")[:min(len(b), 5)]) {
+		if len(b) >= readBytes || !begins(b, "POST ") && !begins(b, "GET ") {
 			return 0, 0, others
 		}
 		return 0, 0, more
@@ -23,22 +23,12 @@ func (c *conn) parse(b []byte) (head, size int, v verdict) {
 	if end+4 > readBytes {
 		return 0, 0, others // within the smallest limit that net/http can have
 	}
-	path, ok := bytes.CutPrefix(line, []byte("POST "))
-	if !ok {
+	line, lines, _ := bytes.Cut(b[:end], []byte("\r\n"))
+	if !c.target(line) {
 		return 0, 0, others
-	}
-	path, ok = bytes.CutSuffix(path, []byte(" HTTP/1.1"))
-	if !ok || !plain(path) {
-		return 0, 0, others
-	}
-	if c.path != string(path) {
-		if !c.listener.cfg.Takes(string(path)) {
-			return 0, 0, others
-		}
-		c.path = string(path)
 	}
 	length, ok := c.headers(lines)
-	if !ok || length <= 0 || end+4+length > maxBytes {
+	if !ok || (length > 0) != (c.method == http.MethodPost) || end+4+length > maxBytes {
 		return 0, 0, others
 	}
 	head, size = end+4, end+4+length
@@ -46,6 +36,42 @@ func (c *conn) parse(b []byte) (head, size int, v verdict) {
 		return head, size, more
 	}
 	return head, size, served
+}
+
+// begins reports whether b begins with a text, as far as b goes.
+func begins(b []byte, text string) bool {
+	n := min(len(b), len(text))
+	return string(b[:n]) == text[:n]
+}
+
+// target reads the request line, and reports whether it is one for here.
+func (c *conn) target(line []byte) bool {
+	line, ok := bytes.CutSuffix(line, []byte(" HTTP/1.1"))
+	if !ok {
+		return false
+	}
+	method, takes := http.MethodPost, c.listener.cfg.Takes
+	path, ok := bytes.CutPrefix(line, []byte("POST "))
+	if !ok {
+		method, takes = http.MethodGet, c.listener.cfg.TakesGet
+		if path, ok = bytes.CutPrefix(line, []byte("GET ")); !ok || takes == nil {
+			return false
+		}
+	}
+	path, query, asks := bytes.Cut(path, []byte("?"))
+	if !plain(path) || asks && (method != http.MethodGet || !plainQuery(query)) {
+		return false
+	}
+	if c.method != method || c.path != string(path) {
+		if !takes(string(path)) {
+			return false
+		}
+		c.method, c.path = method, string(path)
+	}
+	if c.query != string(query) {
+		c.query = string(query)
+	}
+	return true
 }
 
 // plain reports whether a path has only characters that mean themselves, and
@@ -61,6 +87,18 @@ func plain(path []byte) bool {
 		}
 	}
 	return true
+}
+
+// plainQuery reports whether a query is there and has only characters that mean
+// themselves.
+func plainQuery(query []byte) bool {
+	for _, c := range query {
+		letter := c|0x20 >= 'a' && c|0x20 <= 'z'
+		if !letter && (c < '0' || c > '9') && c != '-' && c != '_' && c != '.' && c != '=' && c != '&' {
+			return false
+		}
+	}
+	return len(query) > 0
 }
 
 // changing are the headers that change how a message is read or answered; and
@@ -113,7 +151,7 @@ func (c *conn) headers(lines []byte) (length int, ok bool) {
 		}
 		h[name] = append(h[name], string(value))
 	}
-	return length, host && length > 0
+	return length, host
 }
 
 // canonical returns the name of a header as net/http writes it.

@@ -118,8 +118,9 @@ func newServer(h http.Handler, errors io.Writer) *http.Server {
 }
 
 func newShortcut(l net.Listener, server *http.Server) *Listener {
+	takes := func(path string) bool { return strings.HasSuffix(path, "/records") }
 	return New(l, Config{
-		Handler: server.Handler, Takes: func(path string) bool { return strings.HasSuffix(path, "/records") },
+		Handler: server.Handler, Takes: takes, TakesGet: takes,
 		HeaderTimeout: server.ReadHeaderTimeout, IdleTimeout: server.IdleTimeout, ErrorLog: server.ErrorLog,
 	})
 }

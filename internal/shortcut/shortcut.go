@@ -1,6 +1,7 @@
-// Package shortcut serves the one request that decides how fast the proxy is, a
-// small POST on a connection that is kept alive, without net/http, which costs
-// as much for each request as everything else together. A connection that
+// Package shortcut serves the requests that decide how fast the proxy is and how
+// much memory it takes, a small POST and a GET that may wait, on connections
+// that are kept alive, without net/http, which costs as much for each request
+// as everything else together. A connection that
 // brings anything else is handed to net/http with every byte that was read,
 // and stays there: so nothing that is unusual is parsed twice, in two ways.
 //
@@ -44,12 +45,15 @@ type Listener struct {
 type Config struct {
 	// Handler answers the requests. It must not keep the request nor what belongs
 	// to it when it has returned: the next one comes in the same memory. The
-	// context of a request ends with its connection, or when Shutdown gives up;
-	// not when the client leaves, which nobody looks for.
+	// context of a request ends with its connection, or when Shutdown gives up, and
+	// within some seconds when the client leaves; see watch.
 	Handler http.Handler
 	// Takes reports whether a POST to a path is served here. It is asked only
 	// for paths of letters, digits and the characters "/._-".
-	Takes         func(path string) bool
+	Takes func(path string) bool
+	// TakesGet is the same of a GET, which may have a query of such characters,
+	// "=" and "&". It is nil where there is none.
+	TakesGet      func(path string) bool
 	HeaderTimeout time.Duration // how long a new connection may take for its first request; positive
 	IdleTimeout   time.Duration // how long it may pause between two; positive
 	ErrorLog      *log.Logger   // gets what net/http's would get; not nil
@@ -69,6 +73,7 @@ func New(l net.Listener, cfg Config) *Listener {
 // Run accepts connections until the listener is closed.
 func (l *Listener) Run() {
 	defer close(l.accepts)
+	go l.watch()
 	for pause := time.Duration(0); ; {
 		c, err := l.Listener.Accept()
 		if err != nil {
@@ -92,13 +97,13 @@ func (l *Listener) Run() {
 }
 
 func (l *Listener) serve(nc net.Conn) {
-	c := &conn{Conn: nc, listener: l}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closing.Load() {
 		_ = nc.Close()
 		return
 	}
+	c := newConn(nc, l)
 	l.conns[c] = struct{}{}
 	l.serving.Add(1)
 	go c.serve()
