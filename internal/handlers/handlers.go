@@ -4,8 +4,9 @@
 //
 // A request passes, from the outside in: its id and its count (observe), the
 // route, the parameters as the OpenAPI document declares them (params), and
-// the method of server that bears its operationId. A plain produce request
-// passes the same checks without the router and the generated code (direct).
+// the method of server that bears its operationId. A plain produce request,
+// or fetch, passes the same checks without the router and the generated code
+// (direct).
 package handlers
 
 import (
@@ -54,7 +55,7 @@ type server struct {
 	bodies   memory // of requests
 	answers  memory // of fetches
 
-	reading chan struct{} // holds a token for each fetch that waits or has waited, and reads
+	reading chan struct{} // holds a token for each fetch that may wait, and reads
 
 	drain    sync.Once
 	draining chan struct{} // closed when waiting fetches shall answer
@@ -103,6 +104,16 @@ func (h *Handler) Drain() {
 		close(h.server.draining)
 		h.server.hub.WakeAll()
 	})
+}
+
+// isDraining reports whether fetches wait no more.
+func (s *server) isDraining() bool {
+	select {
+	case <-s.draining:
+		return true
+	default:
+		return false
+	}
 }
 
 // exceptStreams answers by compressed, but requests whose answer must not wait

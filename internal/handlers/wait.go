@@ -64,6 +64,7 @@ func (f *fetch) await() (more bool, err error) {
 	timeout := time.NewTimer(time.Duration(f.waitMS) * time.Millisecond)
 	defer timeout.Stop()
 	waiter := f.server.hub.Waiter()
+	defer waiter.Stop()
 	for {
 		found := f.readAside(waiter)
 		if !found.waits {
@@ -71,15 +72,13 @@ func (f *fetch) await() (more bool, err error) {
 		}
 		select {
 		case <-waiter.Woken():
-			waiter.Stop()
+			waiter.Stop() // it does not wait while it reads
+			if f.server.isDraining() {
+				return false, nil
+			}
 		case <-timeout.C:
-			waiter.Stop()
-			return false, nil
-		case <-f.server.draining:
-			waiter.Stop()
 			return false, nil
 		case <-f.r.Context().Done():
-			waiter.Stop()
 			return false, f.r.Context().Err()
 		}
 	}
@@ -101,18 +100,20 @@ const maxReading = 64
 // readAside reads on a goroutine that ends with it. One that has asked the
 // database has four times the stack of one that only waits, and keeps it.
 func (f *fetch) readAside(waiter *wake.Waiter) found {
-	f.server.reading <- struct{}{}
+	select {
+	case f.server.reading <- struct{}{}:
+	case <-f.r.Context().Done():
+		return found{err: f.r.Context().Err()}
+	}
 	done := make(chan found)
 	go func() {
 		var found found
 		defer func() {
-			<-f.server.reading
-			done <- found
-		}()
-		defer func() {
 			if p := recover(); p != nil {
 				found.panic = fmt.Sprintf("%v, at\n%s", p, debug.Stack())
 			}
+			<-f.server.reading
+			done <- found
 		}()
 		found = f.read(waiter)
 	}()
@@ -133,14 +134,12 @@ func (f *fetch) read(waiter *wake.Waiter) found {
 		}
 		f.from.wait(waiter)
 		// What this proxy wrote between the read and the registration wakes
-		// nobody; what others wrote, the hub finds out.
+		// nobody; what others wrote, the hub finds out. Nor does a drain.
 		moved, err := f.from.Moved(ctx)
-		if err == nil && !moved {
-			return found{waits: true}
+		if err != nil || !moved {
+			return found{err: err, waits: err == nil && !f.server.isDraining()}
 		}
-		if waiter.Stop(); err != nil {
-			return found{err: err}
-		}
+		waiter.Stop()
 	}
 }
 

@@ -44,10 +44,11 @@ func New(ends Ends, log *slog.Logger) *Hub {
 
 // Waiter waits for growth of partitions.
 type Waiter struct {
-	hub  *Hub
-	id   int64         // the partition, where it is one
-	more []int64       // further ones
-	woke chan struct{} // holds one token when it was woken
+	hub   *Hub
+	waits bool          // guarded by the hub's mu
+	id    int64         // the partition, where it is one
+	more  []int64       // further ones
+	woke  chan struct{} // holds one token when it was woken
 }
 
 // Waiter returns a waiter that does not wait yet.
@@ -62,12 +63,12 @@ func (h *Hub) Wait(seen map[int64]int64) *Waiter {
 	return w
 }
 
-// Wait is that of the Hub, for a waiter that does not wait: a new one, or one
-// that was stopped.
+// Wait is that of the Hub. It ends what the waiter was interested in before.
 func (w *Waiter) Wait(seen map[int64]int64) {
 	h := w.hub
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	w.stop()
 	w.more = w.more[:0]
 	first := true
 	for id, end := range seen {
@@ -78,7 +79,7 @@ func (w *Waiter) Wait(seen map[int64]int64) {
 		}
 		h.add(w, id, end)
 	}
-	h.arrive()
+	w.arrive()
 }
 
 // WaitOne is Wait for one partition.
@@ -86,9 +87,10 @@ func (w *Waiter) WaitOne(id, end int64) {
 	h := w.hub
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	w.stop()
 	w.id, w.more = id, nil
 	h.add(w, id, end)
-	h.arrive()
+	w.arrive()
 }
 
 // add registers a waiter for one of its partitions. The caller holds mu.
@@ -100,10 +102,11 @@ func (h *Hub) add(w *Waiter, id, end int64) {
 }
 
 // arrive counts a waiter that was added. The caller holds mu.
-func (h *Hub) arrive() {
-	h.waiters++
+func (w *Waiter) arrive() {
+	w.waits = true
+	w.hub.waiters++
 	select {
-	case h.arrived <- struct{}{}:
+	case w.hub.arrived <- struct{}{}:
 	default:
 	}
 }
@@ -113,10 +116,19 @@ func (h *Hub) arrive() {
 // value is there when the waiter waits again.
 func (w *Waiter) Woken() <-chan struct{} { return w.woke }
 
-// Stop ends the interest.
+// Stop ends the interest, if there is any.
 func (w *Waiter) Stop() {
 	w.hub.mu.Lock()
 	defer w.hub.mu.Unlock()
+	w.stop()
+}
+
+// stop is Stop for a caller who holds mu.
+func (w *Waiter) stop() {
+	if !w.waits {
+		return
+	}
+	w.waits = false
 	w.hub.waiters--
 	w.hub.remove(w, w.id)
 	for _, id := range w.more {

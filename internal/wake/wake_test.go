@@ -150,6 +150,38 @@ func TestAStoppedWaiterIsNotWoken(t *testing.T) {
 	}
 }
 
+// TestWaitingAgain: a waiter that waits again waits for the last only, and one
+// that was stopped twice leaves no other out of the count.
+func TestWaitingAgain(t *testing.T) {
+	t.Parallel()
+	h := newHub(newEnds(nil))
+	other := h.Wait(map[int64]int64{1: 0})
+	w := h.Waiter()
+	w.Stop()
+	w.Wait(map[int64]int64{1: 0, 2: 0})
+	w.WaitOne(3, 0)
+	if got := h.Waiting(); got != 2 {
+		t.Errorf("%d wait, want 2", got)
+	}
+	h.Wake([]int64{1, 2})
+	if isWoken(w) || !isWoken(other) {
+		t.Error("woken for what it had waited for before, or the other one was not")
+	}
+	h.Wake([]int64{3})
+	if !isWoken(w) {
+		t.Error("not woken for what it waits for")
+	}
+	w.Stop()
+	w.Stop()
+	if got := h.Waiting(); got != 1 {
+		t.Errorf("%d wait, want the other one", got)
+	}
+	other.Stop()
+	if len(h.waiting) != 0 {
+		t.Errorf("%d partitions are left", len(h.waiting))
+	}
+}
+
 // TestNothingIsMissedBetweenReadAndWait has readers that follow partitions as
 // a fetch does, while writers of this proxy, or of others, append. The clock of
 // the bubble moves only when nobody can go on: a miss shows at once.
