@@ -92,6 +92,7 @@ func (l *eventLines) add(b *store.Batch, from, to, partition int, appendID func(
 			l.full = true
 			break
 		}
+		l.count(one)
 		l.append(b, i, partition, appendID)
 		l.full = len(l.buf) >= l.size
 		added++
@@ -99,21 +100,18 @@ func (l *eventLines) add(b *store.Batch, from, to, partition int, appendID func(
 	return added, nil
 }
 
-// allows reports whether the stream's limits leave a record of so many bytes,
-// and counts it.
+// allows reports whether the stream's limits leave a record of so many bytes.
 func (l *eventLines) allows(size int) bool {
-	switch {
-	case l.ended:
-		return false
-	case l.limitsBytes && l.begun && int64(size) > l.bytes:
-		l.ended = true
-		return false
-	}
+	l.ended = l.ended || l.limitsBytes && l.begun && int64(size) > l.bytes
+	return !l.ended
+}
+
+// count counts a record of so many bytes.
+func (l *eventLines) count(size int) {
 	l.begun = true
 	l.records--
 	l.bytes -= int64(size)
-	l.ended = l.limitsRecords && l.records == 0 || l.limitsBytes && l.bytes <= 0
-	return true
+	l.ended = l.limitsRecords && l.records <= 0 || l.limitsBytes && l.bytes <= 0
 }
 
 // reserve takes memory for a buffer of so many bytes, and reports whether there
