@@ -1,7 +1,10 @@
 package handlers
 
 import (
+	"context"
+	"fmt"
 	"net/http"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -44,7 +47,7 @@ func (s *server) followPartition(w http.ResponseWriter, r *http.Request, topic s
 		from.offset = *params.LastEventID + 1
 	}
 	lines.limit(params.MaxRecords, params.MaxBytes)
-	s.newEventStream(w, r, from, lines, params.WaitMs).run()
+	s.follow(w, r, from, lines, params.WaitMs)
 }
 
 func (s *server) followTopic(w http.ResponseWriter, r *http.Request, topic string, params api.FollowTopicParams, lines eventLines) {
@@ -57,20 +60,63 @@ func (s *server) followTopic(w http.ResponseWriter, r *http.Request, topic strin
 		from.given = api.FetchTopicParams{Cursor: params.LastEventID}
 	}
 	lines.limit(params.MaxRecords, params.MaxBytes)
-	s.newEventStream(w, r, from, lines, params.WaitMs).run()
+	s.follow(w, r, from, lines, params.WaitMs)
 }
 
 // isEvents reports whether a path is that of an event stream. Its answer is
 // never compressed: each batch must leave at once, and a compressor takes a
 // hundred times the memory that a waiting stream does.
 func isEvents(path string) bool {
-	rest, ok := strings.CutPrefix(path, "/v1/topics/")
+	rest, ok := strings.CutSuffix(path, "/stream")
+	if !ok {
+		rest, ok = strings.CutSuffix(path, "/follow")
+	}
 	if !ok {
 		return false
 	}
+	rest, ok = strings.CutPrefix(rest, "/v1/topics/")
 	segments := strings.Split(rest, "/")
-	last := segments[len(segments)-1]
-	return (len(segments) == 2 || len(segments) == 4 && segments[1] == "partitions") && (last == "stream" || last == "follow")
+	return ok && (len(segments) == 1 || len(segments) == 3 && segments[1] == "partitions")
+}
+
+// eventSlot is where the handler of an event stream puts it, to be run when the
+// handler has returned.
+type eventSlot struct {
+	stream    *eventStream // nil if the request was refused
+	operation string
+}
+
+type eventSlotKey struct{}
+
+// events answers the request for an event stream. What routes it and reads its
+// parameters has twice the stack that the stream needs, and a goroutine keeps
+// the stack that it once had: so that runs aside.
+func (d *direct) events(w http.ResponseWriter, r *http.Request) {
+	slot := new(eventSlot)
+	routed := r.WithContext(context.WithValue(r.Context(), eventSlotKey{}, slot))
+	failed := make(chan any, 1)
+	go func() {
+		defer func() { failed <- handedOn(recover()) }()
+		d.routed.ServeHTTP(w, routed)
+	}()
+	if p := <-failed; p != nil {
+		panic(p)
+	}
+	if slot.stream == nil {
+		return
+	}
+	e := slot.stream
+	e.r, e.observed.slot = r, nil
+	defer d.server.end(e.observed, r, func() string { return slot.operation })
+	e.run()
+}
+
+// handedOn returns what another goroutine shall panic with, if this one has.
+func handedOn(p any) any {
+	if p == nil || p == http.ErrAbortHandler { //nolint:errorlint // the documented sentinel, compared as net/http does
+		return p
+	}
+	return fmt.Sprintf("%v, at\n%s", p, debug.Stack())
 }
 
 // Where the configuration does not say.
@@ -79,16 +125,18 @@ const (
 	defaultEventIdle    = 30 * time.Second
 )
 
-func (s *server) newEventStream(w http.ResponseWriter, r *http.Request, from eventSource, lines eventLines, waitMS *int64) *eventStream {
-	e := &eventStream{server: s, w: w, r: r, from: from, lines: lines, patience: -1}
-	// The deadlines of observed are those of an answer that comes to an end.
-	if o, ok := w.(*observed); ok {
-		e.observed, e.w = o, o.ResponseWriter
+// follow makes the stream, for events to run.
+func (s *server) follow(w http.ResponseWriter, r *http.Request, from eventSource, lines eventLines, waitMS *int64) {
+	o, observed := w.(*observed)
+	slot, ok := r.Context().Value(eventSlotKey{}).(*eventSlot)
+	if !observed || !ok {
+		panic("an event stream that nobody runs")
 	}
-	e.conn = http.NewResponseController(e.w)
+	// The deadlines of observed are those of an answer that comes to an end.
+	e := &eventStream{server: s, observed: o, w: o.ResponseWriter, conn: http.NewResponseController(o.ResponseWriter), from: from, lines: lines, patience: -1}
 	e.lines.memory = &s.answers
 	if waitMS != nil {
 		e.patience = time.Duration(*waitMS) * time.Millisecond
 	}
-	return e
+	slot.stream, o.slot = e, slot
 }

@@ -3,9 +3,7 @@ package handlers
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"net/http"
-	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
@@ -36,9 +34,9 @@ type eventSource interface {
 // F4). The goroutine of the request owns all fields; a step has them meanwhile.
 type eventStream struct {
 	server   *server
-	w        http.ResponseWriter
+	observed *observed
+	w        http.ResponseWriter      // that of observed, whose deadlines are others
 	conn     *http.ResponseController // of w
-	observed *observed                // nil where w is none
 	r        *http.Request
 	from     eventSource
 	lines    eventLines
@@ -116,11 +114,7 @@ func (e *eventStream) step(what func()) {
 // stepAlone hands a panic of the step on to the goroutine of the request.
 func (e *eventStream) stepAlone(what func()) {
 	defer func() {
-		p := recover()
-		if p != nil && p != http.ErrAbortHandler { //nolint:errorlint // the documented sentinel, compared as net/http does
-			p = fmt.Sprintf("%v, at\n%s", p, debug.Stack())
-		}
-		if e.failed = p; p != nil && e.waiting {
+		if e.failed = handedOn(recover()); e.failed != nil && e.waiting {
 			e.leave()
 		}
 		e.lines.release()
@@ -134,7 +128,7 @@ func (e *eventStream) goOn() {
 	for {
 		more, err := e.read()
 		if err != nil && !e.begun && !e.lines.begun {
-			e.server.problem(e.writer(), e.r, err)
+			e.server.problem(e.observed, e.r, err)
 			return
 		}
 		e.begin()
@@ -238,10 +232,7 @@ func (e *eventStream) begin() {
 	if e.begun {
 		return
 	}
-	e.begun = true
-	if e.observed != nil {
-		e.observed.status = http.StatusOK
-	}
+	e.begun, e.observed.status = true, http.StatusOK
 	h := e.w.Header()
 	h.Set("Content-Type", e.lines.mediaType())
 	h.Set("Cache-Control", "no-store")
@@ -307,12 +298,4 @@ func (e *eventStream) fail(err error) {
 	if !e.lines.sse {
 		panic(http.ErrAbortHandler)
 	}
-}
-
-// writer returns where an answer goes that is no stream.
-func (e *eventStream) writer() http.ResponseWriter {
-	if e.observed != nil {
-		return e.observed
-	}
-	return e.w
 }
