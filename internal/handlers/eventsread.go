@@ -216,8 +216,9 @@ func (t *topicEvents) refresh(ctx context.Context) (bool, error) {
 	if t.topic == nil {
 		return false, nil
 	}
-	t.server.store.Forget(t.name)
-	now, err := t.server.store.Topic(ctx, t.name)
+	// Not from memory, where it may be old, nor by forgetting what those who
+	// append have there.
+	now, err := t.server.store.TopicState(ctx, t.name)
 	if err != nil || now.ID == t.topic.ID && len(now.PartitionIDs) == len(t.topic.PartitionIDs) {
 		return false, err
 	}
