@@ -13,8 +13,7 @@ import (
 // TestEventStreamComments come while nothing else does.
 func TestEventStreamComments(t *testing.T) {
 	t.Parallel()
-	// The time between two writes is longer than a client may take for one.
-	p := newProxy(t, func(s *settings) { s.EventComment, s.EventIdle = 40*time.Millisecond, 20*time.Millisecond })
+	p := newProxy(t, func(s *settings) { s.EventComment = 40 * time.Millisecond })
 	c := p.client(t)
 	c.mustDo(t, http.StatusCreated, http.MethodPut, "/v1/topics/t", "")
 	stream, topic := p.follow(t, "/v1/topics/t/partitions/0/stream"), p.follow(t, "/v1/topics/t/stream")

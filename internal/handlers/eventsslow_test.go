@@ -29,6 +29,19 @@ func newLong(t *testing.T, change ...func(*settings)) (p *proxy, records int) {
 	return p, records
 }
 
+// untilBlocked waits until a stream that has more to send has not read for a
+// while: its client's connection is full.
+func (p *proxy) untilBlocked(t *testing.T) {
+	t.Helper()
+	calm := 0
+	until(t, "the connection to be full", func() bool {
+		if calm++; p.store.Pool().AcquiredConns() > 0 {
+			calm = 0
+		}
+		return calm > 100
+	})
+}
+
 // TestSlowReaderThatRetentionPasses gets what was read for it, without a gap,
 // and then the reason, with the place to go on.
 func TestSlowReaderThatRetentionPasses(t *testing.T) {
@@ -37,7 +50,7 @@ func TestSlowReaderThatRetentionPasses(t *testing.T) {
 	for _, path := range []string{"/v1/topics/t/partitions/0/stream", "/v1/topics/t/stream", "/v1/topics/t/partitions/0/follow"} {
 		p.mustExec(t, `UPDATE partitions SET log_start_offset = 0`)
 		f := p.follow(t, path)
-		until(t, "the reader to be slow", func() bool { return p.store.Pool().AcquiredConns() == 0 })
+		p.untilBlocked(t)
 		p.mustExec(t, `UPDATE partitions SET log_start_offset = `+strconv.Itoa(n-1))
 		seen := 0
 		for {
@@ -97,7 +110,7 @@ func TestStalledReaderHoldsUpNoDrain(t *testing.T) {
 	t.Parallel()
 	p, _ := newLong(t)
 	p.follow(t, "/v1/topics/t/partitions/0/stream")
-	p.untilMetric(t, "eos_event_streams", 1)
+	p.untilBlocked(t)
 	start := time.Now()
 	p.handler.Drain()
 	p.untilMetric(t, "eos_event_streams", 0)
@@ -187,7 +200,8 @@ func TestF4EventStreamsHoldNothing(t *testing.T) {
 // stream; the connection goes on.
 func TestEventStreamsOverHTTP2(t *testing.T) {
 	t.Parallel()
-	p := newProxy(t, func(s *settings) { s.EventComment, s.EventIdle = 40*time.Millisecond, 20*time.Millisecond })
+	// The time between two writes is longer than a client may take for one.
+	p := newProxy(t, func(s *settings) { s.EventComment, s.EventIdle = 1500*time.Millisecond, time.Second })
 	c := p.client(t)
 	c.mustDo(t, http.StatusCreated, http.MethodPut, "/v1/topics/t", "")
 	transport := &http.Transport{Protocols: new(http.Protocols)}
