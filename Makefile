@@ -13,7 +13,7 @@ endif
 GO_TEST = $(RACE) go test $(if $(RACE),-race) -timeout 10m
 
 .DEFAULT_GOAL := help
-.PHONY: help build run demo test race note-race lint format generate bench bench-short bench-compare pgo conformance ci
+.PHONY: help build run demo test race note-race lint format generate bench bench-short bench-compare pgo conformance browser ci
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,6 +62,9 @@ pgo: build ## the profile by which the next build optimises
 
 conformance: ## the service against its own OpenAPI document, by schemathesis
 	.ci/conformance
+
+browser: ## event streams, followed by a real browser (node; Chromium is installed where it may be)
+	.ci/browser
 
 ci: ## everything that must hold before a merge
 	.ci/run

@@ -653,6 +653,12 @@ type IdempotencyKeyHeader = IdempotencyKey
 // IsolationLevelQuery Kafka's isolation level of a fetch.
 type IsolationLevelQuery = IsolationLevel
 
+// LastCursorHeader A position in all partitions of a topic. Opaque; to be sent back as it came.
+type LastCursorHeader = Cursor
+
+// LastOffsetHeader defines model for LastOffsetHeader.
+type LastOffsetHeader = int64
+
 // LimitQuery defines model for LimitQuery.
 type LimitQuery = int64
 
@@ -701,6 +707,12 @@ type RecordKeyHeader = string
 // StateQuery A transaction is `ongoing` and then, once and for ever, `committed` or `aborted`.
 type StateQuery = TransactionState
 
+// StreamMaxBytesQuery defines model for StreamMaxBytesQuery.
+type StreamMaxBytesQuery = int64
+
+// StreamMaxRecordsQuery defines model for StreamMaxRecordsQuery.
+type StreamMaxRecordsQuery = int64
+
 // StreamProducerEpochHeader How often the producer's transactional id was registered before, from 0. A higher epoch fences the lower ones.
 type StreamProducerEpochHeader = ProducerEpoch
 
@@ -709,6 +721,9 @@ type StreamProducerIDHeader = ProducerID
 
 // StreamProducerSeqHeader A record's number in what a producer sends to one topic or partition, from 0.
 type StreamProducerSeqHeader = Sequence
+
+// StreamWaitMsQuery defines model for StreamWaitMsQuery.
+type StreamWaitMsQuery = int64
 
 // TopicPath A topic's name. `.` and `..` are no names.
 type TopicPath = TopicName
@@ -761,10 +776,58 @@ type ListTopicsParams struct {
 	After *AfterTopicQuery `form:"after,omitempty" json:"after,omitempty"`
 }
 
+// FollowTopicParams defines parameters for FollowTopic.
+type FollowTopicParams struct {
+	// Cursor The position: the last answer's `cursor`. Not together with `at`; with neither, the fetch starts at the log starts.
+	Cursor *CursorQuery `form:"cursor,omitempty" json:"cursor,omitempty"`
+
+	// At Where to start, when there is no position yet: `earliest`, the log start; `latest`, the end; a timestamp (milliseconds since 1970 UTC), the first record at or after it, else the end.
+	At *AtQuery `form:"at,omitempty" json:"at,omitempty"`
+
+	// MaxRecords Ends the stream after so many records; without it there may be any number.
+	MaxRecords *StreamMaxRecordsQuery `form:"max_records,omitempty" json:"max_records,omitempty"`
+
+	// MaxBytes Ends the stream before so many bytes of records are passed, but not before the first record; without it there may be any number.
+	MaxBytes *StreamMaxBytesQuery `form:"max_bytes,omitempty" json:"max_bytes,omitempty"`
+
+	// WaitMs Ends the stream when no record has come for so long, in milliseconds; 0 ends it at the end of the log. Without it the stream waits for ever.
+	WaitMs *StreamWaitMsQuery `form:"wait_ms,omitempty" json:"wait_ms,omitempty"`
+
+	// IsolationLevel Kafka's isolation level. Both answer the same: a record that is not committed has no offset yet, and nobody can read it.
+	IsolationLevel *IsolationLevelQuery `form:"isolation_level,omitempty" json:"isolation_level,omitempty"`
+
+	// LastEventID The `id` of the last event that the client has, sent by an `EventSource` itself: the stream goes on at that cursor, whatever the parameters say.
+	LastEventID *LastCursorHeader `json:"Last-Event-ID,omitempty"`
+}
+
 // ListOffsetsParams defines parameters for ListOffsets.
 type ListOffsetsParams struct {
 	// At Where to look: `earliest` is the log start, `latest` the end, a timestamp (milliseconds since 1970 UTC) the first record at or after it, else the end.
 	At OffsetsAtQuery `form:"at" json:"at"`
+}
+
+// FollowPartitionParams defines parameters for FollowPartition.
+type FollowPartitionParams struct {
+	// Offset The offset to start at: 0, or the last answer's `next_offset`. Not together with `at`; with neither, the fetch starts at the log start.
+	Offset *OffsetQuery `form:"offset,omitempty" json:"offset,omitempty"`
+
+	// At Where to start, when there is no position yet: `earliest`, the log start; `latest`, the end; a timestamp (milliseconds since 1970 UTC), the first record at or after it, else the end.
+	At *AtQuery `form:"at,omitempty" json:"at,omitempty"`
+
+	// MaxRecords Ends the stream after so many records; without it there may be any number.
+	MaxRecords *StreamMaxRecordsQuery `form:"max_records,omitempty" json:"max_records,omitempty"`
+
+	// MaxBytes Ends the stream before so many bytes of records are passed, but not before the first record; without it there may be any number.
+	MaxBytes *StreamMaxBytesQuery `form:"max_bytes,omitempty" json:"max_bytes,omitempty"`
+
+	// WaitMs Ends the stream when no record has come for so long, in milliseconds; 0 ends it at the end of the log. Without it the stream waits for ever.
+	WaitMs *StreamWaitMsQuery `form:"wait_ms,omitempty" json:"wait_ms,omitempty"`
+
+	// IsolationLevel Kafka's isolation level. Both answer the same: a record that is not committed has no offset yet, and nobody can read it.
+	IsolationLevel *IsolationLevelQuery `form:"isolation_level,omitempty" json:"isolation_level,omitempty"`
+
+	// LastEventID The `id` of the last event that the client has, sent by an `EventSource` itself: the stream goes on behind that offset, whatever the parameters say. -1 is in front of the first record.
+	LastEventID *LastOffsetHeader `json:"Last-Event-ID,omitempty"`
 }
 
 // ProduceRawToPartitionParams defines parameters for ProduceRawToPartition.
@@ -851,6 +914,30 @@ type ProduceStreamToPartitionParams struct {
 	TransactionID *TransactionIDHeader `json:"Transaction-Id,omitempty"`
 }
 
+// StreamPartitionParams defines parameters for StreamPartition.
+type StreamPartitionParams struct {
+	// Offset The offset to start at: 0, or the last answer's `next_offset`. Not together with `at`; with neither, the fetch starts at the log start.
+	Offset *OffsetQuery `form:"offset,omitempty" json:"offset,omitempty"`
+
+	// At Where to start, when there is no position yet: `earliest`, the log start; `latest`, the end; a timestamp (milliseconds since 1970 UTC), the first record at or after it, else the end.
+	At *AtQuery `form:"at,omitempty" json:"at,omitempty"`
+
+	// MaxRecords Ends the stream after so many records; without it there may be any number.
+	MaxRecords *StreamMaxRecordsQuery `form:"max_records,omitempty" json:"max_records,omitempty"`
+
+	// MaxBytes Ends the stream before so many bytes of records are passed, but not before the first record; without it there may be any number.
+	MaxBytes *StreamMaxBytesQuery `form:"max_bytes,omitempty" json:"max_bytes,omitempty"`
+
+	// WaitMs Ends the stream when no record has come for so long, in milliseconds; 0 ends it at the end of the log. Without it the stream waits for ever.
+	WaitMs *StreamWaitMsQuery `form:"wait_ms,omitempty" json:"wait_ms,omitempty"`
+
+	// IsolationLevel Kafka's isolation level. Both answer the same: a record that is not committed has no offset yet, and nobody can read it.
+	IsolationLevel *IsolationLevelQuery `form:"isolation_level,omitempty" json:"isolation_level,omitempty"`
+
+	// LastEventID The `id` of the last event that the client has, sent by an `EventSource` itself: the stream goes on behind that offset, whatever the parameters say. -1 is in front of the first record.
+	LastEventID *LastOffsetHeader `json:"Last-Event-ID,omitempty"`
+}
+
 // ProduceRawParams defines parameters for ProduceRaw.
 type ProduceRawParams struct {
 	// ProducerID The producer's id. `Producer-Id`, `Producer-Epoch` and `Producer-Seq` come together or not at all.
@@ -933,6 +1020,30 @@ type ProduceStreamParams struct {
 
 	// TransactionID The open transaction that the records go into. They stay invisible, and without offsets, until it commits.
 	TransactionID *TransactionIDHeader `json:"Transaction-Id,omitempty"`
+}
+
+// StreamTopicParams defines parameters for StreamTopic.
+type StreamTopicParams struct {
+	// Cursor The position: the last answer's `cursor`. Not together with `at`; with neither, the fetch starts at the log starts.
+	Cursor *CursorQuery `form:"cursor,omitempty" json:"cursor,omitempty"`
+
+	// At Where to start, when there is no position yet: `earliest`, the log start; `latest`, the end; a timestamp (milliseconds since 1970 UTC), the first record at or after it, else the end.
+	At *AtQuery `form:"at,omitempty" json:"at,omitempty"`
+
+	// MaxRecords Ends the stream after so many records; without it there may be any number.
+	MaxRecords *StreamMaxRecordsQuery `form:"max_records,omitempty" json:"max_records,omitempty"`
+
+	// MaxBytes Ends the stream before so many bytes of records are passed, but not before the first record; without it there may be any number.
+	MaxBytes *StreamMaxBytesQuery `form:"max_bytes,omitempty" json:"max_bytes,omitempty"`
+
+	// WaitMs Ends the stream when no record has come for so long, in milliseconds; 0 ends it at the end of the log. Without it the stream waits for ever.
+	WaitMs *StreamWaitMsQuery `form:"wait_ms,omitempty" json:"wait_ms,omitempty"`
+
+	// IsolationLevel Kafka's isolation level. Both answer the same: a record that is not committed has no offset yet, and nobody can read it.
+	IsolationLevel *IsolationLevelQuery `form:"isolation_level,omitempty" json:"isolation_level,omitempty"`
+
+	// LastEventID The `id` of the last event that the client has, sent by an `EventSource` itself: the stream goes on at that cursor, whatever the parameters say.
+	LastEventID *LastCursorHeader `json:"Last-Event-ID,omitempty"`
 }
 
 // ListTransactionsParams defines parameters for ListTransactions.
@@ -1030,9 +1141,15 @@ type ServerInterface interface {
 	// CreateTopic Create a topic
 	// (PUT /v1/topics/{topic})
 	CreateTopic(w http.ResponseWriter, r *http.Request, topic TopicPath)
+	// FollowTopic Follow a topic by lines of JSON
+	// (GET /v1/topics/{topic}/follow)
+	FollowTopic(w http.ResponseWriter, r *http.Request, topic TopicPath, params FollowTopicParams)
 	// ListOffsets Look up offsets
 	// (GET /v1/topics/{topic}/offsets)
 	ListOffsets(w http.ResponseWriter, r *http.Request, topic TopicPath, params ListOffsetsParams)
+	// FollowPartition Follow a partition by lines of JSON
+	// (GET /v1/topics/{topic}/partitions/{partition}/follow)
+	FollowPartition(w http.ResponseWriter, r *http.Request, topic TopicPath, partition PartitionPath, params FollowPartitionParams)
 	// ProduceRawToPartition Append a body as a record to a partition
 	// (POST /v1/topics/{topic}/partitions/{partition}/raw)
 	ProduceRawToPartition(w http.ResponseWriter, r *http.Request, topic TopicPath, partition PartitionPath, params ProduceRawToPartitionParams)
@@ -1048,6 +1165,9 @@ type ServerInterface interface {
 	// GetRecordRaw Get a record's value
 	// (GET /v1/topics/{topic}/partitions/{partition}/records/{offset}/raw)
 	GetRecordRaw(w http.ResponseWriter, r *http.Request, topic TopicPath, partition PartitionPath, offset OffsetPath)
+	// StreamPartition Follow a partition by server-sent events
+	// (GET /v1/topics/{topic}/partitions/{partition}/stream)
+	StreamPartition(w http.ResponseWriter, r *http.Request, topic TopicPath, partition PartitionPath, params StreamPartitionParams)
 	// ProduceRaw Append a body as a record to a topic
 	// (POST /v1/topics/{topic}/raw)
 	ProduceRaw(w http.ResponseWriter, r *http.Request, topic TopicPath, params ProduceRawParams)
@@ -1060,6 +1180,9 @@ type ServerInterface interface {
 	// ProduceStream Upload records to a topic
 	// (POST /v1/topics/{topic}/records/stream)
 	ProduceStream(w http.ResponseWriter, r *http.Request, topic TopicPath, params ProduceStreamParams)
+	// StreamTopic Follow a topic by server-sent events
+	// (GET /v1/topics/{topic}/stream)
+	StreamTopic(w http.ResponseWriter, r *http.Request, topic TopicPath, params StreamTopicParams)
 	// ListTransactions List transactions
 	// (GET /v1/transactions)
 	ListTransactions(w http.ResponseWriter, r *http.Request, params ListTransactionsParams)
@@ -1150,9 +1273,21 @@ func (_ Unimplemented) CreateTopic(w http.ResponseWriter, r *http.Request, topic
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
+// FollowTopic Follow a topic by lines of JSON
+// (GET /v1/topics/{topic}/follow)
+func (_ Unimplemented) FollowTopic(w http.ResponseWriter, r *http.Request, topic TopicPath, params FollowTopicParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
 // ListOffsets Look up offsets
 // (GET /v1/topics/{topic}/offsets)
 func (_ Unimplemented) ListOffsets(w http.ResponseWriter, r *http.Request, topic TopicPath, params ListOffsetsParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// FollowPartition Follow a partition by lines of JSON
+// (GET /v1/topics/{topic}/partitions/{partition}/follow)
+func (_ Unimplemented) FollowPartition(w http.ResponseWriter, r *http.Request, topic TopicPath, partition PartitionPath, params FollowPartitionParams) {
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
@@ -1186,6 +1321,12 @@ func (_ Unimplemented) GetRecordRaw(w http.ResponseWriter, r *http.Request, topi
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
+// StreamPartition Follow a partition by server-sent events
+// (GET /v1/topics/{topic}/partitions/{partition}/stream)
+func (_ Unimplemented) StreamPartition(w http.ResponseWriter, r *http.Request, topic TopicPath, partition PartitionPath, params StreamPartitionParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
 // ProduceRaw Append a body as a record to a topic
 // (POST /v1/topics/{topic}/raw)
 func (_ Unimplemented) ProduceRaw(w http.ResponseWriter, r *http.Request, topic TopicPath, params ProduceRawParams) {
@@ -1207,6 +1348,12 @@ func (_ Unimplemented) Produce(w http.ResponseWriter, r *http.Request, topic Top
 // ProduceStream Upload records to a topic
 // (POST /v1/topics/{topic}/records/stream)
 func (_ Unimplemented) ProduceStream(w http.ResponseWriter, r *http.Request, topic TopicPath, params ProduceStreamParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// StreamTopic Follow a topic by server-sent events
+// (GET /v1/topics/{topic}/stream)
+func (_ Unimplemented) StreamTopic(w http.ResponseWriter, r *http.Request, topic TopicPath, params StreamTopicParams) {
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
@@ -1582,6 +1729,134 @@ func (siw *ServerInterfaceWrapper) CreateTopic(w http.ResponseWriter, r *http.Re
 	handler.ServeHTTP(w, r)
 }
 
+// FollowTopic operation middleware
+func (siw *ServerInterfaceWrapper) FollowTopic(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "topic" -------------
+	var topic TopicPath
+
+	err = runtime.BindStyledParameterWithOptions("simple", "topic", chi.URLParam(r, "topic"), &topic, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "topic", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params FollowTopicParams
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", r.URL.Query(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "cursor"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "cursor", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "at" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "at", r.URL.Query(), &params.At, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "at"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "at", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "max_records" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "max_records", r.URL.Query(), &params.MaxRecords, runtime.BindQueryParameterOptions{Type: "integer", Format: "int64"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "max_records"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "max_records", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "max_bytes" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "max_bytes", r.URL.Query(), &params.MaxBytes, runtime.BindQueryParameterOptions{Type: "integer", Format: "int64"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "max_bytes"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "max_bytes", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "wait_ms" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "wait_ms", r.URL.Query(), &params.WaitMs, runtime.BindQueryParameterOptions{Type: "integer", Format: "int64"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "wait_ms"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "wait_ms", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "isolation_level" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "isolation_level", r.URL.Query(), &params.IsolationLevel, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "isolation_level"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "isolation_level", Err: err})
+		}
+		return
+	}
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Last-Event-ID" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Last-Event-ID")]; found {
+		var LastEventID LastCursorHeader
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Last-Event-ID", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Last-Event-ID", valueList[0], &LastEventID, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Last-Event-ID", Err: err})
+			return
+		}
+
+		params.LastEventID = &LastEventID
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.FollowTopic(w, r, topic, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 // ListOffsets operation middleware
 func (siw *ServerInterfaceWrapper) ListOffsets(w http.ResponseWriter, r *http.Request) {
 
@@ -1615,6 +1890,143 @@ func (siw *ServerInterfaceWrapper) ListOffsets(w http.ResponseWriter, r *http.Re
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.ListOffsets(w, r, topic, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// FollowPartition operation middleware
+func (siw *ServerInterfaceWrapper) FollowPartition(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "topic" -------------
+	var topic TopicPath
+
+	err = runtime.BindStyledParameterWithOptions("simple", "topic", chi.URLParam(r, "topic"), &topic, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "topic", Err: err})
+		return
+	}
+
+	// ------------- Path parameter "partition" -------------
+	var partition PartitionPath
+
+	err = runtime.BindStyledParameterWithOptions("simple", "partition", chi.URLParam(r, "partition"), &partition, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "integer", Format: "int64", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "partition", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params FollowPartitionParams
+
+	// ------------- Optional query parameter "offset" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "offset", r.URL.Query(), &params.Offset, runtime.BindQueryParameterOptions{Type: "integer", Format: "int64"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "offset"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "offset", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "at" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "at", r.URL.Query(), &params.At, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "at"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "at", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "max_records" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "max_records", r.URL.Query(), &params.MaxRecords, runtime.BindQueryParameterOptions{Type: "integer", Format: "int64"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "max_records"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "max_records", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "max_bytes" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "max_bytes", r.URL.Query(), &params.MaxBytes, runtime.BindQueryParameterOptions{Type: "integer", Format: "int64"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "max_bytes"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "max_bytes", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "wait_ms" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "wait_ms", r.URL.Query(), &params.WaitMs, runtime.BindQueryParameterOptions{Type: "integer", Format: "int64"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "wait_ms"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "wait_ms", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "isolation_level" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "isolation_level", r.URL.Query(), &params.IsolationLevel, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "isolation_level"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "isolation_level", Err: err})
+		}
+		return
+	}
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Last-Event-ID" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Last-Event-ID")]; found {
+		var LastEventID LastOffsetHeader
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Last-Event-ID", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Last-Event-ID", valueList[0], &LastEventID, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int64"})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Last-Event-ID", Err: err})
+			return
+		}
+
+		params.LastEventID = &LastEventID
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.FollowPartition(w, r, topic, partition, params)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -2254,6 +2666,143 @@ func (siw *ServerInterfaceWrapper) GetRecordRaw(w http.ResponseWriter, r *http.R
 	handler.ServeHTTP(w, r)
 }
 
+// StreamPartition operation middleware
+func (siw *ServerInterfaceWrapper) StreamPartition(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "topic" -------------
+	var topic TopicPath
+
+	err = runtime.BindStyledParameterWithOptions("simple", "topic", chi.URLParam(r, "topic"), &topic, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "topic", Err: err})
+		return
+	}
+
+	// ------------- Path parameter "partition" -------------
+	var partition PartitionPath
+
+	err = runtime.BindStyledParameterWithOptions("simple", "partition", chi.URLParam(r, "partition"), &partition, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "integer", Format: "int64", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "partition", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params StreamPartitionParams
+
+	// ------------- Optional query parameter "offset" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "offset", r.URL.Query(), &params.Offset, runtime.BindQueryParameterOptions{Type: "integer", Format: "int64"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "offset"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "offset", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "at" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "at", r.URL.Query(), &params.At, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "at"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "at", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "max_records" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "max_records", r.URL.Query(), &params.MaxRecords, runtime.BindQueryParameterOptions{Type: "integer", Format: "int64"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "max_records"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "max_records", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "max_bytes" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "max_bytes", r.URL.Query(), &params.MaxBytes, runtime.BindQueryParameterOptions{Type: "integer", Format: "int64"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "max_bytes"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "max_bytes", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "wait_ms" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "wait_ms", r.URL.Query(), &params.WaitMs, runtime.BindQueryParameterOptions{Type: "integer", Format: "int64"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "wait_ms"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "wait_ms", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "isolation_level" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "isolation_level", r.URL.Query(), &params.IsolationLevel, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "isolation_level"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "isolation_level", Err: err})
+		}
+		return
+	}
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Last-Event-ID" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Last-Event-ID")]; found {
+		var LastEventID LastOffsetHeader
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Last-Event-ID", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Last-Event-ID", valueList[0], &LastEventID, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int64"})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Last-Event-ID", Err: err})
+			return
+		}
+
+		params.LastEventID = &LastEventID
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.StreamPartition(w, r, topic, partition, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 // ProduceRaw operation middleware
 func (siw *ServerInterfaceWrapper) ProduceRaw(w http.ResponseWriter, r *http.Request) {
 
@@ -2804,6 +3353,134 @@ func (siw *ServerInterfaceWrapper) ProduceStream(w http.ResponseWriter, r *http.
 	handler.ServeHTTP(w, r)
 }
 
+// StreamTopic operation middleware
+func (siw *ServerInterfaceWrapper) StreamTopic(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "topic" -------------
+	var topic TopicPath
+
+	err = runtime.BindStyledParameterWithOptions("simple", "topic", chi.URLParam(r, "topic"), &topic, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "topic", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params StreamTopicParams
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", r.URL.Query(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "cursor"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "cursor", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "at" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "at", r.URL.Query(), &params.At, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "at"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "at", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "max_records" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "max_records", r.URL.Query(), &params.MaxRecords, runtime.BindQueryParameterOptions{Type: "integer", Format: "int64"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "max_records"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "max_records", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "max_bytes" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "max_bytes", r.URL.Query(), &params.MaxBytes, runtime.BindQueryParameterOptions{Type: "integer", Format: "int64"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "max_bytes"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "max_bytes", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "wait_ms" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "wait_ms", r.URL.Query(), &params.WaitMs, runtime.BindQueryParameterOptions{Type: "integer", Format: "int64"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "wait_ms"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "wait_ms", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "isolation_level" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "isolation_level", r.URL.Query(), &params.IsolationLevel, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "isolation_level"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "isolation_level", Err: err})
+		}
+		return
+	}
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Last-Event-ID" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Last-Event-ID")]; found {
+		var LastEventID LastCursorHeader
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Last-Event-ID", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Last-Event-ID", valueList[0], &LastEventID, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Last-Event-ID", Err: err})
+			return
+		}
+
+		params.LastEventID = &LastEventID
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.StreamTopic(w, r, topic, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 // ListTransactions operation middleware
 func (siw *ServerInterfaceWrapper) ListTransactions(w http.ResponseWriter, r *http.Request) {
 
@@ -3269,7 +3946,13 @@ func HandlerWithOptions(si ServerInterface, options ChiServerOptions) http.Handl
 		r.Put(options.BaseURL+"/v1/topics/{topic}", wrapper.CreateTopic)
 	})
 	r.Group(func(r chi.Router) {
+		r.Get(options.BaseURL+"/v1/topics/{topic}/follow", wrapper.FollowTopic)
+	})
+	r.Group(func(r chi.Router) {
 		r.Get(options.BaseURL+"/v1/topics/{topic}/offsets", wrapper.ListOffsets)
+	})
+	r.Group(func(r chi.Router) {
+		r.Get(options.BaseURL+"/v1/topics/{topic}/partitions/{partition}/follow", wrapper.FollowPartition)
 	})
 	r.Group(func(r chi.Router) {
 		r.Post(options.BaseURL+"/v1/topics/{topic}/partitions/{partition}/raw", wrapper.ProduceRawToPartition)
@@ -3287,6 +3970,9 @@ func HandlerWithOptions(si ServerInterface, options ChiServerOptions) http.Handl
 		r.Post(options.BaseURL+"/v1/topics/{topic}/partitions/{partition}/records/stream", wrapper.ProduceStreamToPartition)
 	})
 	r.Group(func(r chi.Router) {
+		r.Get(options.BaseURL+"/v1/topics/{topic}/partitions/{partition}/stream", wrapper.StreamPartition)
+	})
+	r.Group(func(r chi.Router) {
 		r.Post(options.BaseURL+"/v1/topics/{topic}/raw", wrapper.ProduceRaw)
 	})
 	r.Group(func(r chi.Router) {
@@ -3297,6 +3983,9 @@ func HandlerWithOptions(si ServerInterface, options ChiServerOptions) http.Handl
 	})
 	r.Group(func(r chi.Router) {
 		r.Post(options.BaseURL+"/v1/topics/{topic}/records/stream", wrapper.ProduceStream)
+	})
+	r.Group(func(r chi.Router) {
+		r.Get(options.BaseURL+"/v1/topics/{topic}/stream", wrapper.StreamTopic)
 	})
 	r.Group(func(r chi.Router) {
 		r.Get(options.BaseURL+"/v1/transactions", wrapper.ListTransactions)

@@ -142,6 +142,7 @@ func (a *answer) problem(t *testing.T) api.Problem {
 // document is the OpenAPI document, read once.
 var document = sync.OnceValue(func() *openapi3.T {
 	openapi3filter.RegisterBodyDecoder("application/x-ndjson", openapi3filter.PlainBodyDecoder)
+	openapi3filter.RegisterBodyDecoder("text/event-stream", openapi3filter.PlainBodyDecoder)
 	doc, err := openapi3.NewLoader().LoadFromData(api.YAML)
 	if err != nil {
 		panic(err)

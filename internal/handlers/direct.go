@@ -41,6 +41,9 @@ func newDirect(s *server, doc *document, routed http.Handler, compress func(http
 func (d *direct) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	topic, partition, ok := recordsPath(r.URL.Path)
 	switch {
+	case !ok && isEvents(r.URL.Path):
+		d.events(w, r)
+		return
 	case !ok || r.URL.RawPath != "" || r.Header["Expect"] != nil:
 	case r.Method == http.MethodPost && r.URL.RawQuery == "" && r.Body != http.NoBody:
 		d.produce(w, r, topic, partition)

@@ -71,43 +71,48 @@ func (s *server) FetchTopic(w http.ResponseWriter, r *http.Request, topic api.To
 }
 
 func (s *server) fetchTopic(r *http.Request, topic string, params fetchParams) (*fetch, error) {
-	if params.cursor != "" && params.at != "" {
-		return nil, eos.InvalidParameter.Errorf("cursor and at exclude each other")
-	}
-	at, err := startAt(params.at)
+	from, err := parseStart(params.cursor, params.at)
 	if err != nil {
 		return nil, err
 	}
-	t := &topicReader{server: s, name: topic, at: at, records: int(params.maxRecords), bytes: int(params.maxBytes)}
-	if params.cursor != "" {
-		if t.given, err = decodeCursor(params.cursor); err != nil {
-			return nil, err
-		}
-	}
+	t := &topicReader{server: s, name: topic, from: from, records: int(params.maxRecords), bytes: int(params.maxBytes)}
 	f := s.newFetch(r, t, params.waitMS)
 	f.page.topic, f.page.eachRecord = topic, true
 	t.page = &f.page
 	return f, nil
 }
 
-// start finds the topic, and the position that the parameters name.
-func (t *topicReader) start(ctx context.Context) error {
-	topic, positions, err := t.server.store.Positions(ctx, t.name, t.at)
-	if err != nil {
-		return err
+// topicStart is where to begin in a topic.
+type topicStart struct {
+	at    store.At
+	given *cursor // instead of at, unless nil
+}
+
+// parseStart reads the parameters that say where to begin; empty is not given.
+func parseStart(cursor, at string) (start topicStart, err error) {
+	if cursor != "" && at != "" {
+		return start, eos.InvalidParameter.Errorf("cursor and at exclude each other")
 	}
-	c := cursor{topicID: topic.ID, offsets: make([]int64, len(positions))}
+	if start.at, err = startAt(at); err == nil && cursor != "" {
+		start.given, err = decodeCursor(cursor)
+	}
+	return start, err
+}
+
+// start finds a topic, and where to begin in it.
+func (s *server) start(ctx context.Context, name string, from topicStart) (*store.Topic, *cursor, error) {
+	topic, positions, err := s.store.Positions(ctx, name, from.at)
+	if err != nil {
+		return nil, nil, err
+	}
+	c := &cursor{topicID: topic.ID, offsets: make([]int64, len(positions))}
 	for i, p := range positions {
 		c.offsets[i] = p.Offset
 	}
-	if t.given != nil {
-		if err := t.server.resume(ctx, topic, t.given, &c); err != nil {
-			return err
-		}
-		c = *t.given
+	if from.given == nil {
+		return topic, c, nil
 	}
-	t.topic, t.cursor, t.first = topic, c, c.first
-	return nil
+	return topic, from.given, s.resume(ctx, topic, from.given, c)
 }
 
 // resume checks that the cursor that was given is one of the topic, whose log
@@ -138,8 +143,7 @@ func (s *server) resume(ctx context.Context, t *store.Topic, given, starts *curs
 type topicReader struct {
 	server         *server
 	name           string
-	at             store.At // where to begin if there is no cursor
-	given          *cursor  // nil: there is none
+	from           topicStart
 	page           *page
 	topic          *store.Topic // nil before the first Next
 	cursor         cursor
@@ -154,9 +158,11 @@ type topicReader struct {
 // Next hands out more of one partition.
 func (t *topicReader) Next(ctx context.Context, take func(b *store.Batch, from, to int) error) (bool, error) {
 	if t.topic == nil {
-		if err := t.start(ctx); err != nil {
+		topic, at, err := t.server.start(ctx, t.name, t.from)
+		if err != nil {
 			return false, err
 		}
+		t.topic, t.cursor, t.first = topic, *at, at.first
 	}
 	if !t.current {
 		if err := t.readEnds(ctx); err != nil {

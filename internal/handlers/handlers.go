@@ -35,6 +35,8 @@ type Config struct {
 	MaxJSONDepth   int
 	MaxBodiesBytes int64         // of all requests that are being read, and of all fetches that are being answered; 0: 256 MiB each
 	BodyIdle       time.Duration // how long a body may pause between two bytes; 0: 30 s
+	EventComment   time.Duration // how long an event stream is silent before it sends a comment; 0: 15 s
+	EventIdle      time.Duration // how long the client of an event stream may take nothing of it; 0: 30 s
 }
 
 // Handler answers the requests of the API.
@@ -68,6 +70,12 @@ func New(cfg Config, s *store.Store, a *appender.Appender, hub *wake.Hub, m *Met
 	}
 	if cfg.BodyIdle == 0 {
 		cfg.BodyIdle = defaultBodyIdle
+	}
+	if cfg.EventComment == 0 {
+		cfg.EventComment = defaultEventComment
+	}
+	if cfg.EventIdle == 0 {
+		cfg.EventIdle = defaultEventIdle
 	}
 	srv := &server{cfg: cfg, store: s, appender: a, hub: hub, metrics: m, log: log, draining: make(chan struct{}), reading: make(chan struct{}, maxReading)}
 	srv.ids.begin()
@@ -120,7 +128,7 @@ func (s *server) isDraining() bool {
 // in a compressor by plain.
 func exceptStreams(compressed, plain http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if isStream(r) {
+		if isStream(r) || isEvents(r.URL.Path) {
 			plain.ServeHTTP(w, r)
 			return
 		}

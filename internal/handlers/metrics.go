@@ -31,6 +31,7 @@ type Metrics struct {
 	open         prometheus.Gauge
 	oldest       prometheus.Gauge
 	staged       prometheus.Gauge
+	streams      prometheus.Gauge
 }
 
 // The fates that transactions are counted by.
@@ -82,12 +83,13 @@ func NewMetrics(s *store.Store, hub *wake.Hub) *Metrics {
 		open:    gauge("eos_open_transactions", "Transactions that are ongoing, on any proxy."),
 		oldest:  gauge("eos_oldest_open_transaction_seconds", "Age of the oldest ongoing transaction."),
 		staged:  gauge("eos_staged_bytes", "Bytes staged in ongoing transactions."),
+		streams: gauge("eos_event_streams", "Event streams that are open."),
 	}
 	reg.MustRegister(m.requests, m.transactions)
 	for _, fate := range []string{fateCommitted, fateAborted + eos.AbortedByClient, fateAborted + eos.AbortedByTimeout, fateAborted + eos.AbortedByFencing} {
 		m.transactions.WithLabelValues(fate)
 	}
-	gaugeFunc("eos_waiting_fetches", "Fetches that wait for records.", nil, func() float64 { return float64(hub.Waiting()) })
+	gaugeFunc("eos_waiting_fetches", "Fetches and event streams that wait for records.", nil, func() float64 { return float64(hub.Waiting()) })
 	const pool = "eos_pool_connections"
 	const poolHelp = "Connections to the database, by state."
 	gaugeFunc(pool, poolHelp, prometheus.Labels{"state": "in_use"}, func() float64 { return float64(s.Pool().AcquiredConns()) })

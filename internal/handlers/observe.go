@@ -23,6 +23,7 @@ type observed struct {
 	status int
 	start  time.Time // zero when nobody asks how long it took
 	body   requestBody
+	slot   *eventSlot // of an event stream that is still to be run
 }
 
 // deadlines are those of a connection.
@@ -121,6 +122,10 @@ func (s *server) end(o *observed, r *http.Request, operationID func() string) {
 		s.recovered(o, r, p)
 	}
 	operation := operationID()
+	if o.slot != nil {
+		o.slot.operation = operation
+		return
+	}
 	s.metrics.request(operation, o.status)
 	if !o.start.IsZero() {
 		s.log.LogAttrs(r.Context(), slog.LevelDebug, "request",

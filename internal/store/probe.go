@@ -29,6 +29,8 @@ const sqlEnd = `
 type prober struct {
 	mu   sync.Mutex
 	logs map[int64]*queue // by partition id; guarded by mu
+
+	running sync.WaitGroup // of goroutines that query, also for who has given up meanwhile
 }
 
 // queue is who asks about one partition, from the first query to the last.
@@ -67,7 +69,7 @@ func (s *Store) ends(ctx context.Context, log int64) (logStart, highWatermark in
 		// Not on the stack of the one who asks: it would grow to four times its
 		// size and stay so, for as long as a fetch waits (F4). It ends with the
 		// queries of those who have asked.
-		go s.probe(context.WithoutCancel(ctx), log, q)
+		p.running.Go(func() { s.probe(context.WithoutCancel(ctx), log, q) })
 	}
 	select {
 	case <-mine.done:

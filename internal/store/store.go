@@ -86,7 +86,10 @@ func Open(ctx context.Context, url string, cfg Config) (*Store, error) {
 }
 
 // Close closes all connections. No other method may run or be called.
-func (s *Store) Close() { s.pool.Close() }
+func (s *Store) Close() {
+	s.prober.running.Wait()
+	s.pool.Close()
+}
 
 // Pool returns the state of the connection pool, for metrics.
 func (s *Store) Pool() *pgxpool.Stat { return s.pool.Stat() }

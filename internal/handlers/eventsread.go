@@ -1,0 +1,238 @@
+package handlers
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/binary"
+	"slices"
+	"strconv"
+
+	"github.com/eos-proxy/eos-proxy/api"
+	"github.com/eos-proxy/eos-proxy/internal/eos"
+	"github.com/eos-proxy/eos-proxy/internal/store"
+	"github.com/eos-proxy/eos-proxy/internal/wake"
+)
+
+// partitionEvents is a partition that is being followed. At the end of the log
+// it reads by one Reader, which has the newest records from memory; behind that,
+// by one for each piece, so that the database sends no more than fits into it.
+type partitionEvents struct {
+	server    *server
+	name      string
+	partition int
+	offset    int64    // where to begin; -1: at
+	at        store.At // where to begin, if there is no offset
+
+	topic  *store.Topic  // one of the same name that comes later is another
+	reader *store.Reader // has the position; nil before the first next
+	behind bool          // the end
+}
+
+// No limit of a fetch ends a stream. Half of the largest number, as they are
+// added up.
+const endless = 1 << 53
+
+// next hands out more of the partition.
+func (p *partitionEvents) next(ctx context.Context, to *eventLines) (more bool, err error) {
+	if p.reader != nil {
+		err = p.read(ctx, to)
+		return p.behind, err
+	}
+	err = p.server.onTopic(ctx, p.name, func(t *store.Topic) (err error) {
+		if err = p.open(ctx, t, to); err == nil {
+			err = p.read(ctx, to)
+		}
+		return err
+	})
+	return p.behind, err
+}
+
+func (p *partitionEvents) open(ctx context.Context, t *store.Topic, to *eventLines) (err error) {
+	pos := store.Position{Partition: p.partition, Offset: p.offset}
+	if pos.Offset < 0 {
+		if pos, err = p.server.store.PositionAt(ctx, t, p.partition, p.at); err != nil {
+			return err
+		}
+		if p.at != store.Earliest {
+			to.place(strconv.AppendInt(nil, pos.Offset-1, 10))
+		}
+	}
+	if p.reader, err = p.server.store.NewReader(t, pos, endless, endless); err != nil {
+		return err
+	}
+	p.topic = t
+	p.reader.Follow()
+	return nil
+}
+
+func (p *partitionEvents) read(ctx context.Context, to *eventLines) error {
+	reader := p.reader
+	if p.behind {
+		var err error
+		reader, err = p.server.store.NewReader(p.topic, store.Position{Partition: p.partition, Offset: reader.NextOffset}, to.size/aroundEvent, to.size/2)
+		if err != nil {
+			return err
+		}
+	}
+	next := reader.NextOffset
+	_, err := reader.Next(ctx, func(b *store.Batch, from, end int) error {
+		added, err := to.add(b, from, end, -1, appendOffset)
+		next += int64(added)
+		return err
+	})
+	p.reader.NextOffset, p.reader.HighWatermark = next, reader.HighWatermark
+	p.behind = next < reader.HighWatermark
+	return err
+}
+
+func appendOffset(to []byte, offset int64) []byte { return strconv.AppendInt(to, offset, 10) }
+
+func (p *partitionEvents) moved(ctx context.Context) (bool, error) { return p.reader.Moved(ctx) }
+
+func (p *partitionEvents) wait(w *wake.Waiter) { w.WaitOne(p.reader.Log(), p.reader.HighWatermark) }
+
+func (*partitionEvents) refresh(context.Context) (bool, error) { return false, nil }
+
+// topicEvents are all partitions of a topic that are being followed, a piece of
+// each that has more after the other.
+type topicEvents struct {
+	server *server
+	name   string
+	given  api.FetchTopicParams // where to begin
+
+	topic   *store.Topic // nil before the first next
+	cursor  cursor       // behind the last record
+	binary  []byte       // the cursor, before it is encoded
+	reading int          // the partition that is being read
+
+	ends       map[int64]int64 // by partition id; nil: to be read
+	first      int             // the partition that this round began with
+	visited    int             // partitions of this round, from first on
+	unfinished bool            // a partition of this round has more
+}
+
+// next hands out more of one partition.
+func (t *topicEvents) next(ctx context.Context, to *eventLines) (more bool, err error) {
+	if t.topic == nil {
+		if err := t.open(ctx, to); err != nil {
+			return false, err
+		}
+	}
+	if t.ends == nil {
+		if err := t.readEnds(ctx); err != nil {
+			return false, err
+		}
+	}
+	for n := len(t.cursor.offsets); t.visited < n; {
+		p := (t.first + t.visited) % n
+		t.visited++
+		if t.cursor.offsets[p] != t.ends[t.topic.PartitionIDs[p]] {
+			return true, t.read(ctx, p, to)
+		}
+	}
+	if t.unfinished {
+		t.ends = nil
+	}
+	return t.unfinished, nil
+}
+
+func (t *topicEvents) open(ctx context.Context, to *eventLines) error {
+	from, err := parseStart(value(t.given.Cursor, ""), value(t.given.At, ""))
+	if err != nil {
+		return err
+	}
+	topic, at, err := t.server.start(ctx, t.name, from)
+	if err != nil {
+		return err
+	}
+	t.topic, t.cursor = topic, *at
+	if t.given.At != nil && *t.given.At != "earliest" {
+		to.place([]byte(t.cursor.encode()))
+	}
+	return nil
+}
+
+// read hands out a piece of a partition.
+func (t *topicEvents) read(ctx context.Context, p int, to *eventLines) error {
+	t.reading = p
+	// A record comes with the cursor, which may be longer than the record.
+	records := max(1, to.size/(len(t.binary)+aroundEvent))
+	reader, err := t.server.store.NewReader(t.topic, store.Position{Partition: p, Offset: t.cursor.offsets[p]}, records, to.size/2)
+	if err != nil {
+		return err
+	}
+	_, err = reader.Next(ctx, func(b *store.Batch, from, end int) error {
+		_, err := to.add(b, from, end, p, t.appendCursor)
+		return err
+	})
+	if err != nil {
+		return t.server.cursorGone(ctx, t.topic, err)
+	}
+	t.cursor.first = (p + 1) % len(t.cursor.offsets)
+	t.unfinished = t.unfinished || t.cursor.offsets[p] != reader.HighWatermark
+	return nil
+}
+
+// appendCursor moves the cursor behind a record of the partition that is being
+// read, and appends it.
+func (t *topicEvents) appendCursor(to []byte, offset int64) []byte {
+	t.cursor.offsets[t.reading] = offset + 1
+	b := binary.AppendUvarint(append(t.binary[:0], cursorVersion), uint64(t.cursor.topicID))
+	b = binary.AppendUvarint(b, uint64(t.cursor.first))
+	for _, o := range t.cursor.offsets {
+		b = binary.AppendUvarint(b, uint64(o))
+	}
+	t.binary = b
+	return base64.RawURLEncoding.AppendEncode(to, b)
+}
+
+// moved reads the ends again and reports whether there is something behind the
+// cursor.
+func (t *topicEvents) moved(ctx context.Context) (bool, error) {
+	if err := t.readEnds(ctx); err != nil {
+		return false, err
+	}
+	for p, offset := range t.cursor.offsets {
+		if offset != t.ends[t.topic.PartitionIDs[p]] {
+			return true, nil
+		}
+	}
+	t.ends = nil
+	return false, nil
+}
+
+func (t *topicEvents) wait(w *wake.Waiter) { w.Wait(t.ends) }
+
+// readEnds begins a round.
+func (t *topicEvents) readEnds(ctx context.Context) (err error) {
+	t.first, t.visited, t.unfinished = t.cursor.first, 0, false
+	if t.ends, err = t.server.store.Ends(ctx, t.topic.PartitionIDs); err != nil {
+		return err
+	}
+	if len(t.ends) < len(t.topic.PartitionIDs) {
+		t.server.store.Forget(t.name)
+		return eos.UnknownTopic.Errorf("topic %q does not exist any more", t.name)
+	}
+	return nil
+}
+
+// refresh looks for partitions that were added.
+func (t *topicEvents) refresh(ctx context.Context) (bool, error) {
+	if t.topic == nil {
+		return false, nil
+	}
+	// Not from memory, where it may be old, nor by forgetting what those who
+	// append have there.
+	now, err := t.server.store.TopicState(ctx, t.name)
+	if err != nil || now.ID == t.topic.ID && len(now.PartitionIDs) == len(t.topic.PartitionIDs) {
+		return false, err
+	}
+	at := t.cursor
+	at.offsets = slices.Clone(at.offsets)
+	topic, extended, err := t.server.start(ctx, t.name, topicStart{at: store.Earliest, given: &at})
+	if err != nil {
+		return false, err
+	}
+	t.topic, t.cursor, t.ends = topic, *extended, nil
+	return true, nil
+}
