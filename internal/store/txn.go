@@ -69,7 +69,7 @@ func (s *Store) Route(ctx context.Context, put Put) (*Put, error) {
 	for _, p := range put.Produce {
 		r, err := s.routeRecords(ctx, p, routeBy)
 		if errors.Is(err, eos.UnknownTopic.Errorf("")) {
-			put.missing = err
+			put.missing = recordsBefore(err, before)
 			break
 		}
 		if err != nil {
