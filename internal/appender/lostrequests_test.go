@@ -30,6 +30,7 @@ type lossy struct {
 	bound                         [4]store.Producer // take turns: a transaction lasts up to four rounds
 
 	told   map[place]string    // what answers said is where
+	untold map[string]int      // what is in the log all the same, once
 	staged map[string][]string // what is in partition 0 of t when a transaction is committed
 }
 
@@ -43,7 +44,7 @@ type place struct {
 func newLossy(t *testing.T) *lossy {
 	t.Helper()
 	url := newDatabase(t)
-	l := &lossy{t: t, proxy: faults.New(t, url), told: map[place]string{}, staged: map[string][]string{}}
+	l := &lossy{t: t, proxy: faults.New(t, url), told: map[place]string{}, untold: map[string]int{}, staged: map[string][]string{}}
 	l.behind, l.direct = l.open(l.proxy.URL()), l.open(url)
 	for topic, partitions := range map[string]int{"t": 3, "u": 1} {
 		if _, _, err := l.direct.CreateTopic(t.Context(), topic, store.Settings{PartitionCount: &partitions}, 1<<20); err != nil {

@@ -248,10 +248,10 @@ func (s *schedule) answer(op *Op, o Outcome) string {
 			text = "again: "
 		}
 		text += string(o.State.State)
-		switch {
-		case o.State.State == eos.StateAborted:
+		switch o.State.State {
+		case eos.StateAborted:
 			text += " by " + o.State.AbortedBy
-		case o.State.State == eos.StateCommitted:
+		case eos.StateCommitted:
 			places := []string{}
 			for _, a := range o.State.Appended {
 				places = append(places, fmt.Sprintf("%s:%d+%d", strings.TrimPrefix(a.Topic, s.prefix), a.BaseOffset, a.RecordCount))

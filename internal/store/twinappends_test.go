@@ -1,9 +1,13 @@
 package store
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
+	"github.com/eos-proxy/eos-proxy/internal/eos"
 	"github.com/eos-proxy/eos-proxy/internal/twin"
 	"pgregory.net/rapid"
 )
@@ -86,4 +90,50 @@ func permutations(n int) [][]int {
 		}
 	}
 	return all
+}
+
+// check reads the log, and keeps the twins that have the same.
+func (s *schedule) check() {
+	store := s.stores[s.store()]
+	for _, name := range []string{"a", "b"} {
+		got, err := readLog(store, s.prefix+name)
+		if err != nil {
+			got = []string{s.refusal(err)}
+		}
+		var twins []*twin.Twin
+		var want []string
+		for _, tw := range s.twins {
+			exists := false
+			if want, exists = tw.Log(name); !exists {
+				want = []string{eos.UnknownTopic.Code}
+			}
+			if slices.Equal(got, want) {
+				twins = append(twins, tw)
+			}
+		}
+		if len(twins) == 0 {
+			s.t.Fatalf("%s\ntopic %s\nthe log:  %v\nthe twin: %v", strings.Join(s.story, "\n"), name, got, want)
+		}
+		s.twins = twins
+	}
+}
+
+// readLog returns the values of a topic of one partition, in their order.
+func readLog(s *Store, topic string) (values []string, err error) {
+	s.Forget(topic)
+	read, err := s.Topic(context.Background(), topic)
+	if err != nil {
+		return nil, err
+	}
+	page, err := s.Fetch(context.Background(), read, Position{0, 0}, 10_000, 10<<20)
+	if err != nil {
+		return nil, err
+	}
+	for i, r := range page.Records {
+		if r.Offset != int64(i) {
+			return nil, errors.New("a gap")
+		}
+		values = append(values, strings.Trim(string(r.Value), `"`))
+	}
+	return values, nil
 }

@@ -111,6 +111,26 @@ func (tw *Twin) free(producer int64, topic string) int64 {
 	}
 }
 
+const unknownTopic = "UNKNOWN_TOPIC_OR_PARTITION"
+
+// Delete deletes a topic.
+func (tw *Twin) Delete(topic string) string {
+	if !tw.exists(topic) {
+		return unknownTopic
+	}
+	tw.did(event{what: "delete", topic: topic})
+	return "deleted"
+}
+
+// Create creates a topic that was deleted: it is another one (P7).
+func (tw *Twin) Create(topic string) string {
+	if tw.exists(topic) {
+		return "again: created"
+	}
+	tw.did(event{what: "create", topic: topic})
+	return "created"
+}
+
 // exists is whether a topic is there: as often created as deleted.
 func (tw *Twin) exists(topic string) bool {
 	there := 1

@@ -296,23 +296,3 @@ func (tw *Twin) Expire(id string) string {
 	tw.did(event{what: "abort", txn: id, by: "timeout"})
 	return tw.fate(id)
 }
-
-const unknownTopic = "UNKNOWN_TOPIC_OR_PARTITION"
-
-// Delete deletes a topic.
-func (tw *Twin) Delete(topic string) string {
-	if !tw.exists(topic) {
-		return unknownTopic
-	}
-	tw.did(event{what: "delete", topic: topic})
-	return "deleted"
-}
-
-// Create creates a topic that was deleted: it is another one (P7).
-func (tw *Twin) Create(topic string) string {
-	if tw.exists(topic) {
-		return "again: created"
-	}
-	tw.did(event{what: "create", topic: topic})
-	return "created"
-}
