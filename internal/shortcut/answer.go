@@ -1,7 +1,6 @@
 package shortcut
 
 import (
-	"cmp"
 	"fmt"
 	"net"
 	"net/http"
@@ -67,7 +66,11 @@ func (a *answer) WriteHeader(status int) {
 	b = append(b, "HTTP/1.1 "...)
 	b = strconv.AppendInt(b, int64(status), 10)
 	b = append(b, ' ')
-	b = append(b, cmp.Or(http.StatusText(status), "status code "+strconv.Itoa(status))...)
+	if text := http.StatusText(status); text != "" {
+		b = append(b, text...)
+	} else {
+		b = strconv.AppendInt(append(b, "status code "...), int64(status), 10)
+	}
 	b = append(b, "\r\n"...)
 	for name, values := range a.header {
 		switch name {
