@@ -6,7 +6,7 @@ import (
 )
 
 // watchEvery is how often it is looked whether the clients that wait for an
-// answer are still there. That takes about a microsecond for each, where a
+// answer are still there. That takes about two microseconds for each, where a
 // goroutine that reads, as net/http has it, takes some KiB.
 const watchEvery = time.Second
 
