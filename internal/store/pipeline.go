@@ -44,7 +44,7 @@ func (p *pipeline) queue(ctx context.Context, sql string, args ...any) error {
 // queueRows is queue for a statement whose rows are read by fn: its fields in
 // binary form, which are fn's until it returns.
 func (p *pipeline) queueRows(ctx context.Context, fn func(fields [][]byte) error, sql string, args ...any) error {
-	if tracer, ok := p.conn.Config().Tracer.(pgx.QueryTracer); ok {
+	if tracer := p.conn.Config().Tracer; tracer != nil {
 		ctx = tracer.TraceQueryStart(ctx, p.conn, pgx.TraceQueryStartData{SQL: sql, Args: args})
 	}
 	m := p.conn.TypeMap()
