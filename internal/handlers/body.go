@@ -150,6 +150,12 @@ func bodyOf(r *http.Request) *requestBody {
 
 // readBody is body where r has not been given its body.
 func (s *server) readBody(r *http.Request, body *requestBody) ([]byte, error) {
+	if r.ContentLength > s.cfg.MaxBodyBytes && len(r.Header["Content-Encoding"]) == 0 {
+		if r.Header["Expect"] == nil { // else the client waits for the answer before it sends
+			discard(body)
+		}
+		return nil, s.tooLarge()
+	}
 	b, err := s.readAll(r, body)
 	if err != nil && errors.Is(err, s.tooLarge()) {
 		discard(body)

@@ -117,3 +117,15 @@ func TestBodiesBeyondTheMemory(t *testing.T) {
 	slow.answer(t, http.MethodPost).mustBe(t, http.StatusOK, "")
 	c.mustDo(t, http.StatusOK, http.MethodPost, "/v1/topics/t/records", large)
 }
+
+// TestRefusedBeforeTheBody: a client that asks before it sends is told no at
+// once, and the connection ends; it is not asked for a body that nobody wants.
+func TestRefusedBeforeTheBody(t *testing.T) {
+	t.Parallel()
+	w := newWire(t, newProxy(t))
+	w.send(t, post("Content-Length: 20000000", "Expect: 100-continue")+"\r\n")
+	w.answer(t, http.MethodPost).mustBe(t, http.StatusRequestEntityTooLarge, "MESSAGE_TOO_LARGE")
+	if rest, err := io.ReadAll(w.in); err != nil || len(rest) > 0 {
+		t.Errorf("then %q, %v", rest, err)
+	}
+}
