@@ -6,7 +6,7 @@ import (
 	"slices"
 )
 
-// worker is a process that does all that api.md asks of a member: it sends what
+// worker is a process that does all that the OpenAPI document asks of a member: it sends what
 // was not answered again, drops what it has polled when it is refused, joins
 // again, or loses the partition, and has one request with effects on its way.
 type worker struct {

@@ -142,6 +142,8 @@ const (
 // savePuts queues the rows of new transactions, and of their stagings.
 func (f *flush) savePuts(ctx context.Context, p *pipeline) error {
 	if n := len(f.puts); n > 0 {
+		// In one order everywhere, as saveOffsets.
+		slices.SortFunc(f.puts, func(a, b *putRow) int { return strings.Compare(a.ID, b.ID) })
 		refs, ids, producers, epochs := make([]int64, n), make([]string, n), make([]int64, n), make([]int64, n)
 		fingerprints, appended, timeouts := make([][]byte, n), make([]string, n), make([]int32, n)
 		states := map[string]*TransactionState{}

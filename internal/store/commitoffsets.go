@@ -178,7 +178,13 @@ func (f *flush) saveOffsets(ctx context.Context, p *pipeline) error {
 			others = append(others, o.partitionOffset)
 		}
 	}
-	for sql, offsets := range map[string][]partitionOffset{sqlInsertOffsets: first, sqlUpsertOffsets: others} {
+	// In one order everywhere: two proxies that insert the same keys in two
+	// orders would deadlock.
+	for _, insert := range []struct {
+		sql     string
+		offsets []partitionOffset
+	}{{sqlInsertOffsets, first}, {sqlUpsertOffsets, others}} {
+		offsets := insert.offsets
 		if len(offsets) == 0 {
 			continue
 		}
@@ -186,7 +192,7 @@ func (f *flush) saveOffsets(ctx context.Context, p *pipeline) error {
 			return cmp.Or(cmp.Compare(a.Group, b.Group), cmp.Compare(a.Partition, b.Partition))
 		})
 		c := columnsOf(offsets)
-		if err := p.queue(ctx, sql, c.groups, c.partitions, c.offsets, c.metadata); err != nil {
+		if err := p.queue(ctx, insert.sql, c.groups, c.partitions, c.offsets, c.metadata); err != nil {
 			return err
 		}
 	}

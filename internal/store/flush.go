@@ -140,11 +140,14 @@ func (s *Store) flushAround(ctx context.Context, w *writer, ops []*Op, deadline 
 	return outcomes
 }
 
+// flushGroup flushes a group to its end: again when it lost a race, patiently
+// when a COMMIT was not answered; what has no identity is then of unknown
+// effect. What is known of the database is dropped with each failure.
 func (s *Store) flushGroup(ctx context.Context, w *writer, ops []*Op, patient bool) ([]Outcome, error) {
 	var f *flush
 	var lost []*flush
 	resent := false
-	err := s.run(ctx, true, func(ctx context.Context, conn *pgx.Conn, again bool) error {
+	err := s.run(ctx, func(ctx context.Context, conn *pgx.Conn, again bool) error {
 		resent = again
 		f = newFlush(s, w, ops)
 		f.patient = patient || again

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"fmt"
 	"testing"
 
 	"github.com/eos-proxy/eos-proxy/internal/eos"
@@ -139,4 +140,31 @@ func TestARepeatedKeyIsNotTakenForAnotherWriter(t *testing.T) {
 		t.Error("the other writer was not seen")
 	}
 	mustHold(t, a, "0:0 a", "0:1 b", "0:2 c", "0:3 d")
+}
+
+// A client may send its commit and its next begin without waiting between the
+// two: they go in one SQL transaction, whether their facts are known or read.
+func TestT9CommitAndNextBeginInOneGroup(t *testing.T) {
+	t.Parallel()
+	a, b := newPair(t, 1)
+	conn := newConn(t, b.pool.Config().ConnString())
+	p := mustRegister(t, b, "billing")
+	mustBegin(t, a, "tx0", p)
+	mustProduce(t, a, sequenced(p, 0, "0").in("tx0"))
+	for i := 1; i < 6; i++ {
+		if i == 4 { // from here on nothing is known
+			a.writer.facts = newFacts()
+		}
+		got := mustFlush(t, a, Commit{fmt.Sprint("tx", i-1), Caller{p.ID, p.Epoch}}, put(fmt.Sprint("tx", i), p), plain("beside"))
+		if got[0].State.State != eos.StateCommitted || got[1].State.State != eos.StateOngoing {
+			t.Fatalf("round %d: %+v, %+v", i, got[0].State, got[1].State)
+		}
+		var together bool
+		if err := conn.QueryRow(t.Context(), `SELECT count(DISTINCT xmin::text) = 1 FROM transactions WHERE transaction_id IN ($1, $2)`,
+			fmt.Sprint("tx", i-1), fmt.Sprint("tx", i)).Scan(&together); err != nil || !together {
+			t.Errorf("round %d: in one SQL transaction: %v, %v", i, together, err)
+		}
+		mustProduce(t, a, sequenced(p, int64(i), fmt.Sprint(i)).in(fmt.Sprint("tx", i)))
+	}
+	mustHold(t, b, "0:0 0", "0:1 beside", "0:2 1", "0:3 beside", "0:4 2", "0:5 beside", "0:6 3", "0:7 beside", "0:8 4", "0:9 beside")
 }

@@ -23,12 +23,12 @@ const (
 	conflictTries = 20
 	connectTries  = 3
 
+	sqlCommit = `COMMIT`
+	sqlBegin  = `BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE`
 	// A frozen proxy must not hold its locks for ever, nor one that waits for
 	// them wait for ever. Plans that scan are never right here: every table is
 	// read by its keys, and a plan made while a table was empty is kept.
 	// A server or role may have settings of its own that a write cannot use.
-	sqlCommit = `COMMIT`
-	sqlBegin  = `BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE`
 	sqlBounds = `
 		SELECT set_config('lock_timeout', $3, true),
 		       set_config('idle_in_transaction_session_timeout', $1, true),
@@ -92,32 +92,23 @@ func (tx *tx) doubt(err *error) {
 // P12). The request's context cannot cancel any of this: a client that hangs
 // up must not decide between done and not done.
 func (s *Store) write(ctx context.Context, fn func(ctx context.Context, tx *tx) error) error {
-	return s.writeBytes(ctx, 0, fn)
-}
-
-// writeBytes is write for an fn that sends so many bytes.
-func (s *Store) writeBytes(ctx context.Context, bytes int64, fn func(ctx context.Context, tx *tx) error) error {
-	return s.run(ctx, true, func(ctx context.Context, conn *pgx.Conn, again bool) error {
+	return s.run(ctx, func(ctx context.Context, conn *pgx.Conn, again bool) error {
 		begin := &pgx.Batch{}
-		s.queueBegin(begin, bytes, patientWait)
+		s.queueBegin(begin, 0, patientWait)
 		if err := conn.SendBatch(ctx, begin).Close(); err != nil {
 			return err
 		}
 		if err := fn(ctx, &tx{conn, again}); err != nil {
 			return err
 		}
-		return commit(ctx, conn, &pgx.Batch{})
+		return commit(ctx, conn)
 	})
 }
 
-// commit sends what is queued and a COMMIT in one trip.
-func commit(ctx context.Context, conn *pgx.Conn, batch *pgx.Batch) error {
-	committed := false
-	batch.Queue(sqlCommit).Exec(func(tag pgconn.CommandTag) error {
-		committed = tag.String() == "COMMIT"
-		return nil
-	})
-	return committedOr(conn.SendBatch(ctx, batch).Close(), committed)
+// commit sends a COMMIT.
+func commit(ctx context.Context, conn *pgx.Conn) error {
+	tag, err := conn.Exec(ctx, sqlCommit)
+	return committedOr(err, tag.String() == sqlCommit)
 }
 
 // committedOr tells what became of a COMMIT that was sent, from the error of
@@ -142,10 +133,10 @@ func refused(err error) bool {
 }
 
 // run calls try on a connection until it is through: again when it lost a race
-// or a connection, and, if settle is true, again to settle what became of a
-// try whose COMMIT was not answered. It returns try's own refusals as they
+// or a connection, and again to settle what became of a try whose COMMIT was
+// not answered. It returns try's own refusals as they
 // are, and eos.Unavailable when the database cannot be reached.
-func (s *Store) run(ctx context.Context, settle bool, try func(ctx context.Context, conn *pgx.Conn, again bool) error) error {
+func (s *Store) run(ctx context.Context, try func(ctx context.Context, conn *pgx.Conn, again bool) error) error {
 	ctx = context.WithoutCancel(ctx)
 	var deadline time.Time // to settle by; zero while nothing was lost
 	for tries := 1; ; tries++ {
@@ -155,9 +146,6 @@ func (s *Store) run(ctx context.Context, settle bool, try func(ctx context.Conte
 		case err == nil:
 			return nil
 		case errors.As(err, new(*lostError)):
-			if !settle {
-				return eos.Lost("the database did not answer the COMMIT")
-			}
 			if !again {
 				s.log.Warn("finding out what became of a commit", "error", err)
 				deadline = time.Now().Add(settleTimeout)

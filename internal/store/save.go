@@ -59,7 +59,9 @@ func (f *flush) queueAll(ctx context.Context, p *pipeline, lock bool) error {
 			}
 		}
 	}
-	for _, step := range []func(context.Context, *pipeline) error{f.savePuts, f.saveRows, f.saveCommits, f.saveOffsets, f.queueGuards} {
+	// A producer's transaction ends before it begins the next one, of which it
+	// may have one at a time.
+	for _, step := range []func(context.Context, *pipeline) error{f.saveCommits, f.savePuts, f.saveRows, f.saveOffsets, f.queueGuards} {
 		if err := step(ctx, p); err != nil {
 			return err
 		}
