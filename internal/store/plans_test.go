@@ -53,8 +53,8 @@ func (n *node) reads() (names []string, rows float64, faults []string) {
 func explain(t *testing.T, conn *pgx.Conn, s statement, analyze bool) (plan node, ms float64) {
 	t.Helper()
 	ctx := t.Context()
-	if strings.Contains(s.sql, "INSERT") {
-		analyze = false // the keys are there by now
+	if strings.Contains(s.sql, "INSERT") || strings.Contains(s.sql, "1 / (") {
+		analyze = false // the keys are there by now, and the guard fails
 	}
 	sd, err := conn.Prepare(ctx, "explained", s.sql)
 	if err != nil {

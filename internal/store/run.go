@@ -110,6 +110,23 @@ func (s *Store) writeBytes(ctx context.Context, bytes int64, fn func(ctx context
 	})
 }
 
+// exchange is write in two trips: what load queues, behind the BEGIN, is read in
+// the first one; what decide then queues is sent with the COMMIT in the second.
+func (s *Store) exchange(ctx context.Context, load func(*pgx.Batch), decide func(tx *tx, saves *pgx.Batch) error) error {
+	return s.run(ctx, true, func(ctx context.Context, conn *pgx.Conn, again bool) error {
+		loads, saves := &pgx.Batch{}, &pgx.Batch{}
+		s.queueBegin(loads, 0, patientWait)
+		load(loads)
+		if err := conn.SendBatch(ctx, loads).Close(); err != nil {
+			return err
+		}
+		if err := decide(&tx{conn, again}, saves); err != nil {
+			return err
+		}
+		return commit(ctx, conn, saves)
+	})
+}
+
 // commit sends what is queued and a COMMIT in one trip.
 func commit(ctx context.Context, conn *pgx.Conn, batch *pgx.Batch) error {
 	committed := false
