@@ -33,7 +33,7 @@ func (s *server) CommitOffsets(w http.ResponseWriter, r *http.Request, group api
 			case "member_epoch":
 				epoch, err = r.integer(1, eos.MaxInteger)
 			case "offsets":
-				offsets, err = readCommits(r)
+				offsets, err = readCommits(r, group)
 			default:
 				return r.unknown(name)
 			}
@@ -63,12 +63,13 @@ func (s *server) CommitOffsets(w http.ResponseWriter, r *http.Request, group api
 
 // readCommits reads offsets of one group that are committed without a
 // transaction.
-func readCommits(r *reader) (offsets []store.GroupOffset, err error) {
+func readCommits(r *reader, group string) (offsets []store.GroupOffset, err error) {
 	err = r.array(func(r *reader, _ int) error {
 		o, err := readOffset(r)
 		if err == nil && o.From != nil {
 			err = eos.InvalidRequest.Errorf("from belongs to transactions: repeated, this request would meet what it did itself")
 		}
+		o.Group = group
 		offsets = append(offsets, o)
 		return err
 	})

@@ -71,7 +71,7 @@ func (p *groupPoll) readBody(r *http.Request) error {
 		case "member_epoch":
 			p.asked.Epoch, err = r.integer(1, eos.MaxInteger)
 		case "commit":
-			p.asked.Commits, err = readCommits(r)
+			p.asked.Commits, err = readCommits(r, p.asked.Group)
 		case "positions":
 			p.asked.Positions, err = p.positions(r)
 		case "max_records":

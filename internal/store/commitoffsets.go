@@ -139,6 +139,11 @@ func (f *flush) checkOffsets(offsets []partitionOffset) error {
 	if err := f.fences.check(offsets); err != nil {
 		return err
 	}
+	if f.fences.creates(offsets) {
+		if err := f.store.caps.groups(&f.store.counts); err != nil {
+			return err
+		}
+	}
 	for _, o := range offsets {
 		var stands *int64
 		if offset, ok := f.committed[groupPartition{o.Group, o.Partition}]; ok {
@@ -223,9 +228,6 @@ func (f *flush) saveFences(ctx context.Context, p *pipeline) error {
 	saves := f.fences.saves(f.offsets)
 	f.newGroups = int64(len(saves.create))
 	if len(saves.create) > 0 {
-		if err := f.store.caps.groups(&f.store.counts); err != nil {
-			return err
-		}
 		if err := p.queue(ctx, sqlCreateGroups, saves.create); err != nil {
 			return err
 		}

@@ -186,6 +186,11 @@ func (f fences) check(offsets []partitionOffset) error {
 	return nil
 }
 
+// creates reports whether offsets are of a group that is not there.
+func (f fences) creates(offsets []partitionOffset) bool {
+	return slices.ContainsFunc(offsets, func(o partitionOffset) bool { return o.MemberID == "" && !f.of(o.Group).known })
+}
+
 // use notes that the members of offsets that check let pass have used their
 // epochs.
 func (f fences) use(offsets []partitionOffset) error {
