@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -72,15 +71,13 @@ func mustHave(t testing.TB, who string, state *MemberState, partitions, revoking
 func settle(t testing.TB, s *Store, epochs map[string]int64) map[string][]int {
 	t.Helper()
 	for range 100 {
-		before := fmt.Sprint(epochs)
 		owned := map[string][]int{}
-		moving := false
+		stable := mustGroup(t, s).State == eos.GroupStable
 		for id, epoch := range epochs {
 			p := mustPoll(t, s, id, epoch)
 			epochs[id], owned[id] = p.Epoch, has(t, p.Assignment)
-			moving = moving || len(p.Revoking) > 0
 		}
-		if !moving && fmt.Sprint(epochs) == before {
+		if stable {
 			return owned
 		}
 	}

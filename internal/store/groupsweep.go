@@ -29,7 +29,7 @@ func (s *Store) ExpireMembers(ctx context.Context, back time.Time) ([]Moved, err
 		WHERE sweep_at <= (SELECT clock_timestamp()) -- read once, so that the index bounds it
 		ORDER BY sweep_at
 		LIMIT $1
-		FOR NO KEY UPDATE SKIP LOCKED`
+		FOR NO KEY UPDATE`
 	// Behind the locks: a member that joined just now is among those it sees.
 	const push = `
 		UPDATE groups g
@@ -39,9 +39,12 @@ func (s *Store) ExpireMembers(ctx context.Context, back time.Time) ([]Moved, err
 		WHERE g.group_id = ANY ($1)
 		RETURNING g.group_id, g.sweep_at <= clock_timestamp()`
 	var locked, groups []string
+	skip := skipLocked // who holds one changes it
 	err := s.exchange(ctx, func(batch *pgx.Batch) {
 		locked, groups = nil, nil
-		batch.Queue(due, sweepGroups).Query(func(rows pgx.Rows) error {
+		sql := due + skip
+		skip = "" // it may be our own lost try, which is to be waited for
+		batch.Queue(sql, sweepGroups).Query(func(rows pgx.Rows) error {
 			var id string
 			return each(rows, []any{&id}, func() { locked = append(locked, id) })
 		})
@@ -84,12 +87,13 @@ func (s *Store) expire(ctx context.Context, group string, back time.Time) (wake 
 	const sweepAt = `UPDATE groups SET sweep_at = $2 WHERE group_id = $1`
 	var g *loadedGroup
 	members := 0
+	skip := skipLocked // who holds it changes it
 	err = s.exchange(ctx, func(batch *pgx.Batch) {
 		g = newGroup(group)
-		g.queueLock(batch, skipLocked) // who holds it changes it
+		g.queueLock(batch, skip)
 		g.queueWhole(batch, nil)
+		skip = "" // it may be our own lost try, which is to be waited for
 	}, func(_ *tx, saves *pgx.Batch) error {
-		wake, members = nil, 0
 		if !g.known {
 			return nil
 		}
@@ -105,7 +109,7 @@ func (s *Store) expire(ctx context.Context, group string, back time.Time) (wake 
 		if by := g.sweepBy(true); by != nil {
 			saves.Queue(sweepAt, group, by)
 		}
-		wake, members = change.Wake, before-len(g.Members)
+		wake, members = append(wake, change.Wake...), max(members, before-len(g.Members))
 		return nil
 	})
 	if err == nil {
