@@ -120,23 +120,26 @@ func (p *groupPoll) positions(r *reader) (map[store.TopicPartition]int64, error)
 
 // run polls until there is something to answer or the time to wait is over.
 func (p *groupPoll) run() error {
-	var timeout <-chan time.Time
-	committed := len(p.asked.Commits) > 0
+	commits := len(p.asked.Commits) > 0
+	over, err := p.attempt()
+	if err == nil && !over {
+		err = p.waitForMore()
+	}
+	if err != nil && commits && p.polled != nil {
+		return p.afterCommit(err)
+	}
+	return err
+}
+
+func (p *groupPoll) waitForMore() error {
+	p.asked.Commits = nil
+	timer := time.NewTimer(min(p.wait, p.polled.HeartbeatInterval))
+	defer timer.Stop()
 	for {
-		over, err := p.attempt()
-		switch {
-		case err != nil && committed && p.polled != nil:
-			return p.afterCommit(err)
-		case err != nil || over:
+		if woken, err := p.await(timer.C); err != nil || !woken {
 			return err
 		}
-		p.asked.Commits = nil
-		if timeout == nil {
-			timer := time.NewTimer(min(p.wait, p.polled.HeartbeatInterval))
-			defer timer.Stop()
-			timeout = timer.C
-		}
-		if woken, err := p.await(timeout); err != nil || !woken {
+		if over, err := p.attempt(); err != nil || over {
 			return err
 		}
 	}
@@ -188,23 +191,15 @@ func (p *groupPoll) await(timeout <-chan time.Time) (woken bool, err error) {
 	stop := p.server.groups.Wait(me, p.polled.GroupEpoch, waiter.Wake)
 	defer stop()
 	// What happened between the poll and now, both polls for other proxies find.
-	for {
-		select {
-		case <-waiter.Woken():
-			select {
-			case <-p.server.draining:
-				return false, nil
-			default:
-				return true, nil
-			}
-		case <-p.server.draining:
-			return false, nil
-		case <-timeout:
-			return false, nil
-		case <-p.ctx.Done():
-			return false, p.ctx.Err()
-		}
+	select {
+	case <-waiter.Woken():
+		return true, nil
+	case <-p.server.draining:
+	case <-timeout:
+	case <-p.ctx.Done():
+		return false, p.ctx.Err()
 	}
+	return false, nil
 }
 
 // leastShare is how many records a partition gets before another one gets any,

@@ -218,7 +218,9 @@ func partitionsOf(offsets []partitionOffset) []eos.Partition {
 }
 
 // in returns the partition as groups know it.
-func (o *partitionOffset) in() eos.Partition { return eos.Partition{Topic: o.TopicID, Number: o.Number} }
+func (o *partitionOffset) in() eos.Partition {
+	return eos.Partition{Topic: o.TopicID, Number: o.Number}
+}
 
 // nameTopics puts the names of topics where the rules have ids.
 func nameTopics(err error, offsets []partitionOffset) error {

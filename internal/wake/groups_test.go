@@ -96,22 +96,22 @@ func TestRebalanceElsewhereWakesWhomItConcerns(t *testing.T) {
 		g.Wait(GroupMember{"g", "m1", 5}, 7, wake1)
 		g.Wait(GroupMember{"g", "m2", 6}, 7, wake2)
 		g.Wait(GroupMember{"h", "m1", 3}, 3, wakeH)
-		time.Sleep(time.Second)
+		<-time.After(time.Second)
 		if len(r.looked) != 0 {
 			t.Errorf("asked about %v, though nothing has changed", r.looked)
 		}
 		r.set(func() { r.epochs["g"], r.disturbed = 8, []string{"m1"} })
-		time.Sleep(2 * groupsEvery)
+		<-time.After(2 * groupsEvery)
 		if times1() != 1 || times2() != 0 || timesH() != 0 {
 			t.Errorf("woken %d, %d and %d times, want 1, 0 and 0", times1(), times2(), timesH())
 		}
 		r.set(func() { r.disturbed = nil })
-		time.Sleep(time.Second)
+		<-time.After(time.Second)
 		if len(r.looked) != 1 || !slices.Equal(r.looked[0], []string{"m1", "m2"}) {
 			t.Errorf("asked about %v, want once about the group's", r.looked)
 		}
 		r.set(func() { delete(r.epochs, "h"); r.disturbed = []string{"m1"} })
-		time.Sleep(2 * groupsEvery)
+		<-time.After(2 * groupsEvery)
 		if timesH() == 0 {
 			t.Error("nobody was woken in a group that was deleted")
 		}
@@ -126,7 +126,7 @@ func TestRebalanceBeforeTheWaitIsFound(t *testing.T) {
 		g := runGroups(t, r)
 		wake, times := woken()
 		g.Wait(GroupMember{"g", "m1", 5}, 7, wake)
-		time.Sleep(groupsEvery)
+		<-time.After(groupsEvery)
 		if times() != 1 {
 			t.Errorf("woken %d times", times())
 		}
@@ -139,22 +139,22 @@ func TestGroupsAskOnlyWhileSomebodyWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &rebalances{epochs: map[string]int64{"g": 7}, fails: true}
 		g := runGroups(t, r)
-		time.Sleep(time.Minute)
+		<-time.After(time.Minute)
 		if r.asked != 0 {
 			t.Errorf("asked %d times for nobody", r.asked)
 		}
 		wake, times := woken()
 		stop := g.Wait(GroupMember{"g", "m1", 5}, 6, wake)
-		time.Sleep(time.Second)
+		<-time.After(time.Second)
 		r.set(func() { r.fails, r.disturbed = false, []string{"m1"} })
-		time.Sleep(2 * errorPause)
+		<-time.After(2 * errorPause)
 		if times() != 1 {
 			t.Errorf("woken %d times after the database was away", times())
 		}
 		stop()
-		time.Sleep(groupsEvery)
+		<-time.After(groupsEvery)
 		r.set(func() { r.asked = 0 })
-		time.Sleep(time.Minute)
+		<-time.After(time.Minute)
 		if r.asked != 0 {
 			t.Errorf("asked %d times after the last one has gone", r.asked)
 		}
