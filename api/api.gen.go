@@ -35,6 +35,27 @@ func (e AbortedBy) Valid() bool {
 	}
 }
 
+// Defines values for GroupStateName.
+const (
+	GroupStateNameEmpty       GroupStateName = "empty"
+	GroupStateNameReconciling GroupStateName = "reconciling"
+	GroupStateNameStable      GroupStateName = "stable"
+)
+
+// Valid indicates whether the value is a known member of the GroupStateName enum.
+func (e GroupStateName) Valid() bool {
+	switch e {
+	case GroupStateNameEmpty:
+		return true
+	case GroupStateNameReconciling:
+		return true
+	case GroupStateNameStable:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for IsolationLevel.
 const (
 	IsolationLevelReadCommitted   IsolationLevel = "read_committed"
@@ -47,6 +68,42 @@ func (e IsolationLevel) Valid() bool {
 	case IsolationLevelReadCommitted:
 		return true
 	case IsolationLevelReadUncommitted:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for JoinGroupRequestAssignor.
+const (
+	JoinGroupRequestAssignorRange   JoinGroupRequestAssignor = "range"
+	JoinGroupRequestAssignorUniform JoinGroupRequestAssignor = "uniform"
+)
+
+// Valid indicates whether the value is a known member of the JoinGroupRequestAssignor enum.
+func (e JoinGroupRequestAssignor) Valid() bool {
+	switch e {
+	case JoinGroupRequestAssignorRange:
+		return true
+	case JoinGroupRequestAssignorUniform:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for JoinGroupRequestAutoOffsetReset.
+const (
+	JoinGroupRequestAutoOffsetResetEarliest JoinGroupRequestAutoOffsetReset = "earliest"
+	JoinGroupRequestAutoOffsetResetLatest   JoinGroupRequestAutoOffsetReset = "latest"
+)
+
+// Valid indicates whether the value is a known member of the JoinGroupRequestAutoOffsetReset enum.
+func (e JoinGroupRequestAutoOffsetReset) Valid() bool {
+	switch e {
+	case JoinGroupRequestAutoOffsetResetEarliest:
+		return true
+	case JoinGroupRequestAutoOffsetResetLatest:
 		return true
 	default:
 		return false
@@ -118,6 +175,16 @@ type Appended struct {
 // At `earliest`, `latest`, or a timestamp in milliseconds since 1970 UTC, 0 to 253402300799999.
 type At = string
 
+// CommitOffsetsRequest Offsets of a group. `member_id` and `member_epoch` come together or not at all.
+type CommitOffsetsRequest struct {
+	// MemberEpoch The member's epoch, as the last answer had it.
+	MemberEpoch *MemberEpoch `json:"member_epoch,omitempty"`
+
+	// MemberID A group member's id. `.` and `..` are no ids.
+	MemberID *MemberID           `json:"member_id,omitempty"`
+	Offsets  []GroupOffsetCommit `json:"offsets"`
+}
+
 // Cursor A position in all partitions of a topic. Opaque; to be sent back as it came.
 type Cursor = string
 
@@ -185,14 +252,209 @@ type FetchedRecordHeader struct {
 	Value string `json:"value"`
 }
 
+// Group A group as it is now.
+type Group struct {
+	// Group A consumer group's name. `.` and `..` are no names.
+	Group GroupName `json:"group"`
+
+	// State `empty`: it has no members. `reconciling`: partitions are on their way to other members. `stable`: all is as it is to be.
+	State GroupStateName `json:"state"`
+
+	// Members The members, by id.
+	Members []GroupMember `json:"members"`
+
+	// Partitions Partitions that a member has, or the group a committed offset of; by topic and number.
+	Partitions []GroupPartition `json:"partitions"`
+}
+
+// GroupList A page of groups, in the order of their names.
+type GroupList struct {
+	Groups []GroupSummary `json:"groups"`
+
+	// Next The `after` of the next page; absent at the end.
+	Next *string `json:"next,omitempty"`
+}
+
+// GroupMember A member of a group.
+type GroupMember struct {
+	// MemberID A group member's id. `.` and `..` are no ids.
+	MemberID MemberID `json:"member_id"`
+
+	// InstanceID Under which it comes back after a restart.
+	InstanceID *string `json:"instance_id,omitempty"`
+
+	// MemberEpoch The member's epoch, as the last answer had it.
+	MemberEpoch MemberEpoch `json:"member_epoch"`
+
+	// Topics The topics that it named.
+	Topics []TopicName `json:"topics,omitempty"`
+
+	// TopicsPattern The pattern that it gave instead.
+	TopicsPattern *string `json:"topics_pattern,omitempty"`
+
+	// Assignor The one that it wants, if it said so.
+	Assignor *string `json:"assignor,omitempty"`
+
+	// AutoOffsetReset Where it begins without a committed offset.
+	AutoOffsetReset string `json:"auto_offset_reset"`
+
+	// SessionTimeoutMs How long it may be silent.
+	SessionTimeoutMs int64 `json:"session_timeout_ms"`
+
+	// RebalanceTimeoutMs How long it may keep what it was told to let go of.
+	RebalanceTimeoutMs int64 `json:"rebalance_timeout_ms"`
+
+	// Assignment The partitions that it has, with those that it is to let go of.
+	Assignment []TopicPartitions `json:"assignment"`
+}
+
 // GroupName A consumer group's name. `.` and `..` are no names.
 type GroupName = string
+
+// GroupOffset A group's committed offset in one partition.
+type GroupOffset struct {
+	// Topic A topic's name. `.` and `..` are no names.
+	Topic TopicName `json:"topic"`
+
+	// Partition A partition's number in its topic, from 0.
+	Partition PartitionNumber `json:"partition"`
+
+	// Offset The offset of the next record to process.
+	Offset int64 `json:"offset"`
+
+	// Metadata A note of the client's own.
+	Metadata *string `json:"metadata,omitempty"`
+}
+
+// GroupOffsetCommit A group's new offset in one partition.
+type GroupOffsetCommit struct {
+	// Metadata A note of the client's own.
+	Metadata *string `json:"metadata,omitempty"`
+
+	// Offset The offset of the next record to process; at most the partition's high watermark.
+	Offset int64 `json:"offset"`
+
+	// Partition A partition's number in its topic, from 0.
+	Partition PartitionNumber `json:"partition"`
+
+	// Topic A topic's name. `.` and `..` are no names.
+	Topic TopicName `json:"topic"`
+}
+
+// GroupOffsets Committed offsets of a group.
+type GroupOffsets struct {
+	// Group A consumer group's name. `.` and `..` are no names.
+	Group   GroupName     `json:"group"`
+	Offsets []GroupOffset `json:"offsets"`
+}
+
+// GroupPartition How far a group has come in a partition.
+type GroupPartition struct {
+	// Topic A topic's name. `.` and `..` are no names.
+	Topic TopicName `json:"topic"`
+
+	// Partition A partition's number in its topic, from 0.
+	Partition PartitionNumber `json:"partition"`
+
+	// MemberID The member that has it; left out if there is none.
+	MemberID *string `json:"member_id,omitempty"`
+
+	// CommittedOffset The committed offset; left out if there is none.
+	CommittedOffset *int64 `json:"committed_offset,omitempty"`
+
+	// LogStartOffset The offset of the oldest record that is kept.
+	LogStartOffset int64 `json:"log_start_offset"`
+
+	// HighWatermark The offset that the partition's next record will have.
+	HighWatermark int64 `json:"high_watermark"`
+
+	// Lag How many records that are kept are not committed yet; left out without a committed offset.
+	Lag *int64 `json:"lag,omitempty"`
+}
+
+// GroupPosition Where to read a partition from.
+type GroupPosition struct {
+	// Offset The offset to read from; at most the partition's high watermark.
+	Offset int64 `json:"offset"`
+
+	// Partition A partition's number in its topic, from 0.
+	Partition PartitionNumber `json:"partition"`
+
+	// Topic A topic's name. `.` and `..` are no names.
+	Topic TopicName `json:"topic"`
+}
+
+// GroupStateName `empty`: it has no members. `reconciling`: partitions are on their way to other members. `stable`: all is as it is to be.
+type GroupStateName string
+
+// GroupSummary A group in a list.
+type GroupSummary struct {
+	// Group A consumer group's name. `.` and `..` are no names.
+	Group GroupName `json:"group"`
+
+	// State `empty`: it has no members. `reconciling`: partitions are on their way to other members. `stable`: all is as it is to be.
+	State GroupStateName `json:"state"`
+}
+
+// HeartbeatRequest A sign of life.
+type HeartbeatRequest struct {
+	// MemberEpoch The member's epoch, as the last answer had it.
+	MemberEpoch MemberEpoch `json:"member_epoch"`
+}
 
 // IdempotencyKey An idempotency key.
 type IdempotencyKey = string
 
 // IsolationLevel Kafka's isolation level of a fetch.
 type IsolationLevel string
+
+// JoinGroupRequest What a member subscribes to: either `topics` or `topics_pattern`. A change of the subscription replaces all of it.
+type JoinGroupRequest struct {
+	// Assignor How the group's partitions are dealt out, if most members want it so: `uniform`, the default, balances all of them together; `range` gives the same partition numbers of topics that have as many to the same member.
+	Assignor *JoinGroupRequestAssignor `json:"assignor,omitempty"`
+
+	// AutoOffsetReset Where to read a partition from that the group has no committed offset of, or one that retention has passed.
+	AutoOffsetReset *JoinGroupRequestAutoOffsetReset `json:"auto_offset_reset,omitempty"`
+
+	// InstanceID The name under which a process comes back after a restart, with its partitions. It cannot change. `.` and `..` are no names.
+	InstanceID *string `json:"instance_id,omitempty"`
+
+	// RebalanceTimeoutMs How long it may keep a partition that it was told to let go of, in milliseconds.
+	RebalanceTimeoutMs *int64 `json:"rebalance_timeout_ms,omitempty"`
+
+	// SessionTimeoutMs How long the member may be silent, in milliseconds, before others get its partitions.
+	SessionTimeoutMs *int64 `json:"session_timeout_ms,omitempty"`
+
+	// Topics The topics, by name. They must exist.
+	Topics []TopicName `json:"topics,omitempty"`
+
+	// TopicsPattern A regular expression (RE2) that the whole name of a topic matches, also of topics that are created later.
+	TopicsPattern *string `json:"topics_pattern,omitempty"`
+}
+
+// JoinGroupRequestAssignor How the group's partitions are dealt out, if most members want it so: `uniform`, the default, balances all of them together; `range` gives the same partition numbers of topics that have as many to the same member.
+type JoinGroupRequestAssignor string
+
+// JoinGroupRequestAutoOffsetReset Where to read a partition from that the group has no committed offset of, or one that retention has passed.
+type JoinGroupRequestAutoOffsetReset string
+
+// MemberAssignment What a member has.
+type MemberAssignment struct {
+	// MemberEpoch The member's epoch, as the last answer had it.
+	MemberEpoch MemberEpoch `json:"member_epoch"`
+
+	// Assignment All partitions that the member has now.
+	Assignment []TopicPartitions `json:"assignment"`
+
+	// Revoking Partitions that it is to let go of, which its next poll or heartbeat with this epoch says that it did. Until then it can commit offsets of them; with that poll, for the last time.
+	Revoking []TopicPartitions `json:"revoking,omitempty"`
+
+	// HeartbeatIntervalMs How often the member should poll or send a heartbeat, in milliseconds.
+	HeartbeatIntervalMs int64 `json:"heartbeat_interval_ms"`
+}
+
+// MemberEpoch The member's epoch, as the last answer had it.
+type MemberEpoch = int64
 
 // MemberID A group member's id. `.` and `..` are no ids.
 type MemberID = string
@@ -230,6 +492,16 @@ type OffsetCommit struct {
 	Topic TopicName `json:"topic"`
 }
 
+// OffsetReset What a reset did, or would do.
+type OffsetReset struct {
+	// Group A consumer group's name. `.` and `..` are no names.
+	Group GroupName `json:"group"`
+
+	// DryRun Nothing was done.
+	DryRun  bool          `json:"dry_run"`
+	Offsets []ResetOffset `json:"offsets"`
+}
+
 // Partition A partition's extent.
 type Partition struct {
 	// Partition A partition's number in its topic, from 0.
@@ -255,6 +527,67 @@ type PartitionOffset struct {
 
 	// Offset A record's place in its partition, from 0, without gaps.
 	Offset Offset `json:"offset"`
+}
+
+// PollRequest A sign of life, what is done, and how much to answer.
+type PollRequest struct {
+	// Commit The offsets of what is done, of partitions that the member has.
+	Commit []GroupOffsetCommit `json:"commit,omitempty"`
+
+	// MaxBytes How many bytes of records the answer has at most. At least one record comes, however large it is.
+	MaxBytes *int64 `json:"max_bytes,omitempty"`
+
+	// MaxRecords How many records the answer has at most.
+	MaxRecords *int64 `json:"max_records,omitempty"`
+
+	// MemberEpoch The member's epoch, as the last answer had it.
+	MemberEpoch MemberEpoch `json:"member_epoch"`
+
+	// Positions Where to read from, instead of the committed offsets. Partitions that the member does not have (any more) are passed over.
+	Positions []GroupPosition `json:"positions,omitempty"`
+
+	// WaitMs How long the answer may wait for a first record, in milliseconds; at most a third of the session timeout.
+	WaitMs *int64 `json:"wait_ms,omitempty"`
+}
+
+// PollResponse What the member has, and the next records of it.
+type PollResponse struct {
+	// Assignment All partitions that the member has now.
+	Assignment []TopicPartitions `json:"assignment"`
+
+	// HeartbeatIntervalMs How often the member should poll or send a heartbeat, in milliseconds.
+	HeartbeatIntervalMs int64 `json:"heartbeat_interval_ms"`
+
+	// MemberEpoch The member's epoch, as the last answer had it.
+	MemberEpoch MemberEpoch `json:"member_epoch"`
+
+	// Partitions Those of the partitions that there is something to say of.
+	Partitions []PolledPartition `json:"partitions"`
+
+	// Revoking Partitions that it is to let go of; there are no records of these.
+	Revoking []TopicPartitions `json:"revoking,omitempty"`
+}
+
+// PolledPartition Consecutive records of one partition, and where to go on.
+type PolledPartition struct {
+	// CommittedOffset The group's committed offset; left out if there is none. It is the `from` of a transaction that commits these records.
+	CommittedOffset *int64 `json:"committed_offset,omitempty"`
+
+	// HighWatermark The offset that the partition's next record will have.
+	HighWatermark int64 `json:"high_watermark"`
+
+	// NextOffset The offset to commit when these records are done.
+	NextOffset int64 `json:"next_offset"`
+
+	// Partition A partition's number in its topic, from 0.
+	Partition PartitionNumber `json:"partition"`
+	Records   []FetchedRecord `json:"records"`
+
+	// ResetFrom Where the records would begin, had retention not removed those there. They begin where `auto_offset_reset` says.
+	ResetFrom *int64 `json:"reset_from,omitempty"`
+
+	// Topic A topic's name. `.` and `..` are no names.
+	Topic TopicName `json:"topic"`
 }
 
 // Problem A refusal or a failure (RFC 9457). `code` tells what happened, in Kafka's words where Kafka has one; clients act on it and on `effect`. The fields after `request_id` come with the codes that their descriptions name.
@@ -470,6 +803,45 @@ type RegisterProducerRequest struct {
 	TransactionalID *TransactionalID `json:"transactional_id,omitempty"`
 }
 
+// ResetOffset A partition's committed offset before and after.
+type ResetOffset struct {
+	// Topic A topic's name. `.` and `..` are no names.
+	Topic TopicName `json:"topic"`
+
+	// Partition A partition's number in its topic, from 0.
+	Partition PartitionNumber `json:"partition"`
+
+	// From The one before; left out if there was none.
+	From *int64 `json:"from,omitempty"`
+
+	// Offset The new one.
+	Offset int64 `json:"offset"`
+}
+
+// ResetOffsetsRequest Where to set a group's offsets to, either `at` or `offset`.
+type ResetOffsetsRequest struct {
+	// At `earliest`, the log start; `latest`, the end; or a timestamp (milliseconds since 1970 UTC), the first record at or after it, else the end.
+	At *string `json:"at,omitempty"`
+
+	// DryRun Only tells what would be done.
+	DryRun *bool `json:"dry_run,omitempty"`
+
+	// Offset An offset, or the nearest one that the log has.
+	Offset *int64 `json:"offset,omitempty"`
+
+	// Topics What to reset; all that the group has committed offsets of, if not given.
+	Topics []ResetTopic `json:"topics,omitempty"`
+}
+
+// ResetTopic A topic, or some of its partitions.
+type ResetTopic struct {
+	// Partitions The partitions; all if not given.
+	Partitions []PartitionNumber `json:"partitions,omitempty"`
+
+	// Topic A topic's name. `.` and `..` are no names.
+	Topic TopicName `json:"topic"`
+}
+
 // Sequence A record's number in what a producer sends to one topic or partition, from 0.
 type Sequence = int64
 
@@ -531,6 +903,13 @@ type TopicOffsets struct {
 	// Topic A topic's name. `.` and `..` are no names.
 	Topic   TopicName         `json:"topic"`
 	Offsets []PartitionOffset `json:"offsets"`
+}
+
+// TopicPartitions Partitions of one topic.
+type TopicPartitions struct {
+	// Topic A topic's name. `.` and `..` are no names.
+	Topic      TopicName         `json:"topic"`
+	Partitions []PartitionNumber `json:"partitions"`
 }
 
 // TopicSettings A topic's settings. A field left out keeps its value, or takes the default when the topic is created.
@@ -613,8 +992,8 @@ type TransactionOffsets struct {
 	// Group A consumer group's name. `.` and `..` are no names.
 	Group GroupName `json:"group"`
 
-	// MemberEpoch The member's epoch.
-	MemberEpoch *int64 `json:"member_epoch,omitempty"`
+	// MemberEpoch The member's epoch, as the last answer had it.
+	MemberEpoch *MemberEpoch `json:"member_epoch,omitempty"`
 
 	// MemberID A group member's id. `.` and `..` are no ids.
 	MemberID *MemberID      `json:"member_id,omitempty"`
@@ -635,6 +1014,9 @@ type TransactionState string
 // TransactionalID The name under which a producer comes back after a restart, with its sequences and the next epoch. `.` and `..` are no ids.
 type TransactionalID = string
 
+// AfterGroupQuery A consumer group's name. `.` and `..` are no names.
+type AfterGroupQuery = GroupName
+
 // AfterTopicQuery A topic's name. `.` and `..` are no names.
 type AfterTopicQuery = TopicName
 
@@ -646,6 +1028,9 @@ type AtQuery = At
 
 // CursorQuery A position in all partitions of a topic. Opaque; to be sent back as it came.
 type CursorQuery = Cursor
+
+// GroupPath A consumer group's name. `.` and `..` are no names.
+type GroupPath = GroupName
 
 // IdempotencyKeyHeader An idempotency key.
 type IdempotencyKeyHeader = IdempotencyKey
@@ -667,6 +1052,9 @@ type MaxBytesQuery = int64
 
 // MaxRecordsQuery defines model for MaxRecordsQuery.
 type MaxRecordsQuery = int64
+
+// MemberIDPath A group member's id. `.` and `..` are no ids.
+type MemberIDPath = MemberID
 
 // OffsetPath A record's place in its partition, from 0, without gaps.
 type OffsetPath = Offset
@@ -748,6 +1136,15 @@ type WaitMsQuery = int64
 
 // RecordsBody The records of one atomic batch.
 type RecordsBody = ProduceRequest
+
+// ListGroupsParams defines parameters for ListGroups.
+type ListGroupsParams struct {
+	// Limit How many entries the answer has at most.
+	Limit *LimitQuery `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// After Begins the page behind this group; the `next` of the page before.
+	After *AfterGroupQuery `form:"after,omitempty" json:"after,omitempty"`
+}
 
 // RegisterProducerParams defines parameters for RegisterProducer.
 type RegisterProducerParams struct {
@@ -1085,6 +1482,21 @@ type AddOffsetsToTransactionParams struct {
 	ProducerEpoch *TransactionProducerEpochHeader `json:"Producer-Epoch,omitempty"`
 }
 
+// JoinGroupJSONRequestBody defines body for JoinGroup for application/json ContentType.
+type JoinGroupJSONRequestBody = JoinGroupRequest
+
+// HeartbeatJSONRequestBody defines body for Heartbeat for application/json ContentType.
+type HeartbeatJSONRequestBody = HeartbeatRequest
+
+// PollGroupJSONRequestBody defines body for PollGroup for application/json ContentType.
+type PollGroupJSONRequestBody = PollRequest
+
+// CommitOffsetsJSONRequestBody defines body for CommitOffsets for application/json ContentType.
+type CommitOffsetsJSONRequestBody = CommitOffsetsRequest
+
+// ResetOffsetsJSONRequestBody defines body for ResetOffsets for application/json ContentType.
+type ResetOffsetsJSONRequestBody = ResetOffsetsRequest
+
 // RegisterProducerJSONRequestBody defines body for RegisterProducer for application/json ContentType.
 type RegisterProducerJSONRequestBody = RegisterProducerRequest
 
@@ -1117,6 +1529,36 @@ type ServerInterface interface {
 	// GetReadiness Can it take requests?
 	// (GET /readyz)
 	GetReadiness(w http.ResponseWriter, r *http.Request)
+	// ListGroups List groups
+	// (GET /v1/groups)
+	ListGroups(w http.ResponseWriter, r *http.Request, params ListGroupsParams)
+	// DeleteGroup Delete a group
+	// (DELETE /v1/groups/{group})
+	DeleteGroup(w http.ResponseWriter, r *http.Request, group GroupPath)
+	// GetGroup Show a group
+	// (GET /v1/groups/{group})
+	GetGroup(w http.ResponseWriter, r *http.Request, group GroupPath)
+	// LeaveGroup Leave a group
+	// (DELETE /v1/groups/{group}/members/{member_id})
+	LeaveGroup(w http.ResponseWriter, r *http.Request, group GroupPath, memberID MemberIDPath)
+	// JoinGroup Join a group
+	// (PUT /v1/groups/{group}/members/{member_id})
+	JoinGroup(w http.ResponseWriter, r *http.Request, group GroupPath, memberID MemberIDPath)
+	// Heartbeat Send a heartbeat
+	// (POST /v1/groups/{group}/members/{member_id}/heartbeat)
+	Heartbeat(w http.ResponseWriter, r *http.Request, group GroupPath, memberID MemberIDPath)
+	// PollGroup Poll: heartbeat, commit and next records
+	// (POST /v1/groups/{group}/members/{member_id}/poll)
+	PollGroup(w http.ResponseWriter, r *http.Request, group GroupPath, memberID MemberIDPath)
+	// ListGroupOffsets Show committed offsets
+	// (GET /v1/groups/{group}/offsets)
+	ListGroupOffsets(w http.ResponseWriter, r *http.Request, group GroupPath)
+	// CommitOffsets Commit offsets
+	// (PUT /v1/groups/{group}/offsets)
+	CommitOffsets(w http.ResponseWriter, r *http.Request, group GroupPath)
+	// ResetOffsets Reset offsets
+	// (POST /v1/groups/{group}/offsets/reset)
+	ResetOffsets(w http.ResponseWriter, r *http.Request, group GroupPath)
 	// RegisterProducer Register a producer
 	// (POST /v1/producers)
 	RegisterProducer(w http.ResponseWriter, r *http.Request, params RegisterProducerParams)
@@ -1222,6 +1664,66 @@ func (_ Unimplemented) GetMetrics(w http.ResponseWriter, r *http.Request) {
 // GetReadiness Can it take requests?
 // (GET /readyz)
 func (_ Unimplemented) GetReadiness(w http.ResponseWriter, r *http.Request) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// ListGroups List groups
+// (GET /v1/groups)
+func (_ Unimplemented) ListGroups(w http.ResponseWriter, r *http.Request, params ListGroupsParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// DeleteGroup Delete a group
+// (DELETE /v1/groups/{group})
+func (_ Unimplemented) DeleteGroup(w http.ResponseWriter, r *http.Request, group GroupPath) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// GetGroup Show a group
+// (GET /v1/groups/{group})
+func (_ Unimplemented) GetGroup(w http.ResponseWriter, r *http.Request, group GroupPath) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// LeaveGroup Leave a group
+// (DELETE /v1/groups/{group}/members/{member_id})
+func (_ Unimplemented) LeaveGroup(w http.ResponseWriter, r *http.Request, group GroupPath, memberID MemberIDPath) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// JoinGroup Join a group
+// (PUT /v1/groups/{group}/members/{member_id})
+func (_ Unimplemented) JoinGroup(w http.ResponseWriter, r *http.Request, group GroupPath, memberID MemberIDPath) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// Heartbeat Send a heartbeat
+// (POST /v1/groups/{group}/members/{member_id}/heartbeat)
+func (_ Unimplemented) Heartbeat(w http.ResponseWriter, r *http.Request, group GroupPath, memberID MemberIDPath) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// PollGroup Poll: heartbeat, commit and next records
+// (POST /v1/groups/{group}/members/{member_id}/poll)
+func (_ Unimplemented) PollGroup(w http.ResponseWriter, r *http.Request, group GroupPath, memberID MemberIDPath) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// ListGroupOffsets Show committed offsets
+// (GET /v1/groups/{group}/offsets)
+func (_ Unimplemented) ListGroupOffsets(w http.ResponseWriter, r *http.Request, group GroupPath) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// CommitOffsets Commit offsets
+// (PUT /v1/groups/{group}/offsets)
+func (_ Unimplemented) CommitOffsets(w http.ResponseWriter, r *http.Request, group GroupPath) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// ResetOffsets Reset offsets
+// (POST /v1/groups/{group}/offsets/reset)
+func (_ Unimplemented) ResetOffsets(w http.ResponseWriter, r *http.Request, group GroupPath) {
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
@@ -1435,6 +1937,322 @@ func (siw *ServerInterfaceWrapper) GetReadiness(w http.ResponseWriter, r *http.R
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.GetReadiness(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ListGroups operation middleware
+func (siw *ServerInterfaceWrapper) ListGroups(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListGroupsParams
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", r.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: "int64"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "limit"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "limit", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "after" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "after", r.URL.Query(), &params.After, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "after"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "after", Err: err})
+		}
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListGroups(w, r, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// DeleteGroup operation middleware
+func (siw *ServerInterfaceWrapper) DeleteGroup(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "group" -------------
+	var group GroupPath
+
+	err = runtime.BindStyledParameterWithOptions("simple", "group", chi.URLParam(r, "group"), &group, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "group", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.DeleteGroup(w, r, group)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// GetGroup operation middleware
+func (siw *ServerInterfaceWrapper) GetGroup(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "group" -------------
+	var group GroupPath
+
+	err = runtime.BindStyledParameterWithOptions("simple", "group", chi.URLParam(r, "group"), &group, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "group", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetGroup(w, r, group)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// LeaveGroup operation middleware
+func (siw *ServerInterfaceWrapper) LeaveGroup(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "group" -------------
+	var group GroupPath
+
+	err = runtime.BindStyledParameterWithOptions("simple", "group", chi.URLParam(r, "group"), &group, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "group", Err: err})
+		return
+	}
+
+	// ------------- Path parameter "member_id" -------------
+	var memberID MemberIDPath
+
+	err = runtime.BindStyledParameterWithOptions("simple", "member_id", chi.URLParam(r, "member_id"), &memberID, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "member_id", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.LeaveGroup(w, r, group, memberID)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// JoinGroup operation middleware
+func (siw *ServerInterfaceWrapper) JoinGroup(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "group" -------------
+	var group GroupPath
+
+	err = runtime.BindStyledParameterWithOptions("simple", "group", chi.URLParam(r, "group"), &group, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "group", Err: err})
+		return
+	}
+
+	// ------------- Path parameter "member_id" -------------
+	var memberID MemberIDPath
+
+	err = runtime.BindStyledParameterWithOptions("simple", "member_id", chi.URLParam(r, "member_id"), &memberID, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "member_id", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.JoinGroup(w, r, group, memberID)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// Heartbeat operation middleware
+func (siw *ServerInterfaceWrapper) Heartbeat(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "group" -------------
+	var group GroupPath
+
+	err = runtime.BindStyledParameterWithOptions("simple", "group", chi.URLParam(r, "group"), &group, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "group", Err: err})
+		return
+	}
+
+	// ------------- Path parameter "member_id" -------------
+	var memberID MemberIDPath
+
+	err = runtime.BindStyledParameterWithOptions("simple", "member_id", chi.URLParam(r, "member_id"), &memberID, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "member_id", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.Heartbeat(w, r, group, memberID)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// PollGroup operation middleware
+func (siw *ServerInterfaceWrapper) PollGroup(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "group" -------------
+	var group GroupPath
+
+	err = runtime.BindStyledParameterWithOptions("simple", "group", chi.URLParam(r, "group"), &group, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "group", Err: err})
+		return
+	}
+
+	// ------------- Path parameter "member_id" -------------
+	var memberID MemberIDPath
+
+	err = runtime.BindStyledParameterWithOptions("simple", "member_id", chi.URLParam(r, "member_id"), &memberID, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "member_id", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.PollGroup(w, r, group, memberID)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ListGroupOffsets operation middleware
+func (siw *ServerInterfaceWrapper) ListGroupOffsets(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "group" -------------
+	var group GroupPath
+
+	err = runtime.BindStyledParameterWithOptions("simple", "group", chi.URLParam(r, "group"), &group, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "group", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListGroupOffsets(w, r, group)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// CommitOffsets operation middleware
+func (siw *ServerInterfaceWrapper) CommitOffsets(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "group" -------------
+	var group GroupPath
+
+	err = runtime.BindStyledParameterWithOptions("simple", "group", chi.URLParam(r, "group"), &group, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "group", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.CommitOffsets(w, r, group)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ResetOffsets operation middleware
+func (siw *ServerInterfaceWrapper) ResetOffsets(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "group" -------------
+	var group GroupPath
+
+	err = runtime.BindStyledParameterWithOptions("simple", "group", chi.URLParam(r, "group"), &group, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "group", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ResetOffsets(w, r, group)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -3920,6 +4738,36 @@ func HandlerWithOptions(si ServerInterface, options ChiServerOptions) http.Handl
 	})
 	r.Group(func(r chi.Router) {
 		r.Get(options.BaseURL+"/readyz", wrapper.GetReadiness)
+	})
+	r.Group(func(r chi.Router) {
+		r.Get(options.BaseURL+"/v1/groups", wrapper.ListGroups)
+	})
+	r.Group(func(r chi.Router) {
+		r.Delete(options.BaseURL+"/v1/groups/{group}", wrapper.DeleteGroup)
+	})
+	r.Group(func(r chi.Router) {
+		r.Get(options.BaseURL+"/v1/groups/{group}", wrapper.GetGroup)
+	})
+	r.Group(func(r chi.Router) {
+		r.Delete(options.BaseURL+"/v1/groups/{group}/members/{member_id}", wrapper.LeaveGroup)
+	})
+	r.Group(func(r chi.Router) {
+		r.Put(options.BaseURL+"/v1/groups/{group}/members/{member_id}", wrapper.JoinGroup)
+	})
+	r.Group(func(r chi.Router) {
+		r.Post(options.BaseURL+"/v1/groups/{group}/members/{member_id}/heartbeat", wrapper.Heartbeat)
+	})
+	r.Group(func(r chi.Router) {
+		r.Post(options.BaseURL+"/v1/groups/{group}/members/{member_id}/poll", wrapper.PollGroup)
+	})
+	r.Group(func(r chi.Router) {
+		r.Get(options.BaseURL+"/v1/groups/{group}/offsets", wrapper.ListGroupOffsets)
+	})
+	r.Group(func(r chi.Router) {
+		r.Put(options.BaseURL+"/v1/groups/{group}/offsets", wrapper.CommitOffsets)
+	})
+	r.Group(func(r chi.Router) {
+		r.Post(options.BaseURL+"/v1/groups/{group}/offsets/reset", wrapper.ResetOffsets)
 	})
 	r.Group(func(r chi.Router) {
 		r.Post(options.BaseURL+"/v1/producers", wrapper.RegisterProducer)

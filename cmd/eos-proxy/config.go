@@ -49,6 +49,8 @@ type Config struct {
 	MaxTransactionBytes int64 // staged in one transaction
 	MaxStagedBytes      int64 // staged in all open transactions
 	MaxTransactions     int64 // fates that are kept
+	MaxGroups           int64
+	MaxMembers          int64 // of all groups
 
 	AllowUnsafeDatabase bool // accept fsync or synchronous_commit off
 
@@ -85,6 +87,9 @@ func (c *Config) flags(name string) *flag.FlagSet {
 	define(fs, &c.MaxTransactionBytes, "max-transaction-bytes", "104857600", "most `bytes` staged in one transaction", number[int64](1, maxCount))
 	define(fs, &c.MaxStagedBytes, "max-staged-bytes", "1073741824", "most `bytes` staged in all open transactions", number[int64](1, maxCount))
 	define(fs, &c.MaxTransactions, "max-transactions", "10000000", "largest `number` of transactions whose fate is kept", number[int64](1, maxCount))
+
+	define(fs, &c.MaxGroups, "max-groups", "100000", "largest `number` of consumer groups", number[int64](1, maxCount))
+	define(fs, &c.MaxMembers, "max-members", "100000", "largest `number` of members of all groups", number[int64](1, maxCount))
 
 	define(fs, &c.AllowUnsafeDatabase, "allow-unsafe-database", "false", "start although fsync or synchronous_commit is off: a crash of the\ndatabase's machine can then lose what was confirmed", strconv.ParseBool)
 	define(fs, &c.CPUProfile, "cpuprofile", "", hidden, parseText)

@@ -47,6 +47,7 @@ func TestDefaults(t *testing.T) {
 		SequenceWait: 100 * time.Millisecond, Grace: 15 * time.Second,
 		MaxProducers: 1_000_000, MaxTransactionalIDs: 100_000, MaxOpenTransactions: 10_000,
 		MaxTransactionBytes: 100 << 20, MaxStagedBytes: 1 << 30, MaxTransactions: 10_000_000,
+		MaxGroups: 100_000, MaxMembers: 100_000,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("defaults (-want +got):\n%s", diff)
@@ -59,13 +60,13 @@ func TestEverySettingFromEachPlace(t *testing.T) {
 		"listen": ":9000", "database-url": "postgres://a:b@c/d", "data-dir": "/data", "pool-size": "3", "tail-cache-bytes": "4096", "log-format": "json", "log-level": "debug",
 		"max-body-bytes": "2000", "max-records": "11", "max-record-bytes": "12", "max-header-bytes": "5000", "max-json-depth": "7",
 		"sequence-wait": "2s", "grace": "1m", "max-producers": "21", "max-transactional-ids": "22", "max-open-transactions": "23",
-		"max-transaction-bytes": "24", "max-staged-bytes": "25", "max-transactions": "26", "allow-unsafe-database": "true",
+		"max-transaction-bytes": "24", "max-staged-bytes": "25", "max-transactions": "26", "max-groups": "27", "max-members": "28", "allow-unsafe-database": "true",
 	}
 	want := Config{
 		Listen: ":9000", DatabaseURL: "postgres://a:b@c/d", DataDir: "/data", PoolSize: 3, TailBytes: 4096, LogFormat: "json", LogLevel: slog.LevelDebug,
 		MaxBodyBytes: 2000, MaxRecords: 11, MaxRecordBytes: 12, MaxHeaderBytes: 5000, MaxJSONDepth: 7,
 		SequenceWait: 2 * time.Second, Grace: time.Minute, MaxProducers: 21, MaxTransactionalIDs: 22, MaxOpenTransactions: 23,
-		MaxTransactionBytes: 24, MaxStagedBytes: 25, MaxTransactions: 26, AllowUnsafeDatabase: true,
+		MaxTransactionBytes: 24, MaxStagedBytes: 25, MaxTransactions: 26, MaxGroups: 27, MaxMembers: 28, AllowUnsafeDatabase: true,
 	}
 	var args, environ []string
 	var file strings.Builder

@@ -57,6 +57,8 @@ func openProxy(ctx context.Context, url string, cfg Config, log *slog.Logger) (p
 			Transactions:     cfg.MaxTransactions,
 			TransactionBytes: cfg.MaxTransactionBytes,
 			StagedBytes:      cfg.MaxStagedBytes,
+			Groups:           cfg.MaxGroups,
+			Members:          cfg.MaxMembers,
 		},
 	})
 	if err != nil {
@@ -84,6 +86,7 @@ func openProxy(ctx context.Context, url string, cfg Config, log *slog.Logger) (p
 		return proxyPart{}, err
 	}
 	keeper := &housekeeping{store: s, metrics: metrics, log: log}
+	groups := &groupkeeping{store: s, groups: handler.Groups(), log: log}
 	return proxyPart{
 		prepare: func(ctx context.Context) error { return prepare(ctx, s, url, cfg, log) },
 		isFinal: isFinal,
@@ -93,6 +96,9 @@ func openProxy(ctx context.Context, url string, cfg Config, log *slog.Logger) (p
 			{"another appender of what is locked", app.RunAside},
 			{"wake", hub.Run},
 			{"housekeeping", keeper.Run},
+			{"wake of groups", handler.Groups().Run},
+			{"sessions of groups", groups.RunSessions},
+			{"topics of groups", groups.RunTopics},
 			{"heap floor", keepHeapFloor},
 		},
 		handler: handler,

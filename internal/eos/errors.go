@@ -54,6 +54,7 @@ var (
 	ConcurrentTxns      = kind("CONCURRENT_TRANSACTIONS", "The producer has another open transaction")
 	OffsetMismatch      = kind("COMMITTED_OFFSET_MISMATCH", "The committed offset is another by now")
 
+	GroupNotFound     = kind("GROUP_ID_NOT_FOUND", "The group is not known")
 	UnknownMember     = kind("UNKNOWN_MEMBER_ID", "The group has no such member")
 	FencedMemberEpoch = kind("FENCED_MEMBER_EPOCH", "The member epoch is not the current one")
 	FencedInstanceID  = kind("FENCED_INSTANCE_ID", "Another member has taken over the instance id")

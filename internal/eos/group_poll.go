@@ -86,3 +86,26 @@ func Advance(committed *int64, offset int64) (stands int64, changed bool) {
 	}
 	return offset, committed == nil || *committed != offset
 }
+
+// StartOffset returns the offset that a member reads a partition from: the
+// position that it gives, else the group's committed offset, else the end of the
+// log that reset names. What retention has passed is reset there, too, and
+// resetFrom tells from where. It refuses a position beyond the high watermark
+// with OffsetBeyondEnd.
+//
+// A start at the high watermark that nobody commits is another one at the next
+// poll, and what came in between is skipped. So when keep is true, the start is
+// to be committed for the group before the answer.
+func StartOffset(position, committed *int64, reset string, logStart, highWatermark int64) (start int64, resetFrom *int64, keep bool, err error) {
+	at := position
+	if at == nil {
+		at = committed
+	}
+	switch {
+	case at != nil && *at >= logStart:
+		return *at, nil, false, CheckOffset(*at, highWatermark)
+	case reset == ResetLatest:
+		return highWatermark, at, position == nil, nil
+	}
+	return logStart, at, false, nil
+}

@@ -51,6 +51,7 @@ type server struct {
 	store    *store.Store
 	appender *appender.Appender
 	hub      *wake.Hub
+	groups   *wake.Groups
 	metrics  *Metrics
 	log      *slog.Logger
 	ids      requestIDs
@@ -78,6 +79,7 @@ func New(cfg Config, s *store.Store, a *appender.Appender, hub *wake.Hub, m *Met
 		cfg.EventIdle = defaultEventIdle
 	}
 	srv := &server{cfg: cfg, store: s, appender: a, hub: hub, metrics: m, log: log, draining: make(chan struct{}), reading: make(chan struct{}, maxReading)}
+	srv.groups = newGroups(s, log)
 	srv.ids.begin()
 	srv.bodies.limit, srv.answers.limit = cfg.MaxBodiesBytes, cfg.MaxBodiesBytes
 	doc, err := newDocument(api.YAML)
@@ -105,6 +107,10 @@ func New(cfg Config, s *store.Store, a *appender.Appender, hub *wake.Hub, m *Met
 	api.HandlerWithOptions(srv, api.ChiServerOptions{BaseRouter: r, Middlewares: checked, ErrorHandlerFunc: refuse})
 	return &Handler{Handler: newDirect(srv, doc, r, compress), server: srv}, nil
 }
+
+// Groups returns who waits in groups. Its Run must run, and be told what the
+// housekeeping changes.
+func (h *Handler) Groups() *wake.Groups { return h.server.groups }
 
 // Drain lets waiting fetches answer at once, with what there is.
 func (h *Handler) Drain() {

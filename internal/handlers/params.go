@@ -108,7 +108,8 @@ func (p *param) check(value string) error {
 		}
 		return nil
 	}
-	ok := (p.name != headerTransactionalID || ValidName(value)) && len(value) >= p.shortest && (p.longest == 0 || len(value) <= p.longest) &&
+	isName := p.in == openapi3.ParameterInPath && p.pattern == patternName || p.name == headerTransactionalID
+	ok := (!isName || ValidName(value)) && len(value) >= p.shortest && (p.longest == 0 || len(value) <= p.longest) &&
 		p.matches(value) && (p.enum == nil || slices.Contains(p.enum, value))
 	switch {
 	case ok:

@@ -21,6 +21,7 @@ var statuses = map[*eos.Kind]int{
 	eos.UnknownTopic:        http.StatusNotFound,
 	eos.ProducerNotFound:    http.StatusNotFound,
 	eos.TransactionNotFound: http.StatusNotFound,
+	eos.GroupNotFound:       http.StatusNotFound,
 	eos.UnknownMember:       http.StatusNotFound,
 	eos.MethodNotAllowed:    http.StatusMethodNotAllowed,
 	eos.RequestTimeout:      http.StatusRequestTimeout,

@@ -98,7 +98,8 @@ func newProxyOn(t testing.TB, db string, change ...func(*settings)) *proxy {
 	server.Start()
 
 	ctx, stop := context.WithCancel(context.Background())
-	ended := make(chan error, 3)
+	ended := make(chan error, 4)
+	go func() { ended <- handler.Groups().Run(ctx) }()
 	go func() { ended <- app.Run(ctx) }()
 	go func() { ended <- app.RunAside(ctx) }()
 	go func() { ended <- hub.Run(ctx) }()
@@ -107,7 +108,7 @@ func newProxyOn(t testing.TB, db string, change ...func(*settings)) *proxy {
 		server.CloseClientConnections()
 		server.Close()
 		stop()
-		for range 3 {
+		for range 4 {
 			if err := <-ended; err != nil && !errors.Is(err, context.Canceled) {
 				t.Errorf("a loop ended: %v", err)
 			}
@@ -166,6 +167,10 @@ func (p *proxy) digest(t *testing.T) string {
 		      UNION ALL SELECT 'stagings' || r::text FROM stagings r
 		      UNION ALL SELECT 'staged_offsets' || r::text FROM staged_offsets r
 		      UNION ALL SELECT 'committed_offsets' || r::text FROM committed_offsets r
+		      UNION ALL SELECT 'groups' || r::text FROM groups r
+		      UNION ALL SELECT 'members' || r::text FROM members r
+		      UNION ALL SELECT 'replaced_members' || r::text FROM replaced_members r
+		      UNION ALL SELECT 'group_partitions' || r::text FROM group_partitions r
 		      UNION ALL SELECT 'nothing') rows`
 	var sum string
 	p.query(t, sql, &sum)

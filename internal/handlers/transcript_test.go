@@ -283,6 +283,10 @@ func mustSet(t *testing.T, s *settings, setting string) {
 		s.caps.Transactions = n
 	case "max-transaction-bytes":
 		s.caps.TransactionBytes = n
+	case "max-groups":
+		s.caps.Groups = n
+	case "max-members":
+		s.caps.Members = n
 	case "max-staged-bytes":
 		s.caps.StagedBytes = n
 	default:

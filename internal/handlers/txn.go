@@ -216,7 +216,9 @@ func (s *server) topicRecords(r *reader, before int) (t store.TopicRecords, err 
 }
 
 // fingerprintPut covers what makes a PUT the same again (T8). The epoch is not
-// part of it: a restarted producer may repeat what it began before (P3).
+// part of it: a restarted producer may repeat what it began before (P3). Nor is
+// the member of a group, who only has to be its member when it happens: whoever
+// takes over a partition may repeat what its last owner did.
 func fingerprintPut(put *store.Put) eos.Fingerprint {
 	f := eos.NewFingerprinter()
 	f.Int(put.ProducerID)
@@ -266,12 +268,11 @@ func (s *server) offsetsBody(r *http.Request) ([]store.GroupOffset, error) {
 	return offsets, err
 }
 
-// readOffsets reads the offsets of groups. No group has members yet, so that
-// none can be named.
+// readOffsets reads the offsets of groups.
 func readOffsets(r *reader) (all []store.GroupOffset, err error) {
 	err = r.array(func(r *reader, _ int) error {
 		var group, member string
-		epoch := false
+		epoch := int64(0)
 		var offsets []store.GroupOffset
 		err := r.object(func(r *reader, name string) (err error) {
 			switch name {
@@ -280,8 +281,7 @@ func readOffsets(r *reader) (all []store.GroupOffset, err error) {
 			case "member_id":
 				member, err = r.name()
 			case "member_epoch":
-				epoch = true
-				_, err = r.integer(0, eos.MaxInteger)
+				epoch, err = r.integer(1, eos.MaxInteger)
 			case "offsets":
 				err = r.array(func(r *reader, _ int) error {
 					o, err := readOffset(r)
@@ -298,19 +298,19 @@ func readOffsets(r *reader) (all []store.GroupOffset, err error) {
 			return err
 		case group == "" || len(offsets) == 0:
 			return eos.InvalidRequest.Errorf("an entry of offsets has a group and offsets")
-		case (member != "") != epoch:
-			return eos.InvalidRequest.Errorf("member_id and member_epoch come together or not at all")
-		case member != "":
-			return eos.UnknownMember.Errorf("group %q has no member %q", group, member)
+		case (member != "") != (epoch != 0):
+			return errHalfMember
 		}
 		for _, o := range offsets {
-			o.Group = group
+			o.Group, o.MemberID, o.MemberEpoch = group, member, epoch
 			all = append(all, o)
 		}
 		return nil
 	})
 	return all, err
 }
+
+var errHalfMember = eos.InvalidRequest.Errorf("member_id and member_epoch come together or not at all")
 
 func readOffset(r *reader) (o store.GroupOffset, err error) {
 	o.Partition, o.Offset = -1, -1

@@ -18,11 +18,13 @@ type Caps struct {
 	Transactions     int64 // kept fates
 	TransactionBytes int64 // staged in one transaction; exact
 	StagedBytes      int64 // staged in all open transactions
+	Groups           int64
+	Members          int64 // of all groups
 }
 
 // counts is what the caps are held against.
 type counts struct {
-	producers, transactionalIDs, openTransactions, transactions, stagedBytes atomic.Int64
+	producers, transactionalIDs, openTransactions, transactions, stagedBytes, groups, members atomic.Int64
 }
 
 func (c *counts) addProducer(transactional bool) {
@@ -73,6 +75,10 @@ func (c Caps) begin(n *counts, staysOpen bool) error {
 	return reached("kept transactions", c.Transactions, n.transactions.Load())
 }
 
+func (c Caps) groups(n *counts) error { return reached("groups", c.Groups, n.groups.Load()) }
+
+func (c Caps) members(n *counts) error { return reached("members", c.Members, n.members.Load()) }
+
 func reached(what string, limit, count int64) error {
 	if limit > 0 && count >= limit {
 		return eos.QuotaExceeded.Errorf("the cap of %d %s is reached", limit, what)
@@ -119,15 +125,19 @@ func (s *Store) Count(ctx context.Context) error {
 	const sql = `
 		SELECT (SELECT count(*) FROM producers),
 		       (SELECT count(transactional_id) FROM producers),
-		       (SELECT count(*) FROM transactions)`
+		       (SELECT count(*) FROM transactions),
+		       (SELECT count(*) FROM groups),
+		       (SELECT count(*) FROM members)`
 	return s.read(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-		var producers, ids, transactions int64
-		if err := conn.QueryRow(ctx, sql).Scan(&producers, &ids, &transactions); err != nil {
+		var producers, ids, transactions, groups, members int64
+		if err := conn.QueryRow(ctx, sql).Scan(&producers, &ids, &transactions, &groups, &members); err != nil {
 			return err
 		}
 		s.counts.producers.Store(producers)
 		s.counts.transactionalIDs.Store(ids)
 		s.counts.transactions.Store(transactions)
+		s.counts.groups.Store(groups)
+		s.counts.members.Store(members)
 		return nil
 	})
 }

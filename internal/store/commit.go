@@ -74,7 +74,7 @@ func (f *flush) commit(t *transaction) (*TransactionState, error) {
 			return nil, eos.UnknownTopic.Errorf("a topic that the transaction has offsets of was deleted: abort it")
 		}
 	}
-	if err := f.checkFrom(offsets); err != nil {
+	if err := f.checkOffsets(offsets); err != nil {
 		return nil, err
 	}
 	slices.SortFunc(partitions, func(a, b int64) int {
@@ -94,7 +94,9 @@ func (f *flush) commit(t *transaction) (*TransactionState, error) {
 		end.bytes += staged.bytes
 		end.maxTimestamp = max(end.maxTimestamp, staged.maxTimestamp)
 	}
-	f.setOffsets(offsets)
+	if err := f.setOffsets(offsets); err != nil {
+		return nil, err // checked above: it cannot be
+	}
 	t.TransactionState = *state
 	for _, key := range t.scopes {
 		if n := f.facts.next[key]; n.openRef == t.ref {

@@ -9,13 +9,15 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// topicPartition names a partition as requests do, and target is what it is.
+// topicPartition names a partition as requests do.
 type topicPartition struct {
 	topic     string
 	partition int
 }
 
+// target is the partition that an offset names; its id is 0 when there is none.
 type target struct {
+	topicID       int64
 	id            int64
 	highWatermark int64
 }
@@ -47,10 +49,11 @@ const (
 	// The offsets that transactions staged, and the committed ones, locked.
 	sqlStagedOffsets = `
 		SELECT x.transaction_id, o.group_id, COALESCE(p.topic, ''), COALESCE(p.partition, 0), o.partition_id,
-		       o.committed_offset, o.from_offset, o.metadata
+		       o.committed_offset, o.from_offset, o.metadata, COALESCE(o.member_id, ''), COALESCE(o.member_epoch, 0),
+		       COALESCE(p.topic_id, 0)
 		FROM transactions x
 		JOIN staged_offsets o ON o.transaction_ref = x.transaction_ref
-		LEFT JOIN LATERAL (SELECT t.topic, q.partition
+		LEFT JOIN LATERAL (SELECT t.topic, q.topic_id, q.partition
 		                   FROM partitions q
 		                   JOIN topics t ON t.topic_id = q.topic_id
 		                   WHERE q.partition_id = o.partition_id LIMIT 1) p ON true
@@ -89,7 +92,7 @@ func (f *flush) queueOffsets(batch *pgx.Batch, k *keys) {
 		batch.Queue(sqlResolveOffsets, topics, numbers).Query(func(rows pgx.Rows) error {
 			var i int64
 			var t target
-			return each(rows, []any{&i, &t.id, &t.highWatermark}, func() {
+			return each(rows, []any{&i, &t.topicID, &t.id, &t.highWatermark}, func() {
 				f.targets[topicPartition{topics[i-1], int(numbers[i-1])}] = t
 			})
 		})
@@ -98,7 +101,7 @@ func (f *flush) queueOffsets(batch *pgx.Batch, k *keys) {
 		batch.Queue(sqlStagedOffsets, k.commits).Query(func(rows pgx.Rows) error {
 			var id string
 			var o partitionOffset
-			return each(rows, []any{&id, &o.Group, &o.Topic, &o.Number, &o.Partition, &o.Offset, &o.From, &o.Metadata}, func() {
+			return each(rows, []any{&id, &o.Group, &o.Topic, &o.Number, &o.Partition, &o.Offset, &o.From, &o.Metadata, &o.MemberID, &o.MemberEpoch, &o.TopicID}, func() {
 				f.staged[id] = append(f.staged[id], o)
 			})
 		})
@@ -118,21 +121,29 @@ func (f *flush) resolve(offsets []GroupOffset, adds map[int64]int64) ([]partitio
 	resolved := make([]partitionOffset, len(offsets))
 	for i, o := range offsets {
 		t := f.targets[topicPartition{o.Topic, o.Partition}]
-		end := t.highWatermark
 		if moved := f.facts.ends[t.id]; moved != nil {
-			end = max(end, moved.offset)
+			t.highWatermark = max(t.highWatermark, moved.offset)
 		}
+		t.highWatermark += adds[t.id]
 		var err error
-		if resolved[i], err = o.in(t.id, end+adds[t.id]); err != nil {
+		if resolved[i], err = o.in(t); err != nil {
 			return nil, err
 		}
 	}
 	return resolved, nil
 }
 
-// checkFrom refuses offsets of which the committed one is not the one that the
-// client saw.
-func (f *flush) checkFrom(offsets []partitionOffset) error {
+// checkOffsets refuses offsets that are not their member's to commit, and those
+// of which the committed one is not the one that the client saw.
+func (f *flush) checkOffsets(offsets []partitionOffset) error {
+	if err := f.fences.check(offsets); err != nil {
+		return err
+	}
+	if f.fences.creates(offsets) {
+		if err := f.store.caps.groups(&f.store.counts); err != nil {
+			return err
+		}
+	}
 	for _, o := range offsets {
 		var stands *int64
 		if offset, ok := f.committed[groupPartition{o.Group, o.Partition}]; ok {
@@ -145,15 +156,22 @@ func (f *flush) checkFrom(offsets []partitionOffset) error {
 	return nil
 }
 
-// setOffsets commits offsets that checkFrom let pass.
-func (f *flush) setOffsets(offsets []partitionOffset) {
+// setOffsets commits offsets that checkOffsets let pass. A member's that is
+// below the one that stands changes nothing (G4).
+func (f *flush) setOffsets(offsets []partitionOffset) error {
 	for _, o := range offsets {
 		at := groupPartition{o.Group, o.Partition}
-		_, stands := f.committed[at]
+		committed, stands := f.committed[at]
+		if o.MemberID != "" && stands {
+			if at, _ := eos.Advance(&committed, o.Offset); at != o.Offset {
+				continue
+			}
+		}
 		earlier := f.offsets[at]
 		f.offsets[at] = &offsetRow{o, !stands && o.From != nil || earlier != nil && earlier.first}
 		f.committed[at] = o.Offset
 	}
+	return f.fences.use(offsets)
 }
 
 // A group's first offset for a partition, over a from, is inserted: if another
@@ -196,14 +214,37 @@ func (f *flush) saveOffsets(ctx context.Context, p *pipeline) error {
 			return err
 		}
 	}
+	if err := f.saveFences(ctx, p); err != nil {
+		return err
+	}
 	for _, put := range f.puts {
 		if len(put.offsets) == 0 {
 			continue
 		}
 		c := columnsOf(put.offsets)
-		if err := p.queue(ctx, sqlStageOffsets, put.ref, c.groups, c.partitions, c.offsets, c.from, c.metadata); err != nil {
+		if err := p.queue(ctx, sqlStageOffsets, put.ref, c.groups, c.partitions, c.offsets, c.from, c.metadata, c.members, c.epochs); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// saveFences queues what committed offsets change of their groups and members.
+func (f *flush) saveFences(ctx context.Context, p *pipeline) error {
+	saves := f.fences.saves(f.offsets)
+	f.newGroups = int64(len(saves.create))
+	if len(saves.create) > 0 {
+		if err := p.queue(ctx, sqlCreateGroups, saves.create); err != nil {
+			return err
+		}
+	}
+	if len(saves.touch) > 0 {
+		if err := p.queue(ctx, sqlTouchGroups, saves.touch); err != nil {
+			return err
+		}
+	}
+	if len(saves.groups) > 0 {
+		return p.queue(ctx, sqlUseEpochs, saves.groups, saves.members)
 	}
 	return nil
 }

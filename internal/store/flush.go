@@ -233,6 +233,8 @@ type flush struct {
 	targets   map[topicPartition]target
 	committed map[groupPartition]int64 // committed offsets; after decide as they will be
 	staged    map[string][]partitionOffset
+	fences    fences
+	fenced    fenced // what was asked of them
 
 	// What is to be written, and what it depends on.
 	rows         []row
@@ -241,6 +243,7 @@ type flush struct {
 	puts         []*putRow
 	commits      []*committing
 	offsets      map[groupPartition]*offsetRow
+	newGroups    int64                    // that offsets create
 	topics       map[int64]bool           // that rows were routed by
 	first        map[int64]firstEnd       // ends before the flush, by partition id
 	producers    map[int64]*producerFacts // that could be fenced
@@ -256,7 +259,7 @@ func newFlush(s *Store, w *writer, ops []*Op) *flush {
 		store: s, writer: w, facts: w.facts, ops: ops,
 		outcomes: make([]Outcome, len(ops)), refused: make([]bool, len(ops)), apart: make([]bool, len(ops)),
 		kept:    map[identity]*kept{},
-		targets: map[topicPartition]target{}, committed: map[groupPartition]int64{}, staged: map[string][]partitionOffset{},
+		targets: map[topicPartition]target{}, committed: map[groupPartition]int64{}, staged: map[string][]partitionOffset{}, fences: fences{},
 		rows: make([]row, 0, len(ops)), keyed: map[identity]int{}, offsets: map[groupPartition]*offsetRow{},
 		topics: map[int64]bool{}, first: map[int64]firstEnd{}, producers: map[int64]*producerFacts{}, transactions: map[int64]bool{},
 	}
@@ -340,8 +343,10 @@ func (f *flush) load(ctx context.Context, conn *pgx.Conn, which []bool) error {
 	bytes, wait := f.bounds()
 	f.store.queueBegin(batch, bytes, wait)
 	all := f.keysOf(func(int) bool { return true })
+	unsure := f.keysOf(func(i int) bool { return which[i] })
+	f.fenced = fencedBy(unsure.offsets, unsure.commits) // of the others it is known that they commit no offsets
 	f.queueLocks(batch, all)
-	f.queueLoads(batch, f.keysOf(func(i int) bool { return which[i] }))
+	f.queueLoads(batch, unsure)
 	if err := conn.SendBatch(ctx, batch).Close(); err != nil {
 		return err
 	}
@@ -430,6 +435,7 @@ func (f *flush) done(lost []*flush) {
 		w.facts = newFacts()
 	}
 	f.store.tail.keep(f)
+	f.store.counts.groups.Add(f.newGroups)
 	for _, p := range f.puts {
 		f.store.counts.ended(p.state, true)
 		if p.Commit {

@@ -48,6 +48,21 @@ func buildLarge(ctx context.Context, url string) error {
 		SELECT 'open-' || i, 'ongoing', clock_timestamp() + interval '1 day' FROM generate_series(1, 500) AS i;
 		INSERT INTO committed_offsets (group_id, partition_id, committed_offset)
 		SELECT 'group-' || i, partition_id, 0 FROM partitions, generate_series(1, 10) AS i;
+		INSERT INTO groups (group_id, idle_since)
+		SELECT 'group-' || i, clock_timestamp() FROM generate_series(1, 10) AS i;
+		INSERT INTO groups (group_id, epoch, sweep_at)
+		SELECT 'full-' || i, 10, clock_timestamp() + interval '1 day' FROM generate_series(1, 1000) AS i;
+		INSERT INTO members (group_id, member_id, topics, auto_offset_reset, session_timeout_ms, rebalance_timeout_ms,
+		                     member_epoch, previous_epoch, expires_at)
+		SELECT 'full-' || i, 'm' || j, ARRAY['topic-' || i % 999 + 1], 'earliest', 45000, 60000, 10, 0, clock_timestamp() + interval '1 day'
+		FROM generate_series(1, 1000) AS i, generate_series(1, 10) AS j;
+		INSERT INTO group_partitions (group_id, topic_id, partition, owner_id, since_epoch, revoking, target_id)
+		SELECT 'full-' || i, topic_id, j, 'm' || j, 10, false, 'm' || j
+		FROM generate_series(1, 1000) AS i
+		JOIN topics ON topic = 'topic-' || i % 999 + 1
+		CROSS JOIN generate_series(1, 10) AS j;
+		INSERT INTO replaced_members (group_id, member_id)
+		SELECT 'full-' || i, 'old' FROM generate_series(1, 1000) AS i;
 		INSERT INTO batches (log_id, base_offset, record_count, end_bytes, max_timestamp, appended_at,
 		                     scope_id, producer_id, producer_epoch, base_sequence, idempotency_key,
 		                     fingerprint, request_count, body, ends, timestamp)
@@ -205,4 +220,5 @@ func allOperations(t *testing.T, s *Store, r *recorder) {
 	}
 	does("sweep")
 	s.Sweep(ctx, 1000)
+	groupOperations(t, s, does)
 }

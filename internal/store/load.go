@@ -175,23 +175,27 @@ func (k *keys) producer(id int64) {
 type lock struct {
 	sql  string
 	args []any
-	held map[int64]bool // the ids that it returned
+	held map[int64]bool       // the ids that it returned
+	rows func(pgx.Rows) error // instead of held, what reads its rows
 }
 
 // locks returns the statements that lock what operations need, in their order.
 func (f *flush) locks(k *keys) []lock {
 	var locks []lock
 	if len(k.producers) > 0 {
-		locks = append(locks, lock{sqlLockProducers, []any{k.producers}, f.locked.producers})
+		locks = append(locks, lock{sql: sqlLockProducers, args: []any{k.producers}, held: f.locked.producers})
 	}
 	if len(k.transactions) > 0 {
-		locks = append(locks, lock{sqlLockTransactions, []any{k.transactions}, f.locked.transactions})
+		locks = append(locks, lock{sql: sqlLockTransactions, args: []any{k.transactions}, held: f.locked.transactions})
+	}
+	if f.fenced.any() {
+		locks = append(locks, f.fences.locks(&f.fenced)...)
 	}
 	switch {
 	case len(k.commits) > 0:
-		locks = append(locks, lock{sqlLockStagedPartitions, []any{k.partitions, k.commits}, f.locked.partitions})
+		locks = append(locks, lock{sql: sqlLockStagedPartitions, args: []any{k.partitions, k.commits}, held: f.locked.partitions})
 	case len(k.partitions) > 0:
-		locks = append(locks, lock{sqlLockPartitions, []any{k.partitions}, f.locked.partitions})
+		locks = append(locks, lock{sql: sqlLockPartitions, args: []any{k.partitions}, held: f.locked.partitions})
 	}
 	return locks
 }
@@ -202,10 +206,13 @@ func (f *flush) queueLocks(batch *pgx.Batch, k *keys) {
 		if f.skip {
 			l.sql += skipLocked
 		}
-		batch.Queue(l.sql, l.args...).Query(func(rows pgx.Rows) error {
-			var id int64
-			return each(rows, []any{&id}, func() { l.held[id] = true })
-		})
+		if l.rows == nil {
+			l.rows = func(rows pgx.Rows) error {
+				var id int64
+				return each(rows, []any{&id}, func() { l.held[id] = true })
+			}
+		}
+		batch.Queue(l.sql, l.args...).Query(l.rows)
 	}
 	f.queueOffsetLocks(batch, k)
 }
@@ -239,6 +246,9 @@ func (f *flush) queueLoads(batch *pgx.Batch, k *keys) {
 		f.queueKeys(batch, k.keyed)
 	}
 	f.queueOffsets(batch, k)
+	if f.fenced.any() {
+		f.fences.queue(batch, &f.fenced, true)
+	}
 }
 
 func (f *flush) queueProducers(batch *pgx.Batch, ids []int64) {

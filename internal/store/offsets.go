@@ -15,17 +15,24 @@ type GroupOffset struct {
 	Offset    int64
 	From      *int64 // the committed offset that the client saw; nil when it does not say
 	Metadata  *string
+
+	MemberID    string // who commits it; empty: the group must have no members
+	MemberEpoch int64
 }
 
 // partitionOffset is a GroupOffset of a partition that exists.
 type partitionOffset struct {
 	Group     string
 	Topic     string
+	TopicID   int64
 	Number    int   // of the partition
 	Partition int64 // its id
 	Offset    int64
 	From      *int64
 	Metadata  *string
+
+	MemberID    string
+	MemberEpoch int64
 }
 
 // AddOffsets stages offsets in an open transaction. The same again changes
@@ -55,21 +62,33 @@ func (s *Store) AddOffsets(ctx context.Context, id string, caller Caller, offset
 }
 
 const sqlStageOffsets = `
-	INSERT INTO staged_offsets (transaction_ref, group_id, partition_id, committed_offset, from_offset, metadata)
+	INSERT INTO staged_offsets (transaction_ref, group_id, partition_id, committed_offset, from_offset, metadata, member_id, member_epoch)
 	SELECT $1, o.*
-	FROM unnest($2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[]) AS o
+	FROM unnest($2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[], $7::text[], $8::bigint[]) AS o
 	ON CONFLICT (transaction_ref, group_id, partition_id) DO UPDATE
 	SET committed_offset = excluded.committed_offset,
 	    from_offset = excluded.from_offset,
-	    metadata = excluded.metadata`
+	    metadata = excluded.metadata,
+	    member_id = excluded.member_id,
+	    member_epoch = excluded.member_epoch`
 
 func stageOffsets(ctx context.Context, conn *pgx.Conn, ref int64, offsets []GroupOffset) error {
 	resolved, err := resolveOffsets(ctx, conn, offsets)
 	if err != nil || len(resolved) == 0 {
 		return err
 	}
+	// Without locks: the commit asks again.
+	fences, asked := fences{}, fencedBy(offsets, nil)
+	batch := &pgx.Batch{}
+	fences.queue(batch, &asked, false)
+	if err := conn.SendBatch(ctx, batch).Close(); err != nil {
+		return err
+	}
+	if err := fences.check(resolved); err != nil {
+		return err
+	}
 	c := columnsOf(resolved)
-	_, err = conn.Exec(ctx, sqlStageOffsets, ref, c.groups, c.partitions, c.offsets, c.from, c.metadata)
+	_, err = conn.Exec(ctx, sqlStageOffsets, ref, c.groups, c.partitions, c.offsets, c.from, c.metadata, c.members, c.epochs)
 	return err
 }
 
@@ -80,6 +99,8 @@ type offsetColumns struct {
 	offsets    []int64
 	from       []*int64
 	metadata   []*string
+	members    []*string
+	epochs     []*int64
 }
 
 func columnsOf(offsets []partitionOffset) offsetColumns {
@@ -87,15 +108,21 @@ func columnsOf(offsets []partitionOffset) offsetColumns {
 	for _, o := range offsets {
 		c.groups, c.partitions, c.offsets = append(c.groups, o.Group), append(c.partitions, o.Partition), append(c.offsets, o.Offset)
 		c.from, c.metadata = append(c.from, o.From), append(c.metadata, o.Metadata)
+		c.members = append(c.members, orNull(o.MemberID))
+		if o.MemberID == "" {
+			c.epochs = append(c.epochs, nil)
+		} else {
+			c.epochs = append(c.epochs, &o.MemberEpoch)
+		}
 	}
 	return c
 }
 
 const sqlResolveOffsets = `
-	SELECT k.i, r.partition_id, r.high_watermark
+	SELECT k.i, r.topic_id, r.partition_id, r.high_watermark
 	FROM unnest($1::text[], $2::integer[]) WITH ORDINALITY AS k (topic, partition, i)
 	CROSS JOIN LATERAL (
-		SELECT p.partition_id,
+		SELECT p.topic_id, p.partition_id,
 		       ` + sqlHighWatermark + ` AS high_watermark
 		FROM partitions p
 		WHERE p.topic_id = (SELECT t.topic_id FROM topics t WHERE t.topic = k.topic) AND p.partition = k.partition
@@ -115,28 +142,32 @@ func resolveOffsets(ctx context.Context, conn *pgx.Conn, offsets []GroupOffset) 
 	if err != nil {
 		return nil, err
 	}
-	ids, ends := make([]int64, len(offsets)), make([]int64, len(offsets))
-	var i, id, end int64
-	if err := each(rows, []any{&i, &id, &end}, func() { ids[i-1], ends[i-1] = id, end }); err != nil {
+	targets := make([]target, len(offsets))
+	var i int64
+	var t target
+	if err := each(rows, []any{&i, &t.topicID, &t.id, &t.highWatermark}, func() { targets[i-1] = t }); err != nil {
 		return nil, err
 	}
 	resolved := make([]partitionOffset, len(offsets))
 	for i, o := range offsets {
-		if resolved[i], err = o.in(ids[i], ends[i]); err != nil {
+		if resolved[i], err = o.in(targets[i]); err != nil {
 			return nil, err
 		}
 	}
 	return resolved, nil
 }
 
-// in returns the offset of a partition by its id, 0 when there is none; or
-// refuses it when it is beyond the high watermark.
-func (o *GroupOffset) in(id, highWatermark int64) (partitionOffset, error) {
-	if id == 0 {
+// in returns the offset of a partition that was found, or refuses it: when it
+// was not, and when the offset is beyond the high watermark.
+func (o *GroupOffset) in(t target) (partitionOffset, error) {
+	if t.id == 0 {
 		return partitionOffset{}, eos.UnknownTopic.Errorf("topic %q has no partition %d, or does not exist", o.Topic, o.Partition)
 	}
-	if err := eos.CheckOffset(o.Offset, highWatermark); err != nil {
+	if err := eos.CheckOffset(o.Offset, t.highWatermark); err != nil {
 		return partitionOffset{}, about(err, "group %q, topic %q, partition %d: ", o.Group, o.Topic, o.Partition)
 	}
-	return partitionOffset{Group: o.Group, Topic: o.Topic, Number: o.Partition, Partition: id, Offset: o.Offset, From: o.From, Metadata: o.Metadata}, nil
+	return partitionOffset{
+		Group: o.Group, Topic: o.Topic, TopicID: t.topicID, Number: o.Partition, Partition: t.id, Offset: o.Offset,
+		From: o.From, Metadata: o.Metadata, MemberID: o.MemberID, MemberEpoch: o.MemberEpoch,
+	}, nil
 }

@@ -42,7 +42,12 @@ func (s *Store) NewReader(t *Topic, pos Position, maxRecords, maxBytes int) (*Re
 	if err != nil {
 		return nil, err
 	}
-	return &Reader{NextOffset: pos.Offset, store: s, topic: t.Name, log: id, maxRecords: maxRecords, maxBytes: maxBytes}, nil
+	return s.NewLogReader(t.Name, id, pos.Offset, maxRecords, maxBytes), nil
+}
+
+// NewLogReader is NewReader for a partition that is known by its id.
+func (s *Store) NewLogReader(topic string, log, offset int64, maxRecords, maxBytes int) *Reader {
+	return &Reader{NextOffset: offset, store: s, topic: topic, log: log, maxRecords: maxRecords, maxBytes: maxBytes}
 }
 
 // Follow tells that the position is likely to be the end: then whether it is

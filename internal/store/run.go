@@ -101,14 +101,35 @@ func (s *Store) write(ctx context.Context, fn func(ctx context.Context, tx *tx) 
 		if err := fn(ctx, &tx{conn, again}); err != nil {
 			return err
 		}
-		return commit(ctx, conn)
+		return commit(ctx, conn, &pgx.Batch{})
 	})
 }
 
-// commit sends a COMMIT.
-func commit(ctx context.Context, conn *pgx.Conn) error {
-	tag, err := conn.Exec(ctx, sqlCommit)
-	return committedOr(err, tag.String() == sqlCommit)
+// exchange is write in two trips: what load queues, behind the BEGIN, is read in
+// the first one; what decide then queues is sent with the COMMIT in the second.
+func (s *Store) exchange(ctx context.Context, load func(*pgx.Batch), decide func(tx *tx, saves *pgx.Batch) error) error {
+	return s.run(ctx, func(ctx context.Context, conn *pgx.Conn, again bool) error {
+		loads, saves := &pgx.Batch{}, &pgx.Batch{}
+		s.queueBegin(loads, 0, patientWait)
+		load(loads)
+		if err := conn.SendBatch(ctx, loads).Close(); err != nil {
+			return err
+		}
+		if err := decide(&tx{conn, again}, saves); err != nil {
+			return err
+		}
+		return commit(ctx, conn, saves)
+	})
+}
+
+// commit sends what is queued and a COMMIT in one trip.
+func commit(ctx context.Context, conn *pgx.Conn, batch *pgx.Batch) error {
+	committed := false
+	batch.Queue(sqlCommit).Exec(func(tag pgconn.CommandTag) error {
+		committed = tag.String() == "COMMIT"
+		return nil
+	})
+	return committedOr(conn.SendBatch(ctx, batch).Close(), committed)
 }
 
 // committedOr tells what became of a COMMIT that was sent, from the error of

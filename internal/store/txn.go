@@ -176,10 +176,13 @@ func (f *flush) checkPut(put *Put) ([]partitionOffset, error) {
 		}
 	}
 	offsets, err := f.resolve(put.Offsets, adds)
-	if err != nil || !put.Commit {
-		return offsets, err
+	switch {
+	case err != nil:
+		return nil, err
+	case put.Commit:
+		return offsets, f.checkOffsets(offsets)
 	}
-	return offsets, f.checkFrom(offsets)
+	return offsets, f.fences.check(offsets)
 }
 
 // oneShot appends all of a transaction where it will stay.
@@ -196,9 +199,8 @@ func (f *flush) oneShot(row *putRow, offsets []partitionOffset) error {
 		}
 	}
 	sortShares(row.state.Appended)
-	f.setOffsets(offsets)
 	f.facts.transactions[row.ID] = &transaction{TransactionState: *row.state, ref: row.ref} // for repeats in this flush
-	return nil
+	return f.setOffsets(offsets)
 }
 
 // beginTransaction opens a transaction and stages what came with it.

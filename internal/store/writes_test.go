@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"maps"
 	"testing"
 
 	"github.com/eos-proxy/eos-proxy/internal/eos"
@@ -89,7 +90,7 @@ func writes(p Producer) map[string]write {
 			return err
 		}
 	}
-	return map[string]write{
+	all := map[string]write{
 		"sequenced append": {
 			do:    produceIn(func(i int) ask { return sequenced(p, int64(i), fmt.Sprint(i)) }, roundOf),
 			check: oneMore,
@@ -218,6 +219,8 @@ func writes(p Producer) map[string]write {
 			},
 		},
 	}
+	maps.Copy(all, groupWrites())
+	return all
 }
 
 func mustState(t testing.TB, s *Store, topic string, partitions int) {

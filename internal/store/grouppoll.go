@@ -1,0 +1,354 @@
+package store
+
+import (
+	"context"
+	"errors"
+
+	"github.com/eos-proxy/eos-proxy/internal/eos"
+	"github.com/jackc/pgx/v5"
+)
+
+// Poll is what a member says when it polls.
+type Poll struct {
+	Group, Member string
+	Epoch         int64
+	Commits       []GroupOffset            // of partitions of its own; their Group and From are not read
+	Positions     map[TopicPartition]int64 // to read from, instead of the committed offsets
+	Heartbeat     bool                     // it does not ask where to read
+}
+
+// Polled is the answer to a poll.
+type Polled struct {
+	MemberState
+	GroupEpoch int64
+	Readable   []Readable // the partitions that the member has, in the order of its assignment; none of a heartbeat
+}
+
+// Readable is a partition that a member may read, and from where.
+type Readable struct {
+	Topic         string
+	Partition     int
+	Log           int64  // the partition's id
+	Committed     *int64 // nil when the group has none
+	Offset        int64  // to read from
+	ResetFrom     *int64 // what that would be, had retention not passed it
+	HighWatermark int64
+}
+
+// readable is a Readable as it was read.
+type readable struct {
+	Readable
+	logStart int64
+}
+
+// errAlone says that a poll changes what only the lock of the group allows.
+var errAlone = errors.New("the poll needs the lock of its group")
+
+// Poll hears a member, commits its offsets and tells where to read on. It
+// returns eos.UnknownTopic, eos.OffsetBeyondEnd, and what eos.Group.Poll refuses
+// with. Mostly it is one read: a deadline is written once in a quarter of a
+// session, and nothing else unless the member commits or partitions move.
+func (s *Store) Poll(ctx context.Context, p *Poll) (*Polled, error) {
+	if len(p.Commits) == 0 {
+		polled, err := s.pollFreely(ctx, p)
+		if !errors.Is(err, errAlone) {
+			return polled, err
+		}
+	}
+	polled, err := s.pollLocked(ctx, p, false)
+	if errors.Is(err, errAlone) {
+		return s.pollLocked(ctx, p, true)
+	}
+	return polled, err
+}
+
+// pollFreely polls without a lock. It returns errAlone when more is to be
+// written than a deadline.
+func (s *Store) pollFreely(ctx context.Context, p *Poll) (polled *Polled, err error) {
+	err = s.read(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		g := newPolled(p)
+		batch := &pgx.Batch{}
+		g.queue(batch)
+		if err := conn.SendBatch(ctx, batch).Close(); err != nil {
+			return err
+		}
+		var change eos.Change
+		if polled, change, err = g.poll(); err != nil {
+			return err
+		}
+		switch {
+		case len(g.writes) > 0 || !change.Empty() && !change.OnlyDeadline():
+			return errAlone
+		case change.OnlyDeadline():
+			return extendSession(ctx, conn, p, change.Extended)
+		}
+		return nil
+	})
+	return polled, err
+}
+
+// extendSession writes a member's deadline. A crash that takes it back makes the
+// member expire earlier, but those who expire members wait after a crash: so it
+// need not be flushed.
+func extendSession(ctx context.Context, conn *pgx.Conn, p *Poll, m *eos.Member) error {
+	const relax = `
+		SELECT set_config('synchronous_commit', 'off', true), set_config('lock_timeout', $1, true)`
+	batch := &pgx.Batch{} // which is one SQL transaction
+	batch.Queue(relax, milliseconds(patientWait))
+	found := int64(0)
+	batch.Queue(sqlExtend, p.Group, p.Member, m.ExpiresAt).Exec(affected(&found))
+	if err := conn.SendBatch(ctx, batch).Close(); err != nil {
+		return err
+	}
+	if found == 0 {
+		return errAlone // it is gone, or another poll came first
+	}
+	return nil
+}
+
+// pollLocked polls under the lock of the member's row, and of the group's if it
+// is alone; if it is not, it may return errAlone.
+func (s *Store) pollLocked(ctx context.Context, p *Poll, alone bool) (*Polled, error) {
+	var g *polledGroup
+	var polled, lost *Polled
+	err := s.exchange(ctx, func(batch *pgx.Batch) {
+		g = newPolled(p)
+		if alone {
+			g.queueLock(batch, "")
+		}
+		batch.Queue(sqlLockMember, p.Group, p.Member)
+		g.queue(batch)
+	}, func(tx *tx, saves *pgx.Batch) (err error) {
+		var change eos.Change
+		polled, change, err = g.poll()
+		switch {
+		case tx.again && g.wasDone(err, lost):
+			polled = lost
+			return nil
+		case err != nil:
+			tx.doubt(&err)
+			return err
+		case !alone && !change.Empty() && !change.OnlyDeadline():
+			return errAlone
+		}
+		lost = polled
+		g.queueChange(saves, &change)
+		queueOffsets(saves, g.writes)
+		return nil
+	})
+	return polled, err
+}
+
+// wasDone reports whether a refusal is that of a poll that a try had done whose
+// answer was lost: the member is still in the epoch that this try gave it, so
+// that nobody but that try took from it what it committed and let go of.
+func (g *polledGroup) wasDone(err error, lost *Polled) bool {
+	notIts := errors.Is(err, eos.PartitionNotOwned.Errorf("")) || errors.Is(err, eos.FencedMemberEpoch.Errorf(""))
+	return notIts && lost != nil && g.session != nil && g.session.Epoch == lost.Epoch
+}
+
+// polledGroup is the part of a group that a poll needs.
+type polledGroup struct {
+	*loadedGroup
+	asked   *Poll
+	session *eos.Member // nil when there is no such member
+	logs    map[eos.Partition]*readable
+	commits []target
+	writes  map[int64]partitionOffset // offsets to be committed, by the partition's id
+}
+
+func newPolled(p *Poll) *polledGroup {
+	return &polledGroup{
+		loadedGroup: newGroup(p.Group), asked: p,
+		logs: map[eos.Partition]*readable{}, commits: make([]target, len(p.Commits)), writes: map[int64]partitionOffset{},
+	}
+}
+
+// The member with the partitions that it has or is to have: one statement, so
+// that they are of one moment. One row a partition, or one without.
+const (
+	sqlLockMember = `
+		SELECT member_id
+		FROM members
+		WHERE group_id = $1 AND member_id = $2
+		FOR NO KEY UPDATE`
+	sqlPoll = `
+		SELECT clock_timestamp(), g.epoch, g.sweep_at,` + sqlMemberColumns + `,
+		       o.topic_id, o.partition, COALESCE(o.owner_id, ''), COALESCE(o.since_epoch, 0), o.revoking, COALESCE(o.target_id, ''),
+		       t.topic, l.partition_id, l.log_start_offset, l.high_watermark, c.committed_offset
+		FROM groups g
+		JOIN members m ON m.group_id = g.group_id AND m.member_id = $2
+		LEFT JOIN LATERAL (SELECT *
+		                   FROM group_partitions
+		                   WHERE group_id = $1 AND owner_id = $2
+		                   UNION ALL
+		                   SELECT *
+		                   FROM group_partitions
+		                   WHERE group_id = $1 AND target_id = $2 AND owner_id IS DISTINCT FROM $2) o ON true
+		LEFT JOIN LATERAL (SELECT topic
+		                   FROM topics
+		                   WHERE topic_id = o.topic_id LIMIT 1) t ON true
+		LEFT JOIN LATERAL (SELECT p.partition_id, p.log_start_offset,
+		                          ` + sqlHighWatermark + ` AS high_watermark
+		                   FROM partitions p
+		                   WHERE p.topic_id = o.topic_id AND p.partition = o.partition AND $3 LIMIT 1) l ON true
+		LEFT JOIN LATERAL (SELECT committed_offset
+		                   FROM committed_offsets
+		                   WHERE group_id = $1 AND partition_id = l.partition_id LIMIT 1) c ON true
+		WHERE g.group_id = $1`
+)
+
+// queue queues what the poll needs to know.
+func (g *polledGroup) queue(batch *pgx.Batch) {
+	batch.Queue(sqlPoll, g.ID, g.asked.Member, !g.asked.Heartbeat).Query(g.readMember)
+	g.queueReplaced(batch, []string{g.asked.Member})
+	if len(g.asked.Commits) > 0 {
+		queueTargets(batch, g.asked.Commits, g.commits)
+	}
+}
+
+func queueTargets(batch *pgx.Batch, commits []GroupOffset, targets []target) {
+	topics, numbers := make([]string, len(commits)), make([]int32, len(commits))
+	for i, o := range commits {
+		topics[i], numbers[i] = o.Topic, int32(o.Partition)
+	}
+	batch.Queue(sqlResolveOffsets, topics, numbers).Query(func(rows pgx.Rows) error {
+		var i int64
+		var t target
+		return each(rows, []any{&i, &t.topicID, &t.id, &t.highWatermark}, func() { targets[i-1] = t })
+	})
+}
+
+func (g *polledGroup) readMember(rows pgx.Rows) error {
+	var m memberRow
+	var topicID, log, logStart, highWatermark, committed *int64
+	var number *int
+	var revoking *bool
+	var topic *string
+	var o eos.Ownership
+	columns := append([]any{&g.now, &g.Epoch, &g.sweepAt}, m.columns()...)
+	columns = append(columns, &topicID, &number, &o.Owner, &o.Since, &revoking, &o.Target, &topic, &log, &logStart, &highWatermark, &committed)
+	return each(rows, columns, func() {
+		if g.session == nil {
+			g.session = m.member()
+			g.addMember(g.session)
+		}
+		if topicID == nil {
+			return
+		}
+		o.Topic, o.Number, o.Revoking = *topicID, *number, *revoking
+		g.Partitions[o.Partition] = new(o)
+		if topic == nil {
+			return // it is gone
+		}
+		g.names[o.Topic] = *topic
+		if log != nil {
+			g.logs[o.Partition] = &readable{
+				Readable{Topic: *topic, Partition: o.Number, Log: *log, Committed: copied(committed), HighWatermark: *highWatermark}, *logStart,
+			}
+		}
+	})
+}
+
+func copied(n *int64) *int64 {
+	if n == nil {
+		return nil
+	}
+	return new(*n)
+}
+
+// poll decides, and fills in writes.
+func (g *polledGroup) poll() (*Polled, eos.Change, error) {
+	if err := g.checkTargets(); err != nil {
+		return nil, eos.Change{}, err
+	}
+	a, change, err := g.Poll(g.now, g.asked.Member, g.asked.Epoch, g.targets())
+	if err != nil {
+		return nil, eos.Change{}, g.named(err)
+	}
+	g.commit()
+	polled := &Polled{MemberState: *g.state(&a, &change), GroupEpoch: g.Epoch}
+	if g.asked.Heartbeat {
+		return polled, change, nil
+	}
+	for _, p := range a.Partitions {
+		if g.logs[p] == nil {
+			continue
+		}
+		if err := g.start(p); err != nil {
+			return nil, eos.Change{}, err
+		}
+		polled.Readable = append(polled.Readable, g.logs[p].Readable)
+	}
+	return polled, change, nil
+}
+
+// targets returns the partitions that the poll commits.
+func (g *polledGroup) targets() []eos.Partition {
+	partitions := make([]eos.Partition, len(g.commits))
+	for i := range g.commits {
+		partitions[i] = g.target(i)
+	}
+	return partitions
+}
+
+// target returns the partition that a commit names, as groups know it.
+func (g *polledGroup) target(i int) eos.Partition {
+	return eos.Partition{Topic: g.commits[i].topicID, Number: g.asked.Commits[i].Partition}
+}
+
+// checkTargets refuses commits of partitions that do not exist, and of offsets
+// that they do not have.
+func (g *polledGroup) checkTargets() error {
+	for i, o := range g.asked.Commits {
+		o.Group = g.ID
+		if _, err := o.in(g.commits[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// commit sets the offsets that the poll commits, where they are not below those
+// that stand (G4).
+func (g *polledGroup) commit() {
+	for i, o := range g.asked.Commits {
+		known := g.logs[g.target(i)]
+		if known == nil {
+			continue // it was deleted since it was owned
+		}
+		stands, changed := eos.Advance(known.Committed, o.Offset)
+		if changed || stands == o.Offset && o.Metadata != nil {
+			g.writes[known.Log] = partitionOffset{Group: g.ID, Partition: known.Log, Offset: stands, Metadata: o.Metadata}
+		}
+		known.Committed = &stands
+	}
+}
+
+// start finds out where to read a partition from.
+func (g *polledGroup) start(p eos.Partition) (err error) {
+	l := g.logs[p]
+	var position *int64
+	if given, ok := g.asked.Positions[TopicPartition{l.Topic, l.Partition}]; ok {
+		position = &given
+	}
+	keep := false
+	l.Offset, l.ResetFrom, keep, err = eos.StartOffset(position, l.Committed, g.session.AutoOffsetReset, l.logStart, l.HighWatermark)
+	if err != nil {
+		return about(err, "topic %q, partition %d: ", l.Topic, l.Partition)
+	}
+	if keep {
+		l.Committed = &l.Offset
+		g.writes[l.Log] = partitionOffset{Group: g.ID, Partition: l.Log, Offset: l.Offset}
+	}
+	return nil
+}
+
+// named puts the names of topics where the rules have ids.
+func (g *polledGroup) named(err error) error {
+	named := make([]partitionOffset, len(g.commits))
+	for i, t := range g.commits {
+		named[i].Topic, named[i].TopicID = g.asked.Commits[i].Topic, t.topicID
+	}
+	return nameTopics(err, named)
+}

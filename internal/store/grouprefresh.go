@@ -1,0 +1,186 @@
+package store
+
+import (
+	"context"
+	"regexp"
+
+	"github.com/eos-proxy/eos-proxy/internal/eos"
+	"github.com/jackc/pgx/v5"
+)
+
+// Refresher picks up, for all groups, topics and partitions that are new, and
+// lets go of those that are gone. It is used by one goroutine.
+type Refresher struct {
+	store *Store
+	seen  map[string]seenTopic // by name; nil before the first pass
+}
+
+type seenTopic struct {
+	id             int64
+	partitionCount int
+}
+
+// NewRefresher returns a Refresher that has seen no topics.
+func (s *Store) NewRefresher() *Refresher { return &Refresher{store: s} }
+
+// Refresh looks for topics that have changed since the pass before, and brings
+// the groups up to date that have members who subscribe to these. While no group
+// has members it looks at nothing.
+func (r *Refresher) Refresh(ctx context.Context) ([]Moved, error) {
+	now, changed, err := r.changed(ctx)
+	if err != nil || len(changed) == 0 {
+		return nil, err
+	}
+	groups, err := r.store.subscribersOf(ctx, changed)
+	if err != nil {
+		return nil, err
+	}
+	var moved []Moved
+	for _, id := range groups {
+		wake, err := r.store.refresh(ctx, id)
+		if err != nil {
+			return moved, err
+		}
+		if len(wake) > 0 {
+			moved = append(moved, Moved{id, wake})
+		}
+	}
+	r.seen = now
+	return moved, nil
+}
+
+// pageOf is how many rows one query of a pass over a table returns.
+const pageOf = 1000
+
+// changed returns all topics, and the names of those that are not as they were
+// seen.
+func (r *Refresher) changed(ctx context.Context) (now map[string]seenTopic, changed map[string]bool, err error) {
+	const anybody = `SELECT COALESCE((SELECT true FROM groups WHERE sweep_at > '-infinity' ORDER BY sweep_at LIMIT 1), false)`
+	const page = `
+		SELECT topic, topic_id, partition_count
+		FROM topics
+		WHERE topic > $1
+		ORDER BY topic LIMIT $2`
+	now, changed = map[string]seenTopic{}, map[string]bool{}
+	members := false
+	err = r.store.read(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		if err := conn.QueryRow(ctx, anybody).Scan(&members); err != nil || !members {
+			return err
+		}
+		for last, n := "", pageOf; n == pageOf; {
+			n = 0
+			rows, err := conn.Query(ctx, page, last, pageOf)
+			if err != nil {
+				return err
+			}
+			var t seenTopic
+			err = each(rows, []any{&last, &t.id, &t.partitionCount}, func() {
+				now[last] = t
+				n++
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil || !members {
+		return nil, nil, err
+	}
+	for name, t := range now {
+		if r.seen[name] != t {
+			changed[name] = true
+		}
+	}
+	for name := range r.seen {
+		if _, there := now[name]; !there {
+			changed[name] = true
+		}
+	}
+	return now, changed, nil
+}
+
+// subscribersOf returns the groups that have members who subscribe to topics.
+func (s *Store) subscribersOf(ctx context.Context, topics map[string]bool) (groups []string, err error) {
+	const page = `
+		SELECT group_id, member_id, topics, COALESCE(topics_pattern, '')
+		FROM members
+		WHERE (group_id, member_id) > ($1, $2)
+		ORDER BY group_id, member_id LIMIT $3`
+	patterns := map[string]bool{} // whether they match one
+	err = s.read(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		groups = nil
+		var group, member, pattern string
+		var named []string
+		for n := pageOf; n == pageOf; {
+			n = 0
+			rows, err := conn.Query(ctx, page, group, member, pageOf)
+			if err != nil {
+				return err
+			}
+			err = each(rows, []any{&group, &member, &named, &pattern}, func() {
+				n++
+				if len(groups) > 0 && groups[len(groups)-1] == group {
+					return
+				}
+				if _, known := patterns[pattern]; !known {
+					patterns[pattern] = matchesAny(pattern, topics)
+				}
+				if patterns[pattern] || containsAny(topics, named) {
+					groups = append(groups, group)
+				}
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return groups, err
+}
+
+func matchesAny(pattern string, topics map[string]bool) bool {
+	if pattern == "" {
+		return false
+	}
+	matches, err := eos.TopicsPattern(pattern)
+	if err != nil {
+		matches = regexp.MustCompile(`^`) // it was valid at the join: let Refresh see
+	}
+	for name := range topics {
+		if matches.MatchString(name) {
+			return true
+		}
+	}
+	return false
+}
+
+func containsAny(topics map[string]bool, named []string) bool {
+	for _, name := range named {
+		if topics[name] {
+			return true
+		}
+	}
+	return false
+}
+
+// refresh brings the targets of one group up to date with today's topics.
+func (s *Store) refresh(ctx context.Context, group string) (wake []string, err error) {
+	var g *loadedGroup
+	err = s.exchange(ctx, func(batch *pgx.Batch) {
+		g = newGroup(group)
+		g.queueLock(batch, "")
+		g.queueWhole(batch, nil)
+	}, func(_ *tx, saves *pgx.Batch) error {
+		wake = nil
+		if !g.known {
+			return nil
+		}
+		g.subscribeAll()
+		change := g.Group.Refresh()
+		g.queueChange(saves, &change)
+		wake = change.Wake
+		return nil
+	})
+	return wake, err
+}

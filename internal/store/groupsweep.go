@@ -1,0 +1,207 @@
+package store
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Moved is a group of which something has changed: the members whose waiting
+// polls have something to be told now.
+type Moved struct {
+	Group string
+	Wake  []string
+}
+
+// sweepGroups is how many groups one pass looks at.
+const sweepGroups = 100
+
+// ExpireMembers removes members whose session or rebalance timeout is over.
+// Several proxies may do so at once. Members that could not be heard because the
+// database was away have the time of a heartbeat, counted from back, when it was
+// there again by its own clock.
+func (s *Store) ExpireMembers(ctx context.Context, back time.Time) ([]Moved, error) {
+	const due = `
+		SELECT group_id
+		FROM groups
+		WHERE sweep_at <= (SELECT clock_timestamp()) -- read once, so that the index bounds it
+		ORDER BY sweep_at
+		LIMIT $1
+		FOR NO KEY UPDATE`
+	// Behind the locks: a member that joined just now is among those it sees.
+	const push = `
+		UPDATE groups g
+		SET sweep_at = (SELECT min(LEAST(m.expires_at, m.revoke_by))
+		                FROM members m
+		                WHERE m.group_id = g.group_id)
+		WHERE g.group_id = ANY ($1)
+		RETURNING g.group_id, g.sweep_at <= clock_timestamp()`
+	var locked, groups []string
+	skip := skipLocked // who holds one changes it
+	err := s.exchange(ctx, func(batch *pgx.Batch) {
+		locked, groups = nil, nil
+		sql := due + skip
+		skip = "" // it may be our own lost try, which is to be waited for
+		batch.Queue(sql, sweepGroups).Query(func(rows pgx.Rows) error {
+			var id string
+			return each(rows, []any{&id}, func() { locked = append(locked, id) })
+		})
+	}, func(_ *tx, saves *pgx.Batch) error {
+		if len(locked) == 0 {
+			return nil
+		}
+		saves.Queue(push, locked).Query(func(rows pgx.Rows) error {
+			var id string
+			var over bool
+			return each(rows, []any{&id, &over}, func() {
+				if over {
+					groups = append(groups, id)
+				}
+			})
+		})
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	var moved []Moved
+	slices.Sort(groups)
+	for _, id := range groups {
+		wake, err := s.expire(ctx, id, back)
+		if err != nil {
+			return moved, err
+		}
+		if len(wake) > 0 {
+			moved = append(moved, Moved{id, wake})
+		}
+	}
+	return moved, nil
+}
+
+// heartbeats is how often a member sends a heartbeat in the time of its session.
+const heartbeats = 3
+
+func (s *Store) expire(ctx context.Context, group string, back time.Time) (wake []string, err error) {
+	const sweepAt = `UPDATE groups SET sweep_at = $2 WHERE group_id = $1`
+	var g *loadedGroup
+	members := 0
+	skip := skipLocked // who holds it changes it
+	err = s.exchange(ctx, func(batch *pgx.Batch) {
+		g = newGroup(group)
+		g.queueLock(batch, skip)
+		g.queueWhole(batch, nil)
+		skip = "" // it may be our own lost try, which is to be waited for
+	}, func(_ *tx, saves *pgx.Batch) error {
+		if !g.known {
+			return nil
+		}
+		for _, m := range g.Members {
+			if g.now.Before(back.Add(m.SessionTimeout / heartbeats)) {
+				return nil
+			}
+		}
+		g.subscribeAll()
+		before := len(g.Members)
+		change := g.Expire(g.now)
+		g.queueChange(saves, &change)
+		if by := g.sweepBy(true); by != nil {
+			saves.Queue(sweepAt, group, by)
+		}
+		wake, members = append(wake, change.Wake...), max(members, before-len(g.Members))
+		return nil
+	})
+	if err == nil {
+		s.counts.members.Add(int64(-members))
+	}
+	return wake, err
+}
+
+// Clock returns the database's time.
+func (s *Store) Clock(ctx context.Context) (now time.Time, err error) {
+	err = s.read(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		return conn.QueryRow(ctx, sqlClock).Scan(&now)
+	})
+	return now, err
+}
+
+// groupsKept is how long a group without members keeps its offsets, and how
+// long a member that was replaced is told so.
+const groupsKept = 7 * 24 * time.Hour
+
+// ForgetGroups deletes up to limit rows of groups that had neither members nor
+// commits for seven days, and of members that were replaced before that. It
+// returns how many it deleted; zero when there is nothing left.
+func (s *Store) ForgetGroups(ctx context.Context, limit int) (int, error) {
+	const dead = `
+		SELECT group_id
+		FROM groups
+		WHERE idle_since < (SELECT clock_timestamp() - $1::bigint * interval '1 second')
+		ORDER BY idle_since
+		LIMIT 10`
+	const replaced = `
+		DELETE FROM replaced_members
+		WHERE (group_id, member_id) IN (SELECT group_id, member_id
+		                                FROM replaced_members
+		                                WHERE replaced_at < (SELECT clock_timestamp() - $1::bigint * interval '1 second')
+		                                ORDER BY replaced_at
+		                                LIMIT $2
+		                                FOR UPDATE SKIP LOCKED)`
+	var groups []string
+	var deleted int64
+	err := s.exchange(ctx, func(batch *pgx.Batch) {
+		groups = nil
+		batch.Queue(replaced, int64(groupsKept.Seconds()), limit).Exec(affected(&deleted))
+		batch.Queue(dead, int64(groupsKept.Seconds())).Query(func(rows pgx.Rows) error {
+			var id string
+			return each(rows, []any{&id}, func() { groups = append(groups, id) })
+		})
+	}, func(*tx, *pgx.Batch) error { return nil })
+	if err != nil {
+		return 0, err
+	}
+	for _, id := range groups {
+		n, err := s.forgetGroup(ctx, id, limit)
+		if err != nil {
+			return int(deleted), err
+		}
+		deleted += n
+	}
+	return int(deleted), nil
+}
+
+// forgetGroup deletes up to limit offsets of a group that is still dead, and
+// then the group.
+func (s *Store) forgetGroup(ctx context.Context, id string, limit int) (deleted int64, err error) {
+	const still = `
+		SELECT EXISTS (SELECT
+		               FROM groups
+		               WHERE group_id = $1 AND idle_since < (SELECT clock_timestamp() - $2::bigint * interval '1 second'))`
+	const offsets = `
+		DELETE FROM committed_offsets
+		WHERE group_id = $1
+		  AND partition_id <= (SELECT COALESCE((SELECT partition_id
+		                                        FROM committed_offsets
+		                                        WHERE group_id = $1
+		                                        ORDER BY partition_id OFFSET $2 - 1 LIMIT 1), 9223372036854775807))`
+	err = s.write(ctx, func(ctx context.Context, tx *tx) error {
+		g := newGroup(id)
+		dead := false
+		batch := &pgx.Batch{}
+		g.queueLock(batch, skipLocked)
+		batch.Queue(still, id, int64(groupsKept.Seconds())).QueryRow(func(row pgx.Row) error { return row.Scan(&dead) })
+		if err := tx.SendBatch(ctx, batch).Close(); err != nil || !g.known || !dead {
+			return err
+		}
+		tag, err := tx.Exec(ctx, offsets, id, limit)
+		if deleted = tag.RowsAffected(); err != nil || deleted == int64(limit) {
+			return err
+		}
+		deleted++ // the group itself
+		forget := &pgx.Batch{}
+		g.queueForget(forget)
+		return tx.SendBatch(ctx, forget).Close()
+	})
+	return deleted, err
+}
