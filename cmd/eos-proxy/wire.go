@@ -93,6 +93,7 @@ func openProxy(ctx context.Context, url string, cfg Config, log *slog.Logger) (p
 			{"another appender of what is locked", app.RunAside},
 			{"wake", hub.Run},
 			{"housekeeping", keeper.Run},
+			{"retention", keeper.RunRetention},
 			{"heap floor", keepHeapFloor},
 		},
 		handler: handler,

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/eos-proxy/eos-proxy/internal/eos"
 )
@@ -52,7 +53,7 @@ func (f *flush) sureOfAppend(r *Request, expected map[scopeKey]int64) bool {
 		return true
 	}
 	p := f.facts.producers[r.ProducerID]
-	if p == nil || p.Epoch != r.Epoch || p.openRef != open || r.TransactionalID != "" && r.TransactionalID != p.TransactionalID {
+	if p == nil || p.mayBeForgotten() || p.Epoch != r.Epoch || p.openRef != open || r.TransactionalID != "" && r.TransactionalID != p.TransactionalID {
 		return false
 	}
 	key := scopeKey{r.ProducerID, r.Scope()}
@@ -172,7 +173,7 @@ func (f *flush) busy(op *Op) bool {
 		k.transactions = append(k.transactions, op.Commit.ID)
 	}
 	for _, id := range k.producers {
-		if p := f.facts.producers[id]; p != nil && p.transactional() && !f.locked.producers[id] {
+		if p := f.facts.producers[id]; p != nil && (p.transactional() || p.mayBeForgotten()) && !f.locked.producers[id] {
 			return true
 		}
 	}
@@ -322,6 +323,9 @@ func (f *flush) append(r *Request, id identity, txn *transaction) (Result, error
 			txn.scopes = append(txn.scopes, key)
 		}
 		f.facts.next[key] = nextSequence{result.NextSequence, openRef}
+		if _, later := f.sequences[key]; !later {
+			f.sequences[key] = r.Sequence
+		}
 		f.uses(r.ProducerID)
 	}
 	if r.Any() {
@@ -378,10 +382,16 @@ func (f *flush) touch(log int64, end *logEnd, topic int64) {
 	}
 }
 
-// uses notes that what is written depends on a producer that may be fenced.
+// uses notes that what is written depends on a producer: one that may be
+// fenced, or one that is not forgotten while it appends.
 func (f *flush) uses(producer int64) {
-	if p := f.facts.producers[producer]; p != nil && p.transactional() {
+	p := f.facts.producers[producer]
+	switch {
+	case p == nil:
+	case p.transactional():
 		f.producers[producer] = p
+	default:
+		p.appended = time.Now()
 	}
 }
 

@@ -49,10 +49,20 @@ type producerFacts struct {
 	eos.Producer
 	openRef   int64
 	timeoutMS int
+	appended  time.Time // by this proxy, last; zero since it was read
+}
+
+// surelyKnown is how long after an append a producer cannot have been forgotten
+// (forgetProducers): a small part of what has to pass.
+const surelyKnown = 30 * time.Minute
+
+// mayBeForgotten reports whether the producer must be held while it appends.
+func (p *producerFacts) mayBeForgotten() bool {
+	return !p.transactional() && time.Since(p.appended) > surelyKnown
 }
 
 // transactional reports whether the producer can be fenced or bound: only then
-// do its facts ever change.
+// do its facts ever change, but that another one may be forgotten.
 func (p *producerFacts) transactional() bool { return p.TransactionalID != "" }
 
 // transaction is a transaction as the writer sees it.

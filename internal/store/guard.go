@@ -40,6 +40,16 @@ const (
 		  AND k.open_ref = COALESCE((SELECT t.transaction_ref
 		                             FROM transactions t
 		                             WHERE t.producer_id = k.producer_id AND t.state = 'ongoing'), 0)`
+	// Each producer that appends is known, and in each scope the first sequence
+	// is none of those that retention has removed: what unique keys cannot tell
+	// of rows that are gone (P8).
+	sqlGuardSequences = `
+		SELECT 1 / (count(*) = cardinality($1))::integer
+		FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS k (producer_id, scope_id, base_sequence)
+		WHERE EXISTS (SELECT FROM producers p WHERE p.producer_id = k.producer_id)
+		  AND k.base_sequence >= COALESCE((SELECT o.next_sequence
+		                                   FROM positions o
+		                                   WHERE o.producer_id = k.producer_id AND o.scope_id = k.scope_id), 0)`
 	// Each transaction that records were staged in is ongoing (T4).
 	sqlGuardTransactions = `
 		SELECT 1 / (count(*) = cardinality($1))::integer
@@ -85,6 +95,9 @@ func (f *flush) queueGuards(ctx context.Context, p *pipeline) error {
 	if err == nil && len(f.producers) > 0 {
 		err = f.queueProducersGuard(ctx, p)
 	}
+	if err == nil && len(f.sequences) > 0 {
+		err = f.queueSequencesGuard(ctx, p)
+	}
 	for _, c := range f.commits {
 		delete(f.transactions, c.ref) // not any more: this flush ends it
 	}
@@ -114,6 +127,15 @@ func (f *flush) queueCommitsGuard(ctx context.Context, p *pipeline) error {
 		err = p.queue(ctx, sqlGuardMoves, stagings, records)
 	}
 	return err
+}
+
+func (f *flush) queueSequencesGuard(ctx context.Context, p *pipeline) error {
+	n := len(f.sequences)
+	producers, scopes, sequences := make([]int64, 0, n), make([]int64, 0, n), make([]int64, 0, n)
+	for key, first := range f.sequences {
+		producers, scopes, sequences = append(producers, key.producer), append(scopes, key.scope), append(sequences, first)
+	}
+	return p.queue(ctx, sqlGuardSequences, producers, scopes, sequences)
 }
 
 func (f *flush) queueProducersGuard(ctx context.Context, p *pipeline) error {

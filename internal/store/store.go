@@ -47,6 +47,8 @@ type Store struct {
 	tail   *tail
 	prober prober
 
+	trimmed atomic.Int64 // the log that Trim came to last
+
 	writer *writer
 
 	mu     sync.RWMutex
