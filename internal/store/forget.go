@@ -27,7 +27,7 @@ const (
 		WITH page AS (SELECT b.log_id, b.base_offset,
 		                     (` + sqlKeyIsYoung + `) AS young,
 		                     b.request_parts IS NOT NULL AND ` + sqlPartsLeft + ` AS parts_left,
-		                     EXISTS (SELECT FROM partitions p WHERE p.partition_id = -b.log_id) AS there
+		                     (SELECT true FROM partitions p WHERE p.partition_id = -b.log_id LIMIT 1) IS NOT NULL AS there
 		              FROM batches b
 		              WHERE b.log_id < 0
 		                AND (b.log_id, b.base_offset) > (COALESCE(NULLIF(split_part($1, ' ', 1), ''), '-9223372036854775808')::bigint,
@@ -45,18 +45,21 @@ const (
 	sqlForgetTransactions = `
 		WITH page AS (SELECT x.transaction_ref, x.began_at,
 		                     x.state <> 'ongoing' AND x.ended_at < clock_timestamp() - interval '7 days'
-		                     AND NOT EXISTS (SELECT
-		                                     FROM json_to_recordset(x.appended::json)
-		                                          AS a (topic text, partition integer, base_offset bigint, record_count bigint)
-		                                     JOIN topics t ON t.topic = a.topic AND t.created_at <= x.ended_at
-		                                     JOIN partitions p ON p.topic_id = t.topic_id AND p.partition = a.partition
-		                                     WHERE p.log_start_offset < a.base_offset + a.record_count) AS forget
+		                     AND (SELECT true
+		                          FROM json_to_recordset(x.appended::json)
+		                               AS a (topic text, partition integer, base_offset bigint, record_count bigint)
+		                          CROSS JOIN LATERAL (SELECT topic_id
+		                                              FROM topics
+		                                              WHERE topic = a.topic AND created_at <= x.ended_at LIMIT 1) t
+		                          CROSS JOIN LATERAL (SELECT log_start_offset
+		                                              FROM partitions
+		                                              WHERE topic_id = t.topic_id AND partition = a.partition LIMIT 1) p
+		                          WHERE p.log_start_offset < a.base_offset + a.record_count LIMIT 1) IS NULL AS forget
 		              FROM transactions x
 		              WHERE x.transaction_ref > COALESCE(NULLIF($1, ''), '0')::bigint
 		              ORDER BY x.transaction_ref LIMIT $2),
 		     gone AS (DELETE FROM transactions x
-		              USING page
-		              WHERE x.transaction_ref = page.transaction_ref AND forget
+		              WHERE x.transaction_ref = ANY (ARRAY (SELECT transaction_ref FROM page WHERE forget))
 		              RETURNING 1)
 		SELECT l.transaction_ref::text, (SELECT count(*) FROM page),
 		       l.began_at > clock_timestamp() - interval '7 days', (SELECT count(*) FROM gone)
@@ -68,8 +71,7 @@ const (
 		              WHERE idempotency_key > $1
 		              ORDER BY idempotency_key LIMIT $2),
 		     gone AS (DELETE FROM registrations r
-		              USING page
-		              WHERE r.idempotency_key = page.idempotency_key AND forget
+		              WHERE r.idempotency_key = ANY (ARRAY (SELECT idempotency_key FROM page WHERE forget))
 		              RETURNING 1)
 		SELECT l.idempotency_key, (SELECT count(*) FROM page), false, (SELECT count(*) FROM gone)
 		FROM (SELECT * FROM page ORDER BY idempotency_key DESC LIMIT 1) l`
@@ -78,8 +80,8 @@ const (
 	sqlForgetPositions = `
 		WITH page AS (SELECT o.producer_id, o.scope_id,
 		                     o.appended_at < clock_timestamp() - interval '7 days'
-		                     AND NOT EXISTS (SELECT FROM topics WHERE topic_id = o.scope_id)
-		                     AND NOT EXISTS (SELECT FROM partitions WHERE partition_id = o.scope_id) AS forget
+		                     AND (SELECT true FROM topics WHERE topic_id = o.scope_id LIMIT 1) IS NULL
+		                     AND (SELECT true FROM partitions WHERE partition_id = o.scope_id LIMIT 1) IS NULL AS forget
 		              FROM positions o
 		              WHERE (o.producer_id, o.scope_id) > (COALESCE(NULLIF(split_part($1, ' ', 1), ''), '0')::bigint,
 		                                                   COALESCE(NULLIF(split_part($1, ' ', 2), ''), '0')::bigint)
@@ -168,9 +170,9 @@ func (s *Store) forgetProducers(ctx context.Context, place string) (next string,
 	const idle = `
 		SELECT k.producer_id
 		FROM unnest($1::bigint[]) AS k (producer_id)
-		WHERE NOT EXISTS (SELECT FROM batches b WHERE b.producer_id = k.producer_id LIMIT 1)
-		  AND NOT EXISTS (SELECT FROM positions o
-		                  WHERE o.producer_id = k.producer_id AND o.appended_at > clock_timestamp() - interval '7 days')`
+		WHERE (SELECT true FROM batches b WHERE b.producer_id = k.producer_id LIMIT 1) IS NULL
+		  AND (SELECT true FROM positions o
+		       WHERE o.producer_id = k.producer_id AND o.appended_at > clock_timestamp() - interval '7 days' LIMIT 1) IS NULL`
 	const dropPositions = `DELETE FROM positions WHERE producer_id = ANY ($1)`
 	const drop = `DELETE FROM producers WHERE producer_id = ANY ($1)`
 	err = s.write(ctx, func(ctx context.Context, tx *tx) error {
