@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/eos-proxy/eos-proxy/internal/eos"
 )
@@ -38,6 +37,7 @@ func (f *flush) sure(op *Op, expected map[scopeKey]int64) bool {
 }
 
 func (f *flush) sureOfAppend(r *Request, expected map[scopeKey]int64) bool {
+	now, _ := f.facts.clock.now()
 	open := int64(0)
 	if r.TransactionID != "" {
 		txn := f.facts.transactions[r.TransactionID]
@@ -53,7 +53,7 @@ func (f *flush) sureOfAppend(r *Request, expected map[scopeKey]int64) bool {
 		return true
 	}
 	p := f.facts.producers[r.ProducerID]
-	if p == nil || p.mayBeForgotten() || p.Epoch != r.Epoch || p.openRef != open || r.TransactionalID != "" && r.TransactionalID != p.TransactionalID {
+	if p == nil || p.mayBeForgotten(now) || p.Epoch != r.Epoch || p.openRef != open || r.TransactionalID != "" && r.TransactionalID != p.TransactionalID {
 		return false
 	}
 	key := scopeKey{r.ProducerID, r.Scope()}
@@ -173,7 +173,7 @@ func (f *flush) busy(op *Op) bool {
 		k.transactions = append(k.transactions, op.Commit.ID)
 	}
 	for _, id := range k.producers {
-		if p := f.facts.producers[id]; p != nil && (p.transactional() || p.mayBeForgotten()) && !f.locked.producers[id] {
+		if p := f.facts.producers[id]; p != nil && (p.transactional() || p.mayBeForgotten(f.now)) && !f.locked.producers[id] {
 			return true
 		}
 	}
@@ -322,10 +322,10 @@ func (f *flush) append(r *Request, id identity, txn *transaction) (Result, error
 		if txn != nil && f.facts.next[key].openRef != openRef {
 			txn.scopes = append(txn.scopes, key)
 		}
-		f.facts.next[key] = nextSequence{result.NextSequence, openRef}
-		if _, later := f.sequences[key]; !later {
+		if f.now-f.facts.next[key].at > surelyNext.Milliseconds() {
 			f.sequences[key] = r.Sequence
 		}
+		f.facts.next[key] = nextSequence{result.NextSequence, openRef, f.now}
 		f.uses(r.ProducerID)
 	}
 	if r.Any() {
@@ -391,7 +391,7 @@ func (f *flush) uses(producer int64) {
 	case p.transactional():
 		f.producers[producer] = p
 	default:
-		p.appended = time.Now()
+		p.appended = f.now
 	}
 }
 

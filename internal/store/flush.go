@@ -241,7 +241,7 @@ type flush struct {
 	topics       map[int64]bool           // that rows were routed by
 	first        map[int64]firstEnd       // ends before the flush, by partition id
 	producers    map[int64]*producerFacts // that could be fenced
-	sequences    map[scopeKey]int64       // the first of those that are appended
+	sequences    map[scopeKey]int64       // the first of those that are appended where the next one is not surely known
 	transactions map[int64]bool           // refs that rows were staged in
 }
 

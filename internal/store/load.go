@@ -2,7 +2,6 @@ package store
 
 import (
 	"slices"
-	"time"
 
 	"github.com/eos-proxy/eos-proxy/internal/eos"
 	"github.com/jackc/pgx/v5"
@@ -229,9 +228,10 @@ func (f *flush) queueLocks(batch *pgx.Batch, k *keys) {
 
 // mayBeForgotten returns the producers that are not surely known.
 func (f *flush) mayBeForgotten(producers []int64) []int64 {
+	now, _ := f.facts.clock.now()
 	var ids []int64
 	for _, id := range producers {
-		if p := f.facts.producers[id]; p == nil || p.mayBeForgotten() {
+		if p := f.facts.producers[id]; p == nil || p.mayBeForgotten(now) {
 			ids = append(ids, id)
 		}
 	}
@@ -273,7 +273,7 @@ func (f *flush) queueProducers(batch *pgx.Batch, ids []int64) {
 	if len(ids) == 0 {
 		return
 	}
-	appended := map[int64]time.Time{}
+	appended := map[int64]int64{}
 	for _, id := range ids {
 		if p := f.facts.producers[id]; p != nil {
 			appended[id] = p.appended
@@ -369,7 +369,8 @@ func (f *flush) queueSequences(batch *pgx.Batch, requests []*Request) {
 // read before it. Of a producer whose lock was passed over, which may have
 // begun a transaction in between, nothing is known.
 func (f *flush) nextSequence(producer, sequence int64) nextSequence {
-	n := nextSequence{sequence: sequence}
+	now, _ := f.facts.clock.now()
+	n := nextSequence{sequence: sequence, at: now}
 	if p := f.facts.producers[producer]; p != nil {
 		n.openRef = p.openRef
 		if p.transactional() && !f.locked.producers[producer] {
