@@ -10,9 +10,11 @@ CREATE TABLE positions (
 
 -- What lies below the start of a log and waits to be deleted, bit by bit.
 CREATE TABLE trims (
-    log_id      bigint PRIMARY KEY,
-    from_offset bigint NOT NULL CHECK (from_offset >= 0), -- nothing is left below
+    log_id      bigint NOT NULL,
     to_offset   bigint NOT NULL,
+    from_offset bigint NOT NULL CHECK (from_offset >= 0), -- of the range, nothing is left below
+    raised_at   timestamptz NOT NULL DEFAULT clock_timestamp(), -- the start of the log
+    PRIMARY KEY (log_id, to_offset),
     CHECK (to_offset > from_offset)
 ) WITH (fillfactor = 50);
 

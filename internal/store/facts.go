@@ -56,7 +56,8 @@ type producerFacts struct {
 // known must be young, by the database's clock, or is checked otherwise:
 //
 //   - A sequence that follows what was stored until surelyNext ago: who has
-//     stored it since is in the way, as no row is deleted before keptFor.
+//     stored it since is in the way, as no row is deleted before the start of its
+//     log has been behind it for keptFor.
 //   - A producer that appended until surelyKnown ago is not forgotten, which
 //     takes it a week of idleness (forgetProducers).
 //

@@ -107,7 +107,7 @@ func TestF5PlansFollowTheAnswer(t *testing.T) {
 	table.WriteString("| operation | statement | reads by | rows | ms |\n|---|---|---|---|---|\n")
 	for _, statement := range r.statements {
 		reads := strings.Contains(statement.sql, "FROM") || strings.Contains(statement.sql, "UPDATE")
-		if !reads || strings.Contains(statement.sql, "transaction_id = 'open-1'") {
+		if !reads || strings.Contains(statement.sql, "transaction_id = 'open-1'") || strings.HasPrefix(statement.sql, "UPDATE trims SET raised_at") {
 			continue // reads no table; or the test's own
 		}
 		words := strings.Join(strings.Fields(statement.sql), " ")

@@ -222,9 +222,7 @@ const (
 	sqlTrimLater = `
 		INSERT INTO trims (log_id, from_offset, to_offset)
 		VALUES ($1, $2, $3)
-		ON CONFLICT (log_id) DO UPDATE
-		SET from_offset = LEAST(trims.from_offset, excluded.from_offset),
-		    to_offset = GREATEST(trims.to_offset, excluded.to_offset)`
+		ON CONFLICT DO NOTHING`
 	// Appends wait for this row, so it is the last one before COMMIT.
 	sqlRaise = `
 		UPDATE partitions

@@ -47,7 +47,8 @@ type Store struct {
 	tail   *tail
 	prober prober
 
-	trimmed atomic.Int64 // the log that Trim came to last
+	trimming sync.Mutex // held during a Trim
+	trimmed  int64      // the log that the last one came to; guarded by trimming
 
 	writer *writer
 

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"math"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -31,20 +32,18 @@ const (
 	sqlKeyIsYoung = `
 		b.idempotency_key IS NOT NULL AND b.appended_at > clock_timestamp() - interval '24 hours'`
 
-	// The next log with something to trim, behind the one before; and how far it
-	// goes now: no batch is deleted that could still be in the way of an append
-	// that knows nothing of it.
+	// The next range that is to be trimmed, behind the one before, and how far
+	// one step of it goes.
 	sqlNextTrim = `
 		SELECT log_id, from_offset, to_offset,
-		       COALESCE((SELECT COALESCE(min(b.base_offset) FILTER (WHERE b.appended_at > clock_timestamp() - $3::interval),
-		                                 max(b.base_offset + b.record_count))
-		                 FROM (SELECT base_offset, record_count, appended_at
-		                       FROM batches
-		                       WHERE log_id = t.log_id AND base_offset >= t.from_offset AND base_offset < t.to_offset
-		                       ORDER BY base_offset LIMIT $2) b), to_offset)
+		       COALESCE((SELECT base_offset
+		                 FROM batches b
+		                 WHERE b.log_id = t.log_id AND b.base_offset >= t.from_offset AND b.base_offset < t.to_offset
+		                 ORDER BY b.base_offset OFFSET $3 LIMIT 1), to_offset)
 		FROM trims t
-		WHERE log_id > $1
-		ORDER BY log_id LIMIT 1
+		WHERE (log_id, to_offset) > ($1, $2)
+		  AND raised_at <= clock_timestamp() - $4::interval
+		ORDER BY log_id, to_offset LIMIT 1
 		FOR UPDATE SKIP LOCKED`
 	sqlMakeHusks = `
 		UPDATE batches b
@@ -57,57 +56,48 @@ const (
 		WHERE log_id = $1 AND base_offset >= $2 AND base_offset < $3`
 	sqlTrimmed = `
 		UPDATE trims
-		SET from_offset = $2
-		WHERE log_id = $1`
+		SET from_offset = $3
+		WHERE log_id = $1 AND to_offset = $2`
 	sqlAllTrimmed = `
 		DELETE FROM trims
-		WHERE log_id = $1`
+		WHERE log_id = $1 AND to_offset = $2`
 )
 
-// trimLogs bounds how many logs one call of Trim looks at.
-const trimLogs = 100
-
-// Trim deletes up to limit batches below the start of one log, and makes husks
-// of those whose requests are still to be recognised. It returns how many rows
-// it has touched; zero when it has found nothing that can be deleted now. Logs
-// take turns.
+// Trim deletes up to limit batches below the start of one log, which was raised
+// a while ago (keptFor), and makes husks of those whose requests are still to be
+// recognised. It returns how many rows it has touched; zero when nothing is left
+// that nobody else is trimming. Logs take turns.
 func (s *Store) Trim(ctx context.Context, limit int) (rows int, err error) {
-	after := s.trimmed.Load()
-	for range trimLogs {
-		touched, log, err := s.trimAfter(ctx, after, limit)
-		if s.trimmed.Store(log); err != nil || touched > 0 {
-			return touched, err
-		}
-		if log == 0 && after == 0 {
-			return 0, nil
-		}
-		after = log // 0: from the first on again
+	s.trimming.Lock()
+	defer s.trimming.Unlock()
+	after := s.trimmed
+	rows, s.trimmed, err = s.trimAfter(ctx, after, limit)
+	if err == nil && rows == 0 && after != 0 {
+		rows, s.trimmed, err = s.trimAfter(ctx, 0, limit) // from the first on again
 	}
-	return 0, nil
+	return rows, err
 }
 
-// trimAfter trims the first log behind one that is to be trimmed, and returns
-// its id; 0 when there is none.
+// trimAfter trims a range of the first log behind one that has something to
+// trim, and returns its id; 0 when there is none.
 func (s *Store) trimAfter(ctx context.Context, after int64, limit int) (touched int, log int64, err error) {
 	err = s.write(ctx, func(ctx context.Context, tx *tx) error {
 		touched, log = 0, 0
 		var from, to, end int64
-		err := tx.QueryRow(ctx, sqlNextTrim, after, limit, keptFor).Scan(&log, &from, &end, &to)
-		switch {
-		case errors.Is(err, pgx.ErrNoRows):
+		err := tx.QueryRow(ctx, sqlNextTrim, after, int64(math.MaxInt64), limit, keptFor).Scan(&log, &from, &end, &to)
+		if errors.Is(err, pgx.ErrNoRows) {
 			return nil
-		case err != nil:
+		}
+		if err != nil {
 			return err
-		case to <= from:
-			return nil // too young
 		}
 		batch := &pgx.Batch{}
 		batch.Queue(sqlMakeHusks, log, from, to).Exec(count(&touched))
 		batch.Queue(sqlTrim, log, from, to).Exec(count(&touched))
-		if to >= end {
-			batch.Queue(sqlAllTrimmed, log)
+		if to == end {
+			batch.Queue(sqlAllTrimmed, log, end)
 		} else {
-			batch.Queue(sqlTrimmed, log, to)
+			batch.Queue(sqlTrimmed, log, end, to)
 		}
 		touched = 1 // an empty range is progress, too
 		return tx.SendBatch(ctx, batch).Close()
