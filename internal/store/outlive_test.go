@@ -266,3 +266,18 @@ func TestP3RequestWithOnePartLeft(t *testing.T) {
 		t.Errorf("next sequences: %+v", got)
 	}
 }
+
+// A flush that is written long after it was decided, as by a proxy that was
+// frozen in between, goes by the state of then: it is decided again.
+func TestR1LateFlushIsDecidedAgain(t *testing.T) {
+	t.Parallel()
+	a, _ := newPair(t, 1)
+	conn := newConn(t, a.pool.Config().ConnString())
+	mustProduce(t, a, plain("a"))
+	a.writer.facts.clock.ms -= maxLate.Milliseconds() + 1000
+	mustProduce(t, a, plain("b"))
+	if late := mustGet[bool](t, conn, `SELECT bool_or(appended_at < clock_timestamp() - interval '10 seconds') FROM batches`); late {
+		t.Error("a batch bears a time long before it was committed")
+	}
+	mustHold(t, a, "0:0 a", "0:1 b")
+}

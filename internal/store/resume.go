@@ -140,7 +140,7 @@ func (s *Store) KeptRecords(ctx context.Context, producerID int64, t *Topic, par
 // transaction is open. There are none if the request is not kept any more.
 func loadShares(ctx context.Context, conn *pgx.Conn, producerID, scope int64, t *Topic, kept Kept) ([]Share, []int64, error) {
 	const sql = `
-		SELECT abs(b.log_id), b.base_offset, b.request_parts, x.appended,
+		SELECT b.log_id, b.base_offset, b.request_parts, x.appended,
 		       COALESCE(p.partition, -1), COALESCE(b.transaction_ref, 0)
 		FROM batches b
 		LEFT JOIN LATERAL (SELECT appended
@@ -151,7 +151,7 @@ func loadShares(ctx context.Context, conn *pgx.Conn, producerID, scope int64, t 
 		                   WHERE staging_id = b.log_id LIMIT 1) s ON true
 		LEFT JOIN LATERAL (SELECT partition
 		                   FROM partitions
-		                   WHERE partition_id = COALESCE(s.partition_id, abs(b.log_id)) LIMIT 1) p ON true
+		                   WHERE partition_id = COALESCE(s.partition_id, b.log_id) LIMIT 1) p ON true
 		WHERE b.producer_id = $1 AND b.scope_id = $2 AND b.base_sequence = $3 AND b.request_count = $4`
 	const stagings = `
 		SELECT partition_id, staging_id
