@@ -25,7 +25,7 @@ func (s *Store) DeleteRecords(ctx context.Context, t *Topic, partition int, befo
 	if before > highWatermark {
 		return eos.CheckPosition(before, start, highWatermark)
 	}
-	return s.raise(ctx, retained{partition: id, start: start, Retention: all, before: before})
+	return s.raise(ctx, retained{partition: id, start: start, Retention: all, asked: true, before: before})
 }
 
 // all is the retention of what everything has expired for.
@@ -58,7 +58,7 @@ func (s *Store) DeleteRecordsBefore(ctx context.Context, t *Topic, partition int
 		if err != nil {
 			return err
 		}
-		if err := s.raise(ctx, retained{partition: id, start: start, Retention: all, before: eos.MaxInteger, notSince: before}); err != nil {
+		if err := s.raise(ctx, retained{partition: id, start: start, Retention: all, asked: true, before: eos.MaxInteger, notSince: before}); err != nil {
 			return err
 		}
 	}

@@ -65,6 +65,7 @@ type retained struct {
 	partition int64
 	start     int64 // its log start offset
 	eos.Retention
+	asked    bool      // somebody waits for it, and is told that it is done
 	before   int64     // batches that end behind it stay
 	notSince time.Time // batches that were appended at that time or later stay; zero: all may leave
 }
@@ -134,7 +135,7 @@ func (s *Store) raise(ctx context.Context, l retained) error {
 		if err != nil || g.batches == 0 {
 			return err
 		}
-		if err := s.raiseBehind(ctx, l.partition, g); err != nil {
+		if err := s.raiseBehind(ctx, l, g); err != nil {
 			return err
 		}
 		if g.batches < step {
@@ -212,6 +213,9 @@ func latest(a, b time.Time) time.Time {
 }
 
 const (
+	// Nobody was told of it, and whoever is told of what came later has it on disk
+	// as well: so nobody waits for the disk. After a crash it may be done again.
+	sqlNeedNotLast = `SET LOCAL synchronous_commit = off`
 	// In the order of their key, as all do that write several.
 	sqlSavePositions = `
 		INSERT INTO positions (producer_id, scope_id, next_sequence, appended_at)
@@ -232,7 +236,7 @@ const (
 
 // raiseBehind raises the start of a log behind what leaves. It may run twice,
 // and beside another proxy's: a start and a position only rise.
-func (s *Store) raiseBehind(ctx context.Context, partition int64, g leaving) error {
+func (s *Store) raiseBehind(ctx context.Context, l retained, g leaving) error {
 	keys := slices.SortedFunc(maps.Keys(g.next), func(a, b scopeKey) int {
 		return cmp.Or(cmp.Compare(a.producer, b.producer), cmp.Compare(a.scope, b.scope))
 	})
@@ -245,11 +249,14 @@ func (s *Store) raiseBehind(ctx context.Context, partition int64, g leaving) err
 	return s.run(ctx, true, func(ctx context.Context, conn *pgx.Conn, _ bool) error {
 		batch := &pgx.Batch{}
 		s.queueBegin(batch, 0, patientWait)
+		if !l.asked {
+			batch.Queue(sqlNeedNotLast)
+		}
 		if n > 0 {
 			batch.Queue(sqlSavePositions, producers, scopes, sequences, times)
 		}
-		batch.Queue(sqlTrimLater, partition, g.from, g.to)
-		batch.Queue(sqlRaise, partition, g.to, g.bytes)
+		batch.Queue(sqlTrimLater, l.partition, g.from, g.to)
+		batch.Queue(sqlRaise, l.partition, g.to, g.bytes)
 		return commit(ctx, conn, batch)
 	})
 }

@@ -92,6 +92,7 @@ func (s *Store) trimAfter(ctx context.Context, after int64, limit int) (touched 
 			return err
 		}
 		batch := &pgx.Batch{}
+		batch.Queue(sqlNeedNotLast)
 		batch.Queue(sqlMakeHusks, log, from, to).Exec(count(&touched))
 		batch.Queue(sqlTrim, log, from, to).Exec(count(&touched))
 		if to == end {
