@@ -34,6 +34,7 @@ func (s *server) DeleteRecordsOfPartition(w http.ResponseWriter, r *http.Request
 
 // deleteRecords answers with the topic as a deletion left it.
 func (s *server) deleteRecords(w http.ResponseWriter, r *http.Request, topic string, fn func(ctx context.Context, t *store.Topic) error) {
+	s.store.Forget(topic) // partitions may have been added
 	err := s.onTopic(r.Context(), topic, func(t *store.Topic) error { return fn(r.Context(), t) })
 	if err != nil {
 		s.problem(w, r, err)

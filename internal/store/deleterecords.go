@@ -43,7 +43,7 @@ func (s *Store) DeleteRecordsBefore(ctx context.Context, t *Topic, partition int
 		return err
 	}
 	if before.After(now) {
-		return eos.InvalidParameter.Errorf("before is in the future of the database's clock, where it is %s", now.UTC().Format(time.RFC3339))
+		return eos.InvalidParameter.Errorf("before is in the future of the database's clock")
 	}
 	ids := t.PartitionIDs
 	if partition >= 0 {
