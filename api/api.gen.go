@@ -1026,6 +1026,12 @@ type AfterTransactionQuery = TransactionID
 // AtQuery `earliest`, `latest`, or a timestamp in milliseconds since 1970 UTC, 0 to 253402300799999.
 type AtQuery = At
 
+// BeforeOffsetQuery A record's place in its partition, from 0, without gaps.
+type BeforeOffsetQuery = Offset
+
+// BeforeQuery Milliseconds since 1970 UTC.
+type BeforeQuery = Timestamp
+
 // CursorQuery A position in all partitions of a topic. Opaque; to be sent back as it came.
 type CursorQuery = Cursor
 
@@ -1091,6 +1097,9 @@ type ReceiptTopicQuery = TopicName
 
 // RecordKeyHeader defines model for RecordKeyHeader.
 type RecordKeyHeader = string
+
+// RequiredBeforeQuery Milliseconds since 1970 UTC.
+type RequiredBeforeQuery = Timestamp
 
 // StateQuery A transaction is `ongoing` and then, once and for ever, `committed` or `aborted`.
 type StateQuery = TransactionState
@@ -1251,6 +1260,15 @@ type ProduceRawToPartitionParams struct {
 	RecordKey *RecordKeyHeader `json:"Record-Key,omitempty"`
 }
 
+// DeleteRecordsOfPartitionParams defines parameters for DeleteRecordsOfPartition.
+type DeleteRecordsOfPartitionParams struct {
+	// BeforeOffset The offset below which records are removed, at most the high watermark. Not together with `before`.
+	BeforeOffset *BeforeOffsetQuery `form:"before_offset,omitempty" json:"before_offset,omitempty"`
+
+	// Before The time (milliseconds since 1970 UTC, by the database's clock, not in its future) before which a record must have been committed to be removed. Not together with `before_offset`.
+	Before *BeforeQuery `form:"before,omitempty" json:"before,omitempty"`
+}
+
 // FetchParams defines parameters for Fetch.
 type FetchParams struct {
 	// Offset The offset to start at: 0, or the last answer's `next_offset`. Not together with `at`; with neither, the fetch starts at the log start.
@@ -1357,6 +1375,12 @@ type ProduceRawParams struct {
 
 	// RecordKey The record's key, in printable ASCII; without it the record has none. A key with other characters goes through the JSON operations.
 	RecordKey *RecordKeyHeader `json:"Record-Key,omitempty"`
+}
+
+// DeleteRecordsParams defines parameters for DeleteRecords.
+type DeleteRecordsParams struct {
+	// Before The time (milliseconds since 1970 UTC, by the database's clock, not in its future) before which a record must have been committed to be removed.
+	Before RequiredBeforeQuery `form:"before" json:"before"`
 }
 
 // FetchTopicParams defines parameters for FetchTopic.
@@ -1595,6 +1619,9 @@ type ServerInterface interface {
 	// ProduceRawToPartition Append a body as a record to a partition
 	// (POST /v1/topics/{topic}/partitions/{partition}/raw)
 	ProduceRawToPartition(w http.ResponseWriter, r *http.Request, topic TopicPath, partition PartitionPath, params ProduceRawToPartitionParams)
+	// DeleteRecordsOfPartition Delete the oldest records of a partition
+	// (DELETE /v1/topics/{topic}/partitions/{partition}/records)
+	DeleteRecordsOfPartition(w http.ResponseWriter, r *http.Request, topic TopicPath, partition PartitionPath, params DeleteRecordsOfPartitionParams)
 	// Fetch Fetch from a partition
 	// (GET /v1/topics/{topic}/partitions/{partition}/records)
 	Fetch(w http.ResponseWriter, r *http.Request, topic TopicPath, partition PartitionPath, params FetchParams)
@@ -1613,6 +1640,9 @@ type ServerInterface interface {
 	// ProduceRaw Append a body as a record to a topic
 	// (POST /v1/topics/{topic}/raw)
 	ProduceRaw(w http.ResponseWriter, r *http.Request, topic TopicPath, params ProduceRawParams)
+	// DeleteRecords Delete the oldest records of a topic
+	// (DELETE /v1/topics/{topic}/records)
+	DeleteRecords(w http.ResponseWriter, r *http.Request, topic TopicPath, params DeleteRecordsParams)
 	// FetchTopic Fetch from all partitions of a topic
 	// (GET /v1/topics/{topic}/records)
 	FetchTopic(w http.ResponseWriter, r *http.Request, topic TopicPath, params FetchTopicParams)
@@ -1799,6 +1829,12 @@ func (_ Unimplemented) ProduceRawToPartition(w http.ResponseWriter, r *http.Requ
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
+// DeleteRecordsOfPartition Delete the oldest records of a partition
+// (DELETE /v1/topics/{topic}/partitions/{partition}/records)
+func (_ Unimplemented) DeleteRecordsOfPartition(w http.ResponseWriter, r *http.Request, topic TopicPath, partition PartitionPath, params DeleteRecordsOfPartitionParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
 // Fetch Fetch from a partition
 // (GET /v1/topics/{topic}/partitions/{partition}/records)
 func (_ Unimplemented) Fetch(w http.ResponseWriter, r *http.Request, topic TopicPath, partition PartitionPath, params FetchParams) {
@@ -1832,6 +1868,12 @@ func (_ Unimplemented) StreamPartition(w http.ResponseWriter, r *http.Request, t
 // ProduceRaw Append a body as a record to a topic
 // (POST /v1/topics/{topic}/raw)
 func (_ Unimplemented) ProduceRaw(w http.ResponseWriter, r *http.Request, topic TopicPath, params ProduceRawParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// DeleteRecords Delete the oldest records of a topic
+// (DELETE /v1/topics/{topic}/records)
+func (_ Unimplemented) DeleteRecords(w http.ResponseWriter, r *http.Request, topic TopicPath, params DeleteRecordsParams) {
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
@@ -3027,6 +3069,70 @@ func (siw *ServerInterfaceWrapper) ProduceRawToPartition(w http.ResponseWriter, 
 	handler.ServeHTTP(w, r)
 }
 
+// DeleteRecordsOfPartition operation middleware
+func (siw *ServerInterfaceWrapper) DeleteRecordsOfPartition(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "topic" -------------
+	var topic TopicPath
+
+	err = runtime.BindStyledParameterWithOptions("simple", "topic", chi.URLParam(r, "topic"), &topic, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "topic", Err: err})
+		return
+	}
+
+	// ------------- Path parameter "partition" -------------
+	var partition PartitionPath
+
+	err = runtime.BindStyledParameterWithOptions("simple", "partition", chi.URLParam(r, "partition"), &partition, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "integer", Format: "int64", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "partition", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params DeleteRecordsOfPartitionParams
+
+	// ------------- Optional query parameter "before_offset" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "before_offset", r.URL.Query(), &params.BeforeOffset, runtime.BindQueryParameterOptions{Type: "integer", Format: "int64"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "before_offset"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "before_offset", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "before" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "before", r.URL.Query(), &params.Before, runtime.BindQueryParameterOptions{Type: "integer", Format: "int64"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "before"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "before", Err: err})
+		}
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.DeleteRecordsOfPartition(w, r, topic, partition, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 // Fetch operation middleware
 func (siw *ServerInterfaceWrapper) Fetch(w http.ResponseWriter, r *http.Request) {
 
@@ -3776,6 +3882,48 @@ func (siw *ServerInterfaceWrapper) ProduceRaw(w http.ResponseWriter, r *http.Req
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.ProduceRaw(w, r, topic, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// DeleteRecords operation middleware
+func (siw *ServerInterfaceWrapper) DeleteRecords(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "topic" -------------
+	var topic TopicPath
+
+	err = runtime.BindStyledParameterWithOptions("simple", "topic", chi.URLParam(r, "topic"), &topic, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "topic", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params DeleteRecordsParams
+
+	// ------------- Required query parameter "before" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, true, "before", r.URL.Query(), &params.Before, runtime.BindQueryParameterOptions{Type: "integer", Format: "int64"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "before"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "before", Err: err})
+		}
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.DeleteRecords(w, r, topic, params)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -4806,6 +4954,9 @@ func HandlerWithOptions(si ServerInterface, options ChiServerOptions) http.Handl
 		r.Post(options.BaseURL+"/v1/topics/{topic}/partitions/{partition}/raw", wrapper.ProduceRawToPartition)
 	})
 	r.Group(func(r chi.Router) {
+		r.Delete(options.BaseURL+"/v1/topics/{topic}/partitions/{partition}/records", wrapper.DeleteRecordsOfPartition)
+	})
+	r.Group(func(r chi.Router) {
 		r.Get(options.BaseURL+"/v1/topics/{topic}/partitions/{partition}/records", wrapper.Fetch)
 	})
 	r.Group(func(r chi.Router) {
@@ -4822,6 +4973,9 @@ func HandlerWithOptions(si ServerInterface, options ChiServerOptions) http.Handl
 	})
 	r.Group(func(r chi.Router) {
 		r.Post(options.BaseURL+"/v1/topics/{topic}/raw", wrapper.ProduceRaw)
+	})
+	r.Group(func(r chi.Router) {
+		r.Delete(options.BaseURL+"/v1/topics/{topic}/records", wrapper.DeleteRecords)
 	})
 	r.Group(func(r chi.Router) {
 		r.Get(options.BaseURL+"/v1/topics/{topic}/records", wrapper.FetchTopic)

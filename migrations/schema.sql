@@ -24,7 +24,7 @@ CREATE TABLE partitions (
     log_start_offset bigint NOT NULL DEFAULT 0 CHECK (log_start_offset >= 0),
     log_start_bytes  bigint NOT NULL DEFAULT 0 CHECK (log_start_bytes >= 0), -- end_bytes of what retention removed
     UNIQUE (topic_id, partition)
-);
+) WITH (fillfactor = 70); -- starts of logs move; updates that change no key stay within their page
 
 CREATE TABLE producers (
     producer_id            bigint GENERATED ALWAYS AS IDENTITY (START WITH 1001) PRIMARY KEY,
@@ -75,7 +75,7 @@ CREATE TABLE stagings (
 
 -- One row is the share of one partition in one produce request.
 CREATE TABLE batches (
-    log_id        bigint NOT NULL,  -- a partition, or a staging
+    log_id        bigint NOT NULL,  -- a partition, or a staging; -partition: a husk, whose records are gone
     base_offset   bigint NOT NULL CHECK (base_offset >= 0),
     record_count  integer NOT NULL CHECK (record_count > 0),
     end_bytes     bigint NOT NULL,  -- size of all records of the log up to the end of this batch
@@ -109,6 +109,9 @@ CREATE TABLE batches (
     CHECK ((producer_id IS NULL AND idempotency_key IS NULL)
         = (scope_id IS NULL AND fingerprint IS NULL AND request_count IS NULL)),
     CHECK (producer_id IS NULL OR idempotency_key IS NULL)
+) WITH ( -- what is deleted is to be found again soon by what is inserted
+    autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 5000,
+    toast.autovacuum_vacuum_scale_factor = 0.05, toast.autovacuum_vacuum_threshold = 5000
 );
 CREATE UNIQUE INDEX batches_by_sequence ON batches (producer_id, scope_id, base_sequence)
     WHERE producer_id IS NOT NULL;
@@ -127,6 +130,34 @@ ALTER TABLE batches ALTER COLUMN request_parts SET STORAGE EXTERNAL;
 CREATE TABLE dropped_logs (
     log_id bigint PRIMARY KEY
 );
+
+-- Where producers stand whose records retention has removed, by the scope that
+-- their sequences count in. What is appended must not begin before (P8).
+CREATE TABLE positions (
+    producer_id   bigint NOT NULL,
+    scope_id      bigint NOT NULL,
+    next_sequence bigint NOT NULL CHECK (next_sequence > 0),
+    appended_at   timestamptz NOT NULL, -- the last of what was removed
+    PRIMARY KEY (producer_id, scope_id)
+) WITH (fillfactor = 50);
+
+-- What lies below the start of a log and waits to be deleted, bit by bit.
+CREATE TABLE trims (
+    log_id      bigint NOT NULL,
+    to_offset   bigint NOT NULL,
+    from_offset bigint NOT NULL CHECK (from_offset >= 0), -- of the range, nothing is left below
+    raised_at   timestamptz NOT NULL DEFAULT clock_timestamp(), -- the start of the log
+    PRIMARY KEY (log_id, to_offset),
+    CHECK (to_offset > from_offset)
+) WITH (fillfactor = 50);
+
+-- What is to be done again and again by one proxy at a time: when, and where
+-- the last one came to.
+CREATE TABLE duties (
+    duty   text COLLATE "C" PRIMARY KEY,
+    due_at timestamptz NOT NULL,
+    place  text NOT NULL
+) WITH (fillfactor = 50);
 
 CREATE TABLE committed_offsets (
     group_id         text COLLATE "C" NOT NULL,
@@ -221,6 +252,7 @@ CREATE INDEX group_partitions_moving ON group_partitions (group_id)
     WHERE owner_id IS DISTINCT FROM target_id OR revoking;
 
 -- The log for people and SQL consumers: one row a record, committed ones only.
+-- Below the start of its log nothing is shown, also where it is not deleted yet.
 CREATE VIEW records AS
 SELECT t.topic,
        p.partition,
@@ -234,7 +266,7 @@ SELECT t.topic,
        b.appended_at
 FROM topics t
 JOIN partitions p ON p.topic_id = t.topic_id
-JOIN batches b ON b.log_id = p.partition_id
+JOIN batches b ON b.log_id = p.partition_id AND b.base_offset >= p.log_start_offset
 -- OFFSET 0 keeps the planner from unpacking a batch once for each record.
 CROSS JOIN LATERAL (SELECT b.body || ''::bytea AS body, b.ends || '{}'::integer[] AS ends OFFSET 0) d
 CROSS JOIN LATERAL generate_series(0, b.record_count - 1) AS i

@@ -21,8 +21,17 @@ const (
 	abortAtOnce          = 200
 )
 
+// How long retention rests when there is nothing to do, and after each step of its work at the least; how many
+// batches it deletes in one SQL transaction.
+const (
+	retentionInterval = time.Second
+	retentionPause    = 10 * time.Millisecond
+	trimBatches       = 2000
+)
+
 // housekeeping does what no request does: it aborts transactions that are past their timeout and deletes the
-// batches of dropped logs. Any number of proxies may do so at once.
+// batches of dropped logs, and in a loop of its own what topics do not keep any longer and what nobody needs any
+// more. Any number of proxies may do so at once.
 type housekeeping struct {
 	store   *store.Store
 	metrics *handlers.Metrics
@@ -63,6 +72,35 @@ func (h *housekeeping) pass(ctx context.Context, round int) error {
 		err = errors.Join(err, h.store.Count(ctx))
 	}
 	return err
+}
+
+// RunRetention works until ctx ends, half of the time at the most: records that leave must not crowd out those
+// that come.
+func (h *housekeeping) RunRetention(ctx context.Context) error {
+	for {
+		start := time.Now()
+		more, err := h.retain(ctx)
+		if err != nil && ctx.Err() == nil {
+			h.log.Warn("retention", "error", err)
+		}
+		pause := retentionInterval
+		if more && err == nil {
+			pause = max(time.Since(start), retentionPause)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(pause):
+		}
+	}
+}
+
+// retain does one step of each duty of retention, and reports whether there is more to do at once.
+func (h *housekeeping) retain(ctx context.Context) (more bool, err error) {
+	starts, retainErr := h.store.Retain(ctx)
+	trimmed, trimErr := h.store.Trim(ctx, trimBatches)
+	_, old, forgetErr := h.store.ForgetOld(ctx)
+	return starts || trimmed > 0 || old, errors.Join(retainErr, trimErr, forgetErr)
 }
 
 func (h *housekeeping) abortExpired(ctx context.Context) error {

@@ -99,6 +99,7 @@ func openProxy(ctx context.Context, url string, cfg Config, log *slog.Logger) (p
 			{"wake of groups", handler.Groups().Run},
 			{"sessions of groups", groups.RunSessions},
 			{"topics of groups", groups.RunTopics},
+			{"retention", keeper.RunRetention},
 			{"heap floor", keepHeapFloor},
 		},
 		handler: handler,

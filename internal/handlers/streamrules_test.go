@@ -160,6 +160,25 @@ func TestP6StreamingCountsWhatRetentionRemoved(t *testing.T) {
 	p.stream(t, http.DefaultClient, "t", strings.NewReader(bad), who...).mustRefuse(t, http.StatusUnprocessableEntity, "SEQUENCE_REUSED", 44)
 }
 
+// TestP6StreamingAfterAllIsRemoved: where the producer stands outlives its
+// records, so that a file is not uploaded a second time.
+func TestP6StreamingAfterAllIsRemoved(t *testing.T) {
+	t.Parallel()
+	p, who := newUploads(t)
+	c := p.client(t)
+	p.stream(t, http.DefaultClient, "t", strings.NewReader(numbered(0, 50)), who...).mustComplete(t, 50)
+	c.mustDo(t, http.StatusOK, http.MethodDelete, "/v1/topics/t/partitions/0/records?before_offset=50", "")
+	p.mustTrim(t)
+	for _, stored := range []int64{50, 60} { // the second time there are ten to compare
+		got := p.stream(t, http.DefaultClient, "t", strings.NewReader(numbered(0, 60)), who...)
+		got.mustComplete(t, 60)
+		if got.last().Unverified != 50 {
+			t.Errorf("%d lines are stored: %d unverified, want 50", stored, got.last().Unverified)
+		}
+	}
+	p.mustHold(t, 10)
+}
+
 // TestStreamingRefusesARecord: those in front of it are stored, whatever is
 // wrong with it and wherever it stands.
 func TestStreamingRefusesARecord(t *testing.T) {

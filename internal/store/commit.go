@@ -100,7 +100,7 @@ func (f *flush) commit(t *transaction) (*TransactionState, error) {
 	t.TransactionState = *state
 	for _, key := range t.scopes {
 		if n := f.facts.next[key]; n.openRef == t.ref {
-			f.facts.next[key] = nextSequence{sequence: n.sequence}
+			f.facts.next[key] = nextSequence{sequence: n.sequence, at: n.at}
 		}
 	}
 	if p := f.facts.producers[t.ProducerID]; p != nil && p.openRef == t.ref {

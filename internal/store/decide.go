@@ -37,6 +37,7 @@ func (f *flush) sure(op *Op, expected map[scopeKey]int64) bool {
 }
 
 func (f *flush) sureOfAppend(r *Request, expected map[scopeKey]int64) bool {
+	now, _ := f.facts.clock.now()
 	open := int64(0)
 	if r.TransactionID != "" {
 		txn := f.facts.transactions[r.TransactionID]
@@ -52,7 +53,7 @@ func (f *flush) sureOfAppend(r *Request, expected map[scopeKey]int64) bool {
 		return true
 	}
 	p := f.facts.producers[r.ProducerID]
-	if p == nil || p.Epoch != r.Epoch || p.openRef != open || r.TransactionalID != "" && r.TransactionalID != p.TransactionalID {
+	if p == nil || p.mayBeForgotten(now) || p.Epoch != r.Epoch || p.openRef != open || r.TransactionalID != "" && r.TransactionalID != p.TransactionalID {
 		return false
 	}
 	key := scopeKey{r.ProducerID, r.Scope()}
@@ -172,7 +173,7 @@ func (f *flush) busy(op *Op) bool {
 		k.transactions = append(k.transactions, op.Commit.ID)
 	}
 	for _, id := range k.producers {
-		if p := f.facts.producers[id]; p != nil && p.transactional() && !f.locked.producers[id] {
+		if p := f.facts.producers[id]; p != nil && (p.transactional() || p.mayBeForgotten(f.now)) && !f.locked.producers[id] {
 			return true
 		}
 	}
@@ -321,7 +322,10 @@ func (f *flush) append(r *Request, id identity, txn *transaction) (Result, error
 		if txn != nil && f.facts.next[key].openRef != openRef {
 			txn.scopes = append(txn.scopes, key)
 		}
-		f.facts.next[key] = nextSequence{result.NextSequence, openRef}
+		if f.now-f.facts.next[key].at > surelyNext.Milliseconds() {
+			f.sequences[key] = r.Sequence
+		}
+		f.facts.next[key] = nextSequence{result.NextSequence, openRef, f.now}
 		f.uses(r.ProducerID)
 	}
 	if r.Any() {
@@ -378,10 +382,16 @@ func (f *flush) touch(log int64, end *logEnd, topic int64) {
 	}
 }
 
-// uses notes that what is written depends on a producer that may be fenced.
+// uses notes that what is written depends on a producer: one that may be
+// fenced, or one that is not forgotten while it appends.
 func (f *flush) uses(producer int64) {
-	if p := f.facts.producers[producer]; p != nil && p.transactional() {
+	p := f.facts.producers[producer]
+	switch {
+	case p == nil:
+	case p.transactional():
 		f.producers[producer] = p
+	default:
+		p.appended = f.now
 	}
 }
 

@@ -49,10 +49,34 @@ type producerFacts struct {
 	eos.Producer
 	openRef   int64
 	timeoutMS int
+	appended  int64 // when this proxy last appended for it, in milliseconds since 1970; 0 if it did not
+}
+
+// Rows that are deleted cannot be found in the way by a unique key. So what is
+// known must be young, by the database's clock, or is checked otherwise:
+//
+//   - A sequence that follows what was stored until surelyNext ago: who has
+//     stored it since is in the way, as no row is deleted before the start of its
+//     log has been behind it for keptFor.
+//   - A producer that appended until surelyKnown ago is not forgotten, which
+//     takes it a week of idleness (forgetProducers).
+//
+// A guard holds that the flush is not later than maxLate, so that a proxy that
+// freezes between its decision and its writing does not write.
+const (
+	surelyNext  = 30 * time.Second
+	surelyKnown = 30 * time.Minute
+	maxLate     = eos.CommitMargin * time.Millisecond
+	keptFor     = 2 * time.Minute // more than surelyNext and maxLate, of the one who writes and the other
+)
+
+// mayBeForgotten reports whether the producer must be held while it appends.
+func (p *producerFacts) mayBeForgotten(now int64) bool {
+	return !p.transactional() && now-p.appended > surelyKnown.Milliseconds()
 }
 
 // transactional reports whether the producer can be fenced or bound: only then
-// do its facts ever change.
+// do its facts ever change, but that another one may be forgotten.
 func (p *producerFacts) transactional() bool { return p.TransactionalID != "" }
 
 // transaction is a transaction as the writer sees it.
@@ -92,6 +116,7 @@ type scopeKey struct{ producer, scope int64 }
 type nextSequence struct {
 	sequence int64
 	openRef  int64
+	at       int64 // when it was known to be that, in milliseconds since 1970
 }
 
 // unknownRef is the openRef that no transaction has.

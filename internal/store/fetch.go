@@ -181,6 +181,10 @@ func offsetAt(ctx context.Context, conn *pgx.Conn, log, timestamp int64, p Parti
 		var base, maxTimestamp int64
 		var count int
 		err := conn.QueryRow(ctx, probe, log, low+(high-low)/2).Scan(&base, &count, &maxTimestamp)
+		if errors.Is(err, pgx.ErrNoRows) { // retention has removed it since
+			low += (high-low)/2 + 1
+			continue
+		}
 		if err != nil {
 			return 0, err
 		}

@@ -247,6 +247,7 @@ type flush struct {
 	topics       map[int64]bool           // that rows were routed by
 	first        map[int64]firstEnd       // ends before the flush, by partition id
 	producers    map[int64]*producerFacts // that could be fenced
+	sequences    map[scopeKey]int64       // the first of those that are appended where the next one is not surely known
 	transactions map[int64]bool           // refs that rows were staged in
 }
 
@@ -261,7 +262,7 @@ func newFlush(s *Store, w *writer, ops []*Op) *flush {
 		kept:    map[identity]*kept{},
 		targets: map[topicPartition]target{}, committed: map[groupPartition]int64{}, staged: map[string][]partitionOffset{}, fences: fences{},
 		rows: make([]row, 0, len(ops)), keyed: map[identity]int{}, offsets: map[groupPartition]*offsetRow{},
-		topics: map[int64]bool{}, first: map[int64]firstEnd{}, producers: map[int64]*producerFacts{}, transactions: map[int64]bool{},
+		topics: map[int64]bool{}, first: map[int64]firstEnd{}, producers: map[int64]*producerFacts{}, sequences: map[scopeKey]int64{}, transactions: map[int64]bool{},
 	}
 	f.locked.producers, f.locked.transactions, f.locked.partitions = map[int64]bool{}, map[int64]bool{}, map[int64]bool{}
 	return f

@@ -12,10 +12,11 @@ const (
 	// The log of each partition ended where this flush went on: no gap, no
 	// offset that retention has removed. And each topic has the partition count
 	// that requests were routed by, and the size limit; it is named beside one
-	// of its partitions, or alone, with partition 0, by what is staged.
+	// of its partitions, or alone, with partition 0, by what is staged. And it is
+	// not too late.
 	sqlGuardLogs = `
 		SELECT (EXTRACT(EPOCH FROM clock_timestamp()) * 1000)::bigint,
-		       1 / (count(*) = cardinality($1))::integer
+		       1 / (count(*) = cardinality($1) AND EXTRACT(EPOCH FROM clock_timestamp()) * 1000 < $6)::integer
 		FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::integer[], $5::bigint[])
 		     AS k (partition_id, end_offset, topic_id, partition_count, max_record_bytes)
 		WHERE (k.partition_id = 0
@@ -40,6 +41,15 @@ const (
 		  AND k.open_ref = COALESCE((SELECT t.transaction_ref
 		                             FROM transactions t
 		                             WHERE t.producer_id = k.producer_id AND t.state = 'ongoing'), 0)`
+	// In each scope of which nothing was heard for a while the first sequence is
+	// none of those that retention has removed: what unique keys cannot tell of
+	// rows that are gone (P8).
+	sqlGuardSequences = `
+		SELECT 1 / (count(*) = cardinality($1))::integer
+		FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS k (producer_id, scope_id, base_sequence)
+		WHERE k.base_sequence >= COALESCE((SELECT o.next_sequence
+		                                   FROM positions o
+		                                   WHERE o.producer_id = k.producer_id AND o.scope_id = k.scope_id), 0)`
 	// Each transaction that records were staged in is ongoing (T4).
 	sqlGuardTransactions = `
 		SELECT 1 / (count(*) = cardinality($1))::integer
@@ -81,9 +91,12 @@ func (f *flush) queueGuards(ctx context.Context, p *pipeline) error {
 	err := p.queueRows(ctx, func(fields [][]byte) error {
 		f.facts.clock.set(int64(binary.BigEndian.Uint64(fields[0])))
 		return nil
-	}, sqlGuardLogs, logs, ends, topics, counts, maxBytes)
+	}, sqlGuardLogs, logs, ends, topics, counts, maxBytes, f.now+maxLate.Milliseconds())
 	if err == nil && len(f.producers) > 0 {
 		err = f.queueProducersGuard(ctx, p)
+	}
+	if err == nil && len(f.sequences) > 0 {
+		err = f.queueSequencesGuard(ctx, p)
 	}
 	for _, c := range f.commits {
 		delete(f.transactions, c.ref) // not any more: this flush ends it
@@ -114,6 +127,15 @@ func (f *flush) queueCommitsGuard(ctx context.Context, p *pipeline) error {
 		err = p.queue(ctx, sqlGuardMoves, stagings, records)
 	}
 	return err
+}
+
+func (f *flush) queueSequencesGuard(ctx context.Context, p *pipeline) error {
+	n := len(f.sequences)
+	producers, scopes, sequences := make([]int64, 0, n), make([]int64, 0, n), make([]int64, 0, n)
+	for key, first := range f.sequences {
+		producers, scopes, sequences = append(producers, key.producer), append(scopes, key.scope), append(sequences, first)
+	}
+	return p.queue(ctx, sqlGuardSequences, producers, scopes, sequences)
 }
 
 func (f *flush) queueProducersGuard(ctx context.Context, p *pipeline) error {

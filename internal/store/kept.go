@@ -13,7 +13,7 @@ const (
 		b.producer_id, b.scope_id, b.base_sequence, b.idempotency_key, b.fingerprint,
 		b.request_count, b.request_parts, b.transaction_ref IS NOT NULL, b.base_offset, b.timestamp,
 		COALESCE((SELECT p.partition FROM partitions p
-		          WHERE p.partition_id = b.log_id),
+		          WHERE p.partition_id = abs(b.log_id)), -- of a husk, too
 		         (SELECT p.partition FROM stagings s
 		          JOIN partitions p ON p.partition_id = s.partition_id
 		          WHERE s.staging_id = b.log_id), -1)`

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -63,6 +64,18 @@ func buildLarge(ctx context.Context, url string) error {
 		CROSS JOIN generate_series(1, 10) AS j;
 		INSERT INTO replaced_members (group_id, member_id)
 		SELECT 'full-' || i, 'old' FROM generate_series(1, 1000) AS i;
+		INSERT INTO positions (producer_id, scope_id, next_sequence, appended_at)
+		SELECT 1001 + i % 10000, 1000000 + i, 1, clock_timestamp() FROM generate_series(1, 20000) AS i;
+		INSERT INTO registrations (idempotency_key, fingerprint, answer)
+		SELECT 'key-' || i, '\x00112233445566778899aabbccddeeff', '{}' FROM generate_series(1, 20000) AS i;
+		INSERT INTO batches (log_id, base_offset, record_count, end_bytes, max_timestamp, appended_at,
+		                     scope_id, idempotency_key, fingerprint, request_count, body, ends, timestamp)
+		SELECT -p.partition_id, i, 1, 8 * (i + 1), 1700000000000 + i, clock_timestamp(),
+		       p.topic_id, 'husk-' || i, '\x00112233445566778899aabbccddeeff', 1, '', '{0,0}', 1700000000000 + i
+		FROM topics t
+		JOIN partitions p USING (topic_id)
+		CROSS JOIN generate_series(0, 19) AS i
+		WHERE t.topic <> 't';
 		INSERT INTO batches (log_id, base_offset, record_count, end_bytes, max_timestamp, appended_at,
 		                     scope_id, producer_id, producer_epoch, base_sequence, idempotency_key,
 		                     fingerprint, request_count, body, ends, timestamp)
@@ -221,4 +234,29 @@ func allOperations(t *testing.T, s *Store, r *recorder) {
 	does("sweep")
 	s.Sweep(ctx, 1000)
 	groupOperations(t, s, does)
+	does("retention: raise")
+	if err := s.DeleteRecords(ctx, topic, 0, 300); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Retain(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.pool.Exec(ctx, `UPDATE trims SET raised_at = raised_at - interval '1 hour'`); err != nil {
+		t.Fatal(err)
+	}
+	does("retention: trim")
+	if n, err := s.Trim(ctx, 200); n < 200 || n > 201 || err != nil {
+		t.Fatal(n, err)
+	}
+	does("retention: forget")
+	for more := true; more; {
+		var err error
+		if _, more, err = s.ForgetOld(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	does("delete records by time")
+	if err := s.DeleteRecordsBefore(ctx, topic, -1, time.UnixMilli(0)); err != nil {
+		t.Fatal(err)
+	}
 }

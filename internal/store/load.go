@@ -11,7 +11,8 @@ import (
 // after them sees every write that held them before. A producer's row excludes
 // its registration (P9), its begin (T10), and also its other appends: shared
 // locks that overlap all the time would starve a registration. A producer
-// without a transactional id never changes and is not locked.
+// without a transactional id never changes; it is held by whoever loads it, so
+// that it is not forgotten before the append is seen (P8).
 const (
 	sqlLockProducers = `
 		SELECT producer_id
@@ -19,6 +20,12 @@ const (
 		WHERE producer_id = ANY ($1) AND transactional_id IS NOT NULL
 		ORDER BY producer_id
 		FOR NO KEY UPDATE`
+	sqlHoldProducers = `
+		SELECT producer_id
+		FROM producers
+		WHERE producer_id = ANY ($1) AND transactional_id IS NULL
+		ORDER BY producer_id
+		FOR KEY SHARE`
 	sqlLockTransactions = `
 		SELECT transaction_ref
 		FROM transactions
@@ -101,13 +108,18 @@ const (
 		                   WHERE log_id = s.partition_id
 		                   ORDER BY base_offset DESC LIMIT 1) e ON true
 		WHERE t.transaction_id = ANY ($1)`
+	// Behind the last request that is kept, or behind what retention removed.
 	sqlNextSequences = `
-		SELECT k.producer_id, k.scope_id, b.base_sequence + b.request_count
+		SELECT k.producer_id, k.scope_id, GREATEST(b.next_sequence, o.next_sequence)
 		FROM unnest($1::bigint[], $2::bigint[]) AS k (producer_id, scope_id)
-		CROSS JOIN LATERAL (SELECT base_sequence, request_count
-		                    FROM batches
-		                    WHERE producer_id = k.producer_id AND scope_id = k.scope_id
-		                    ORDER BY base_sequence DESC LIMIT 1) b`
+		LEFT JOIN LATERAL (SELECT base_sequence + request_count AS next_sequence
+		                   FROM batches
+		                   WHERE producer_id = k.producer_id AND scope_id = k.scope_id
+		                   ORDER BY base_sequence DESC LIMIT 1) b ON true
+		LEFT JOIN LATERAL (SELECT next_sequence
+		                   FROM positions
+		                   WHERE producer_id = k.producer_id AND scope_id = k.scope_id LIMIT 1) o ON true
+		WHERE b.next_sequence IS NOT NULL OR o.next_sequence IS NOT NULL`
 )
 
 // keys are what a flush has to lock or to load, of some of its operations.
@@ -202,7 +214,11 @@ func (f *flush) locks(k *keys) []lock {
 
 // queueLocks queues the locks before a load.
 func (f *flush) queueLocks(batch *pgx.Batch, k *keys) {
-	for _, l := range f.locks(k) {
+	locks := f.locks(k)
+	if ids := f.mayBeForgotten(k.producers); len(ids) > 0 {
+		locks = slices.Insert(locks, 1, lock{sql: sqlHoldProducers, args: []any{ids}, held: f.locked.producers})
+	}
+	for _, l := range locks {
 		if f.skip {
 			l.sql += skipLocked
 		}
@@ -215,6 +231,18 @@ func (f *flush) queueLocks(batch *pgx.Batch, k *keys) {
 		batch.Queue(l.sql, l.args...).Query(l.rows)
 	}
 	f.queueOffsetLocks(batch, k)
+}
+
+// mayBeForgotten returns the producers that are not surely known.
+func (f *flush) mayBeForgotten(producers []int64) []int64 {
+	now, _ := f.facts.clock.now()
+	var ids []int64
+	for _, id := range producers {
+		if p := f.facts.producers[id]; p == nil || p.mayBeForgotten(now) {
+			ids = append(ids, id)
+		}
+	}
+	return ids
 }
 
 // queueLoads queues the reading of facts. What is known of them is forgotten.
@@ -255,14 +283,18 @@ func (f *flush) queueProducers(batch *pgx.Batch, ids []int64) {
 	if len(ids) == 0 {
 		return
 	}
+	appended := map[int64]int64{}
 	for _, id := range ids {
+		if p := f.facts.producers[id]; p != nil {
+			appended[id] = p.appended
+		}
 		delete(f.facts.producers, id)
 	}
 	batch.Queue(sqlProducers, ids).Query(func(rows pgx.Rows) error {
 		var p producerFacts
 		return each(rows, []any{&p.ID, &p.Epoch, &p.TransactionalID, &p.timeoutMS, &p.OpenTransaction, &p.openRef}, func() {
 			found := p
-			found.Known = true
+			found.Known, found.appended = true, appended[p.ID]
 			f.facts.producers[p.ID] = &found
 		})
 	})
@@ -347,7 +379,8 @@ func (f *flush) queueSequences(batch *pgx.Batch, requests []*Request) {
 // read before it. Of a producer whose lock was passed over, which may have
 // begun a transaction in between, nothing is known.
 func (f *flush) nextSequence(producer, sequence int64) nextSequence {
-	n := nextSequence{sequence: sequence}
+	now, _ := f.facts.clock.now()
+	n := nextSequence{sequence: sequence, at: now}
 	if p := f.facts.producers[producer]; p != nil {
 		n.openRef = p.openRef
 		if p.transactional() && !f.locked.producers[producer] {

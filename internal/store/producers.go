@@ -158,10 +158,11 @@ func raiseEpoch(ctx context.Context, conn *pgx.Conn, r Registration, p *Producer
 }
 
 // nextSequences returns the next sequence of every scope that the producer has
-// written to, by topic and partition. It goes from scope to scope in the index.
+// written to, by topic and partition, whether or not its records are kept (P8).
+// It goes from scope to scope in the index.
 func nextSequences(ctx context.Context, conn *pgx.Conn, producerID int64) ([]Scope, error) {
 	const sql = `
-		WITH RECURSIVE heads AS (
+		WITH RECURSIVE kept AS (
 			(SELECT scope_id, base_sequence + request_count AS next_sequence
 			 FROM batches
 			 WHERE producer_id = $1
@@ -169,12 +170,18 @@ func nextSequences(ctx context.Context, conn *pgx.Conn, producerID int64) ([]Sco
 			 LIMIT 1)
 			UNION ALL
 			SELECT b.scope_id, b.next_sequence
-			FROM heads h
+			FROM kept h
 			CROSS JOIN LATERAL (SELECT scope_id, base_sequence + request_count AS next_sequence
 			                    FROM batches
 			                    WHERE producer_id = $1 AND scope_id < h.scope_id
 			                    ORDER BY scope_id DESC, base_sequence DESC
 			                    LIMIT 1) b
+		), heads AS (
+			SELECT scope_id, max(next_sequence) AS next_sequence
+			FROM (SELECT scope_id, next_sequence FROM kept
+			      UNION ALL
+			      SELECT scope_id, next_sequence FROM positions WHERE producer_id = $1) stands
+			GROUP BY scope_id
 		)
 		SELECT COALESCE(t.topic, p.topic), p.partition, h.next_sequence
 		FROM heads h
@@ -220,7 +227,8 @@ func (s *Store) Producer(ctx context.Context, id int64) (*Producer, error) {
 			                    ORDER BY scope_id DESC, base_sequence DESC
 			                    LIMIT 1) b
 		)
-		SELECT max(appended_at) FROM heads`
+		SELECT GREATEST((SELECT max(appended_at) FROM heads),
+		                (SELECT max(appended_at) FROM positions WHERE producer_id = $1))`
 	p := &Producer{ID: id}
 	err := s.read(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 		err := conn.QueryRow(ctx, sql, id).Scan(&p.Epoch, &p.TransactionalID, &p.TimeoutMS, &p.OpenTransaction, &p.LastSeen)

@@ -204,7 +204,12 @@ func (r *Reader) query(ctx context.Context, take func(b *Batch, from, to int) er
 				return err
 			}
 			if n == 0 {
-				if err := r.ends(b.logStart, b.highWatermark); err != nil {
+				err := r.ends(b.logStart, b.highWatermark)
+				if errors.Is(err, eos.OffsetBelowStart.Errorf("")) && r.begun {
+					r.full = true // retention has passed an answer that has begun: it ends here
+					continue
+				}
+				if err != nil {
 					return err
 				}
 			}

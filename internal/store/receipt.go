@@ -33,7 +33,7 @@ func (s *Store) Receipt(ctx context.Context, producerID int64, t *Topic, partiti
 		      ORDER BY base_sequence DESC LIMIT 1) b
 		CROSS JOIN LATERAL (SELECT partition
 		                    FROM partitions
-		                    WHERE partition_id = b.log_id LIMIT 1) p -- not while it is staged
+		                    WHERE partition_id = abs(b.log_id) LIMIT 1) p -- not while it is staged
 		LEFT JOIN LATERAL (SELECT appended
 		                   FROM transactions
 		                   WHERE transaction_ref = b.transaction_ref LIMIT 1) x ON true

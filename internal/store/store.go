@@ -47,6 +47,9 @@ type Store struct {
 	tail   *tail
 	prober prober
 
+	trimming sync.Mutex // held during a Trim
+	trimmed  int64      // the log that the last one came to; guarded by trimming
+
 	writer *writer
 
 	mu     sync.RWMutex
