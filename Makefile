@@ -10,7 +10,7 @@ RACE :=
 else
 RACE := CGO_ENABLED=1
 endif
-GO_TEST = $(RACE) go test $(if $(RACE),-race) -timeout 10m
+GO_TEST = $(RACE) go test $(if $(RACE),-race) -timeout 25m
 
 .DEFAULT_GOAL := help
 .PHONY: help build run demo test race note-race lint format generate bench bench-short bench-compare pgo conformance browser ci
@@ -38,7 +38,7 @@ note-race:
 
 lint: ## go vet, golangci-lint, and the formatting
 	go vet ./...
-	go tool golangci-lint run
+	go tool golangci-lint run --allow-parallel-runners
 	go tool golangci-lint fmt --diff
 
 format: ## format every file as lint wants it
