@@ -246,9 +246,8 @@ func (s *Store) raiseBehind(ctx context.Context, l retained, g leaving) error {
 		producers[i], scopes[i] = k.producer, k.scope
 		sequences[i], times[i] = g.next[k].nextSequence, g.next[k].appendedAt
 	}
-	return s.run(ctx, func(ctx context.Context, conn *pgx.Conn, _ bool) error {
+	return s.write(ctx, func(ctx context.Context, tx *tx) error {
 		batch := &pgx.Batch{}
-		s.queueBegin(batch, 0, patientWait)
 		if !l.asked {
 			batch.Queue(sqlNeedNotLast)
 		}
@@ -257,6 +256,6 @@ func (s *Store) raiseBehind(ctx context.Context, l retained, g leaving) error {
 		}
 		batch.Queue(sqlTrimLater, l.partition, g.from, g.to)
 		batch.Queue(sqlRaise, l.partition, g.to, g.bytes)
-		return commit(ctx, conn, batch)
+		return tx.SendBatch(ctx, batch).Close()
 	})
 }
