@@ -88,7 +88,7 @@ func serve(ctx context.Context, cfg Config, p parts, stdout io.Writer, log *slog
 	front := new(front)
 	server := newServer(cfg, front, log)
 	short := shortcut.New(listener, shortcut.Config{
-		Handler: front, Takes: handlers.IsRecordsPath, TakesGet: handlers.IsRecordsPath,
+		Handler: front, Takes: handlers.IsRecordsPath,
 		HeaderTimeout: server.ReadHeaderTimeout, IdleTimeout: server.IdleTimeout, ErrorLog: server.ErrorLog,
 	})
 	stopRequests := tasks.start("http server", func(ctx context.Context) error {

@@ -23,7 +23,7 @@ func (p *proxy) shortcut(t *testing.T) string {
 		t.Fatal(err)
 	}
 	short := shortcut.New(listener, shortcut.Config{
-		Handler: p.handler, Takes: handlers.IsRecordsPath, TakesGet: handlers.IsRecordsPath,
+		Handler: p.handler, Takes: handlers.IsRecordsPath,
 		HeaderTimeout: time.Minute, IdleTimeout: time.Minute, ErrorLog: log.New(io.Discard, "", 0),
 	})
 	go short.Run()

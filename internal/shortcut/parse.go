@@ -50,11 +50,11 @@ func (c *conn) target(line []byte) bool {
 	if !ok {
 		return false
 	}
-	method, takes := http.MethodPost, c.listener.cfg.Takes
+	method := http.MethodPost
 	path, ok := bytes.CutPrefix(line, []byte("POST "))
 	if !ok {
-		method, takes = http.MethodGet, c.listener.cfg.TakesGet
-		if path, ok = bytes.CutPrefix(line, []byte("GET ")); !ok || takes == nil {
+		method = http.MethodGet
+		if path, ok = bytes.CutPrefix(line, []byte("GET ")); !ok {
 			return false
 		}
 	}
@@ -62,12 +62,13 @@ func (c *conn) target(line []byte) bool {
 	if !plain(path) || asks && (method != http.MethodGet || !plainQuery(query)) {
 		return false
 	}
-	if c.method != method || c.path != string(path) {
-		if !takes(string(path)) {
+	if c.path != string(path) {
+		if !c.listener.cfg.Takes(string(path)) {
 			return false
 		}
-		c.method, c.path = method, string(path)
+		c.path = string(path)
 	}
+	c.method = method
 	if c.query != string(query) {
 		c.query = string(query)
 	}

@@ -120,7 +120,7 @@ func newServer(h http.Handler, errors io.Writer) *http.Server {
 func newShortcut(l net.Listener, server *http.Server) *Listener {
 	takes := func(path string) bool { return strings.HasSuffix(path, "/records") }
 	return New(l, Config{
-		Handler: server.Handler, Takes: takes, TakesGet: takes,
+		Handler: server.Handler, Takes: takes,
 		HeaderTimeout: server.ReadHeaderTimeout, IdleTimeout: server.IdleTimeout, ErrorLog: server.ErrorLog,
 	})
 }

@@ -48,12 +48,10 @@ type Config struct {
 	// context of a request ends with its connection, or when Shutdown gives up, and
 	// within some seconds when the client leaves; see watch.
 	Handler http.Handler
-	// Takes reports whether a POST to a path is served here. It is asked only
-	// for paths of letters, digits and the characters "/._-".
-	Takes func(path string) bool
-	// TakesGet is the same of a GET, which may have a query of such characters,
-	// "=" and "&". It is nil where there is none.
-	TakesGet      func(path string) bool
+	// Takes reports whether a POST to a path is served here, and a GET, which may
+	// have a query. It is asked only for paths of letters, digits and the
+	// characters "/._-", and for queries of these, "=" and "&" but "/".
+	Takes         func(path string) bool
 	HeaderTimeout time.Duration // how long a new connection may take for its first request; positive
 	IdleTimeout   time.Duration // how long it may pause between two; positive
 	ErrorLog      *log.Logger   // gets what net/http's would get; not nil

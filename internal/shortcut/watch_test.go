@@ -24,7 +24,7 @@ func newWatched(t *testing.T, h http.Handler) (*Listener, string) {
 	}
 	always := func(string) bool { return true }
 	l := New(listener, Config{
-		Handler: h, Takes: always, TakesGet: always,
+		Handler: h, Takes: always,
 		HeaderTimeout: time.Minute, IdleTimeout: time.Minute, ErrorLog: log.New(io.Discard, "", 0),
 	})
 	go l.Run()
