@@ -4,6 +4,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/eos-proxy/eos-proxy/internal/charset"
 	"github.com/eos-proxy/eos-proxy/internal/eos"
 )
 
@@ -55,14 +56,12 @@ func plainParams(query string, ofPartition bool) (p fetchParams, plain bool) {
 	return p, true
 }
 
+// unescaped are the characters of a timestamp and of a cursor.
+var unescaped = charset.Of(charset.Letters + charset.Digits + "_-")
+
 // plainText reads a text that needs no escapes, into what has none yet.
 func plainText(into *string, text string) bool {
-	for _, c := range []byte(text) {
-		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '_' && c != '-' {
-			return false
-		}
-	}
-	if text == "" || *into != "" {
+	if text == "" || *into != "" || !charset.Only(unescaped, text) {
 		return false
 	}
 	*into = text

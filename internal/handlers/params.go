@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/eos-proxy/eos-proxy/internal/charset"
 	"github.com/eos-proxy/eos-proxy/internal/eos"
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/go-chi/chi/v5"
@@ -128,14 +129,11 @@ func ValidName(name string) bool {
 	return isName(name, 249) && name != "." && name != ".."
 }
 
+var nameChars = charset.Of(charset.Letters + charset.Digits + "._-")
+
 // isName reports whether s is 1 to longest characters of A-Z a-z 0-9 . _ -.
 func isName(s string, longest int) bool {
-	for _, c := range []byte(s) {
-		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '.' && c != '_' && c != '-' {
-			return false
-		}
-	}
-	return len(s) >= 1 && len(s) <= longest
+	return len(s) >= 1 && len(s) <= longest && charset.Only(nameChars, s)
 }
 
 // params checks the path, the query and the headers of a request strictly:

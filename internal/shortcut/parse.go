@@ -4,6 +4,20 @@ import (
 	"bytes"
 	"net/http"
 	"net/textproto"
+
+	"github.com/eos-proxy/eos-proxy/internal/charset"
+)
+
+// What the parts of a head may consist of: less than RFC 9110 and RFC 3986 allow
+// them, and nothing that has a second meaning.
+const alphanumeric = charset.Letters + charset.Digits
+
+var (
+	pathChars  = charset.Of(alphanumeric + "/._-")
+	queryChars = charset.Of(alphanumeric + "._-=&")
+	hostChars  = charset.Of(alphanumeric + "._-:") // of a name or an address, with or without a port
+	tokenChars = charset.Of(alphanumeric + "-")    // of the name of a header
+	valueChars = charset.Of(alphanumeric + charset.Visible + " ")
 )
 
 // parse reads the head of a request into c.method, path, query, host and header.
@@ -59,11 +73,11 @@ func (c *conn) target(line []byte) bool {
 		}
 	}
 	path, query, asks := bytes.Cut(path, []byte("?"))
-	if !plain(path) || asks && (method != http.MethodGet || !plainQuery(query)) {
+	if asks && (method != http.MethodGet || len(query) == 0 || !charset.Only(queryChars, query)) {
 		return false
 	}
 	if c.path != string(path) {
-		if !c.listener.cfg.Takes(string(path)) {
+		if !isPlain(path) || !c.listener.cfg.Takes(string(path)) {
 			return false
 		}
 		c.path = string(path)
@@ -75,31 +89,11 @@ func (c *conn) target(line []byte) bool {
 	return true
 }
 
-// plain reports whether a path has only characters that mean themselves, and
+// isPlain reports whether a path has only characters that mean themselves, and
 // no segment that another reader would resolve.
-func plain(path []byte) bool {
-	if len(path) == 0 || path[0] != '/' || bytes.Contains(path, []byte("//")) || bytes.Contains(path, []byte("/.")) {
-		return false
-	}
-	for _, c := range path {
-		letter := c|0x20 >= 'a' && c|0x20 <= 'z'
-		if !letter && (c < '-' || c > '9') && c != '_' { // from - to 9: - . / and the digits
-			return false
-		}
-	}
-	return true
-}
-
-// plainQuery reports whether a query is there and has only characters that mean
-// themselves.
-func plainQuery(query []byte) bool {
-	for _, c := range query {
-		letter := c|0x20 >= 'a' && c|0x20 <= 'z'
-		if !letter && (c < '0' || c > '9') && c != '-' && c != '_' && c != '.' && c != '=' && c != '&' {
-			return false
-		}
-	}
-	return len(query) > 0
+func isPlain(path []byte) bool {
+	return len(path) > 0 && path[0] == '/' && charset.Only(pathChars, path) &&
+		!bytes.Contains(path, []byte("//")) && !bytes.Contains(path, []byte("/."))
 }
 
 // changing are the headers that change how a message is read or answered; and
@@ -118,17 +112,17 @@ func (c *conn) headers(lines []byte) (length int, ok bool) {
 		var line []byte
 		line, lines, _ = bytes.Cut(lines, []byte("\r\n"))
 		at := bytes.IndexByte(line, ':')
-		if at < 1 || !token(line[:at]) {
+		if at < 1 || !charset.Only(tokenChars, line[:at]) {
 			return 0, false
 		}
 		value := bytes.Trim(line[at+1:], " \t")
-		if !printable(value) {
+		if !charset.Only(valueChars, value) {
 			return 0, false
 		}
 		name := canonical(line[:at])
 		switch {
 		case name == "Host":
-			if host || !plainHost(value) {
+			if host || len(value) == 0 || !charset.Only(hostChars, value) {
 				return 0, false
 			}
 			host = true
@@ -175,36 +169,3 @@ var names = func() map[string]string {
 	}
 	return known
 }()
-
-// token reports whether a header's name has only letters, digits and hyphens:
-// fewer characters than RFC 9110, section 5.6.2, allows.
-func token(name []byte) bool {
-	for _, c := range name {
-		letter := c|0x20 >= 'a' && c|0x20 <= 'z'
-		if !letter && (c < '0' || c > '9') && c != '-' {
-			return false
-		}
-	}
-	return true
-}
-
-func printable(value []byte) bool {
-	for _, c := range value {
-		if c < ' ' || c > '~' {
-			return false
-		}
-	}
-	return true
-}
-
-// plainHost reports whether a host is a name or an address, with or without a
-// port.
-func plainHost(host []byte) bool {
-	for _, c := range host {
-		letter := c|0x20 >= 'a' && c|0x20 <= 'z'
-		if !letter && (c < '0' || c > '9') && c != '.' && c != '-' && c != ':' && c != '_' {
-			return false
-		}
-	}
-	return len(host) > 0
-}
