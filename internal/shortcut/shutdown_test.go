@@ -31,6 +31,19 @@ func (h *held) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// holding tells a story of a request whose handler waits, of one connection.
+func holding(t *testing.T, raw string, story func(v *visit, h *held, request context.Context)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		h := newHeld()
+		r := newRig(true, h)
+		v := dialled(t, r)
+		v.send(raw)
+		story(v, h, <-h.begun)
+		r.close()
+	})
+}
+
 // shutdown begins to shut the shortcut down; its result comes.
 func (v *visit) shutdown(grace time.Duration) <-chan error {
 	result := make(chan error, 1)
@@ -78,16 +91,11 @@ func TestShutdownEndsIdleConnections(t *testing.T) {
 
 func TestShutdownFinishesRequests(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		h := newHeld()
-		r := newRig(true, h)
-		v := dialled(t, r)
-		v.send(post("/a/records", "", "{}"))
-		requests := <-h.begun
+	holding(t, plainPost, func(v *visit, h *held, request context.Context) {
 		result := v.shutdown(time.Minute)
 		<-time.After(30 * time.Second)
-		if len(result) > 0 || requests.Err() != nil {
-			t.Fatalf("Shutdown has not waited for a request: %v", requests.Err())
+		if len(result) > 0 || request.Err() != nil {
+			t.Fatalf("Shutdown has not waited for a request: %v", request.Err())
 		}
 		h.end <- struct{}{}
 		if !v.mustAnswer() {
@@ -95,7 +103,6 @@ func TestShutdownFinishesRequests(t *testing.T) {
 		}
 		mustHaveEnded(t, result)
 		v.mustEnd(0, 0)
-		r.close()
 	})
 }
 
@@ -103,18 +110,12 @@ func TestShutdownFinishesRequests(t *testing.T) {
 // client gets no answer that might be taken for one.
 func TestShutdownWhenTheGraceIsOver(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		h := newHeld()
-		r := newRig(true, h)
-		v := dialled(t, r)
-		v.send(post("/a/records", "", "{}"))
-		requests := <-h.begun
+	holding(t, plainPost, func(v *visit, _ *held, request context.Context) {
 		result := v.shutdown(time.Minute)
 		v.mustEnd(time.Minute, time.Minute)
-		if err := <-result; !errors.Is(err, context.DeadlineExceeded) || requests.Err() == nil {
-			t.Errorf("Shutdown: %v; context of the request: %v", err, requests.Err())
+		if err := <-result; !errors.Is(err, context.DeadlineExceeded) || request.Err() == nil {
+			t.Errorf("Shutdown: %v; context of the request: %v", err, request.Err())
 		}
-		r.close()
 	})
 }
 
@@ -122,23 +123,17 @@ func TestShutdownWhenTheGraceIsOver(t *testing.T) {
 // connection goes on for ever.
 func TestContextEndsWithItsConnection(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		h := newHeld()
-		r := newRig(true, h)
-		v := dialled(t, r)
-		v.send(post("/a/records", "", "{}"))
-		requests := <-h.begun
+	holding(t, plainPost, func(v *visit, h *held, request context.Context) {
 		v.conn.Close()
 		synctest.Wait()
-		if requests.Err() != nil {
+		if request.Err() != nil {
 			t.Error("a request that is being served is given up when its client leaves")
 		}
 		h.end <- struct{}{}
 		synctest.Wait()
-		if requests.Err() == nil {
+		if request.Err() == nil {
 			t.Error("the context has outlived its connection")
 		}
-		r.close()
 	})
 }
 
@@ -173,18 +168,12 @@ func TestShutdownInTheMiddleOfARequest(t *testing.T) {
 // TestShutdownLeavesOthersAlone: what net/http serves is not the shortcut's.
 func TestShutdownLeavesOthersAlone(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		h := newHeld()
-		r := newRig(true, h)
-		v := dialled(t, r)
-		v.send(get)
-		requests := <-h.begun
+	holding(t, get, func(v *visit, h *held, request context.Context) {
 		mustHaveEnded(t, v.shutdown(time.Minute))
-		if requests.Err() != nil {
+		if request.Err() != nil {
 			t.Error("Shutdown has broken a request of net/http")
 		}
 		h.end <- struct{}{}
 		v.mustAnswer()
-		r.close()
 	})
 }
