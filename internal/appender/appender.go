@@ -63,15 +63,6 @@ type Appender struct {
 	ended    chan struct{}   // closed when Run has ended
 }
 
-// waiting is an operation that waits for its outcome.
-type waiting struct {
-	op       *store.Op          // nil when it is answered
-	bytes    int64              // of op
-	outcome  chan store.Outcome // takes one
-	deadline time.Time          // owned by Run; until when it waits for its predecessor; zero: it never did
-	early    bool               // owned by Run; whether it does now
-}
-
 // flushed is what became of operations that were set aside.
 type flushed struct {
 	waiting  []*waiting
@@ -173,54 +164,6 @@ func (a *Appender) outdated(ctx context.Context, t *store.Topic) bool {
 	return err == nil && (now.ID != t.ID || len(now.PartitionIDs) != len(t.PartitionIDs))
 }
 
-// wait queues an operation and returns its outcome, whose error it also returns.
-// It returns eos.Unavailable when too much waits already. If ctx ends, the
-// outcome stays unknown to the caller; the operation goes on.
-func (a *Appender) wait(ctx context.Context, op *store.Op) (store.Outcome, error) {
-	w := a.newWaiting()
-	w.op, w.bytes = op, op.Bytes()
-	if err := a.enqueue(w); err != nil {
-		return store.Outcome{}, err
-	}
-	select {
-	case o := <-w.outcome:
-		if w.deadline.IsZero() { // early keeps others for some time
-			a.idle.Put(w)
-		}
-		return o, o.Err
-	case <-ctx.Done():
-		return store.Outcome{}, ctx.Err()
-	}
-}
-
-func (a *Appender) newWaiting() *waiting {
-	if w, ok := a.idle.Get().(*waiting); ok {
-		return w
-	}
-	return &waiting{outcome: make(chan store.Outcome, 1)}
-}
-
-func (a *Appender) enqueue(w *waiting) error {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	switch {
-	case a.stopped:
-		return errStopping
-	case a.queue.ops >= a.cfg.MaxQueued:
-		return eos.Unavailable.Errorf("%d requests wait already", a.queue.ops)
-	case a.queue.bytes >= a.cfg.MaxQueuedBytes:
-		return eos.Unavailable.Errorf("requests of %d bytes wait already", a.queue.bytes)
-	}
-	a.queue.add(w)
-	select {
-	case a.wake <- struct{}{}:
-	default:
-	}
-	return nil
-}
-
-var errStopping = eos.Unavailable.Errorf("the proxy is stopping")
-
 // Run flushes until ctx ends, then refuses what is queued and what comes.
 func (a *Appender) Run(ctx context.Context) error {
 	defer a.stop()
@@ -297,89 +240,6 @@ func operations(group []*waiting) []*store.Op {
 		ops[i] = w.op
 	}
 	return ops
-}
-
-// settle answers a group. A request whose predecessor may still arrive is kept;
-// those whose predecessor has just been written are ready; what met somebody
-// else's lock is set aside.
-func (a *Appender) settle(group []*waiting, outcomes []store.Outcome) {
-	var busy []*waiting
-	var done appended
-	for i, w := range group {
-		o := outcomes[i]
-		if store.IsBusy(o.Err) {
-			busy = append(busy, w)
-			continue
-		}
-		if r := w.op.Append; r != nil && r.HasProducer() {
-			if a.waitsForPredecessor(w, o.Err) {
-				continue
-			}
-			if o.Err == nil {
-				a.ready = append(a.ready, a.early.after(w.scope(), o.Result.NextSequence)...)
-			}
-		}
-		done.add(w.op, &o)
-		w.answer(o)
-	}
-	if len(busy) > 0 {
-		a.setAside(busy)
-	}
-	if (done.records > 0 || len(done.logs) > 0) && a.cfg.Appended != nil {
-		a.cfg.Appended(done.logs, done.records, done.bytes)
-	}
-}
-
-// appended counts what a flush appended.
-type appended struct {
-	logs    []int64 // ids of the partitions that have grown
-	records int
-	bytes   int64
-}
-
-func (d *appended) add(op *store.Op, o *store.Outcome) {
-	if o.Err != nil || o.Result.Repeated || o.State != nil && o.State.Repeated {
-		return
-	}
-	for _, r := range op.Requests() {
-		d.records += r.RecordCount
-		for _, p := range r.Parts {
-			d.bytes += p.Size
-		}
-	}
-	switch {
-	case o.State != nil:
-		d.logs = append(d.logs, o.State.Logs...)
-	case !o.Result.Staged:
-		d.logs = append(d.logs, op.Append.Logs()...)
-	}
-}
-
-func (w *waiting) answer(o store.Outcome) {
-	w.op = nil // its records are not needed while its deadline passes
-	w.outcome <- o
-}
-
-// waitsForPredecessor keeps a request that came too early for its sequence,
-// and reports whether it does. It is refused when its time is over.
-func (a *Appender) waitsForPredecessor(w *waiting, err error) bool {
-	if a.cfg.SequenceWait <= 0 || err == nil {
-		return false
-	}
-	var refusal *eos.Error
-	if !errors.As(err, &refusal) || refusal.Kind != eos.OutOfOrder || w.op.Append.Sequence <= *refusal.ExpectedSequence {
-		return false
-	}
-	now := time.Now()
-	if w.deadline.IsZero() {
-		if len(a.early.byTime) >= a.cfg.MaxQueued {
-			return false
-		}
-	} else if !now.Before(w.deadline) {
-		return false
-	}
-	a.early.add(w, now.Add(a.cfg.SequenceWait))
-	return true
 }
 
 func (a *Appender) stop() {
