@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -141,6 +142,14 @@ func (c *Config) load(fs *flag.FlagSet, environ []string) error {
 // envName returns the environment variable of a flag: EOS_POOL_SIZE of pool-size.
 func envName(flagName string) string {
 	return envPrefix + strings.ToUpper(strings.ReplaceAll(flagName, "-", "_"))
+}
+
+// isSet reports whether a variable of the environment is there and not empty.
+func isSet(environ []string, name string) bool {
+	return slices.ContainsFunc(environ, func(pair string) bool {
+		value, found := strings.CutPrefix(pair, name+"=")
+		return found && value != ""
+	})
 }
 
 func parseText(s string) (string, error) { return s, nil }

@@ -242,7 +242,7 @@ func TestMigrate(t *testing.T) {
 // newWiring returns a wiring for calls that must start nothing.
 func newWiring(t *testing.T) wiring {
 	return wiring{
-		parts: func(Config, *slog.Logger) parts {
+		parts: func(Config, []string, *slog.Logger) parts {
 			t.Error("serve was started")
 			return parts{open: func(context.Context, string) (proxyPart, error) { return proxyPart{}, errors.New("no parts") }}
 		},

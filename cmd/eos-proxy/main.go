@@ -39,7 +39,7 @@ func main() {
 
 // wiring is what the commands start: the program's own packages, or a test's stand-ins for them.
 type wiring struct {
-	parts   func(cfg Config, log *slog.Logger) parts
+	parts   func(cfg Config, environ []string, log *slog.Logger) parts
 	migrate func(ctx context.Context, databaseURL string) error
 }
 
@@ -89,7 +89,7 @@ func newCommands(w wiring, environ []string, stdout, stderr io.Writer) *ffcli.Co
 			}
 			log := newLogger(stderr, serveConfig.LogFormat, serveConfig.LogLevel)
 			return profiled(serveConfig.CPUProfile, func() error {
-				return serve(ctx, serveConfig, w.parts(serveConfig, log), stdout, log)
+				return serve(ctx, serveConfig, w.parts(serveConfig, environ, log), stdout, log)
 			})
 		},
 	}

@@ -15,8 +15,10 @@ import (
 )
 
 // newParts returns the packages of the program as serve needs them. Nothing is opened or started yet.
-func newParts(cfg Config, log *slog.Logger) parts {
-	p := parts{open: func(ctx context.Context, url string) (proxyPart, error) { return openProxy(ctx, url, cfg, log) }}
+func newParts(cfg Config, environ []string, log *slog.Logger) parts {
+	p := parts{open: func(ctx context.Context, url string) (proxyPart, error) {
+		return openProxy(ctx, url, cfg, environ, log)
+	}}
 	if cfg.DatabaseURL == "" {
 		p.embed = func(ctx context.Context) (embeddedPart, error) { return openEmbedded(ctx, cfg, log) }
 	}
@@ -44,7 +46,7 @@ func openEmbedded(ctx context.Context, cfg Config, log *slog.Logger) (embeddedPa
 	}, nil
 }
 
-func openProxy(ctx context.Context, url string, cfg Config, log *slog.Logger) (proxyPart, error) {
+func openProxy(ctx context.Context, url string, cfg Config, environ []string, log *slog.Logger) (proxyPart, error) {
 	s, err := store.Open(ctx, url, store.Config{
 		PoolSize:  cfg.PoolSize,
 		TailBytes: cfg.TailBytes,
@@ -64,7 +66,7 @@ func openProxy(ctx context.Context, url string, cfg Config, log *slog.Logger) (p
 	if err != nil {
 		return proxyPart{}, err
 	}
-	leaveProcessor(url)
+	leaveProcessor(url, environ)
 	hub := wake.New(s.Ends, log)
 	metrics := handlers.NewMetrics(s, hub)
 	app := appender.New(s, appender.Config{
@@ -87,21 +89,24 @@ func openProxy(ctx context.Context, url string, cfg Config, log *slog.Logger) (p
 	}
 	keeper := &housekeeping{store: s, metrics: metrics, log: log}
 	groups := &groupkeeping{store: s, groups: handler.Groups(), log: log}
+	loops := []loop{
+		{"appender", app.Run},
+		{"appender of what is locked", app.RunAside},
+		{"another appender of what is locked", app.RunAside},
+		{"wake", hub.Run},
+		{"housekeeping", keeper.Run},
+		{"wake of groups", handler.Groups().Run},
+		{"sessions of groups", groups.RunSessions},
+		{"topics of groups", groups.RunTopics},
+		{"retention", keeper.RunRetention},
+	}
+	if !isSet(environ, "GOGC") { // else the operator has chosen
+		loops = append(loops, loop{"heap floor", keepHeapFloor})
+	}
 	return proxyPart{
 		prepare: func(ctx context.Context) error { return prepare(ctx, s, url, cfg, log) },
 		isFinal: isFinal,
-		loops: []loop{
-			{"appender", app.Run},
-			{"appender of what is locked", app.RunAside},
-			{"another appender of what is locked", app.RunAside},
-			{"wake", hub.Run},
-			{"housekeeping", keeper.Run},
-			{"wake of groups", handler.Groups().Run},
-			{"sessions of groups", groups.RunSessions},
-			{"topics of groups", groups.RunTopics},
-			{"retention", keeper.RunRetention},
-			{"heap floor", keepHeapFloor},
-		},
+		loops:   loops,
 		handler: handler,
 		drain:   handler.Drain,
 		close:   s.Close,
