@@ -73,11 +73,11 @@ func (c *conn) target(line []byte) bool {
 		}
 	}
 	path, query, asks := bytes.Cut(path, []byte("?"))
-	if asks && (method != http.MethodGet || len(query) == 0 || !charset.Only(queryChars, query)) {
+	if !isPlain(path) || asks && (method != http.MethodGet || len(query) == 0 || !charset.Only(queryChars, query)) {
 		return false
 	}
 	if c.path != string(path) {
-		if !isPlain(path) || !c.listener.cfg.Takes(string(path)) {
+		if !c.listener.cfg.Takes(string(path)) {
 			return false
 		}
 		c.path = string(path)
