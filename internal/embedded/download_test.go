@@ -177,6 +177,8 @@ func TestSeverity(t *testing.T) {
 	for line, want := range map[string]string{
 		"LOG:  checkpoint starting":                                       "DEBUG",
 		"LOG:  could not write to file":                                   "WARN",
+		"LOG:  could not send data to client: Broken pipe":                "DEBUG",
+		"LOG:  could not receive data from client: Connection reset":      "DEBUG",
 		"LOG:  server process (PID 7) was terminated by signal 9: Killed": "WARN",
 		"ERROR:  duplicate key value":                                     "DEBUG",
 		"FATAL:  terminating connection":                                  "INFO",

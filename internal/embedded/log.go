@@ -62,7 +62,7 @@ func (l *serverLog) last() string {
 // severity returns the level at which to log a line, false if the line only continues another.
 // An ERROR or FATAL concerns one session, whose client is told; what ends the server itself is
 // told by Run. A LOG line is routine, but also how the server tells of a failed write or a
-// killed process.
+// killed process; that a client has left in the middle is no news of the server's.
 func severity(line string) (slog.Level, bool) {
 	kind, text, found := strings.Cut(line, ":  ")
 	if !found {
@@ -76,6 +76,9 @@ func severity(line string) (slog.Level, bool) {
 	case "FATAL":
 		return slog.LevelInfo, true
 	case "LOG":
+		if strings.HasPrefix(text, "could not send data to client") || strings.HasPrefix(text, "could not receive data from client") {
+			return slog.LevelDebug, true
+		}
 		if strings.Contains(text, "could not ") || strings.Contains(text, "was terminated by signal") {
 			return slog.LevelWarn, true
 		}
