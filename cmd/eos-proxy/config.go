@@ -92,8 +92,8 @@ func (c *Config) flags(name string) *flag.FlagSet {
 	define(fs, &c.MaxGroups, "max-groups", "100000", "largest `number` of consumer groups", number[int64](1, maxCount))
 	define(fs, &c.MaxMembers, "max-members", "100000", "largest `number` of members of all groups", number[int64](1, maxCount))
 
-	define(fs, &c.AllowUnsafeDatabase, "allow-unsafe-database", "false", "start although fsync or synchronous_commit is off: a crash of the\ndatabase's machine can then lose what was confirmed", strconv.ParseBool)
-	define(fs, &c.CPUProfile, "cpuprofile", "", hidden, parseText)
+	define(fs, &c.AllowUnsafeDatabase, "allow-unsafe-database", "false", "start although the database's fsync or synchronous_commit is off, and warn: a\ncrash of its machine can then lose records that were acknowledged, and with them\nwhat makes their repeats repeats. Only for data that may be lost", strconv.ParseBool)
+	define(fs, &c.CPUProfile, "cpuprofile", "", "`file` for a profile of the processor time of the whole run, written at its end;\ngo tool pprof reads it", parseText)
 	return fs
 }
 

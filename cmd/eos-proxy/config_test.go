@@ -195,7 +195,7 @@ func TestHelp(t *testing.T) {
 	}{
 		{[]string{"--help"}, []string{"COMMANDS", "  migrate", "EXAMPLES", "eos-proxy serve --database-url postgres://"}},
 		{[]string{"help"}, []string{"COMMANDS", "EXAMPLES"}},
-		{[]string{"serve", "-h"}, []string{"EXAMPLES", "eos-proxy serve --config eos.conf", "--pool-size connections", "(default 8)", "--allow-unsafe-database  "}},
+		{[]string{"serve", "-h"}, []string{"EXAMPLES", "eos-proxy serve --config eos.conf", "--pool-size connections", "(default 8)", "--allow-unsafe-database  ", "acknowledged", "--cpuprofile file", "pprof"}},
 		{[]string{"help", "serve"}, []string{"eos-proxy serve [flags]", "EXAMPLES"}},
 		{[]string{"migrate", "--help"}, []string{"EXAMPLES", "eos-proxy migrate --database-url", "--database-url URL"}},
 		{[]string{"version", "--help"}, []string{"EXAMPLES", "eos-proxy --version"}},

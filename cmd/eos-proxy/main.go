@@ -24,6 +24,9 @@ func main() {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	ctx := untilSignal(context.Background(), signals, os.Exit)
+	// When who reads stdout or stderr has gone, writing there is an error. By
+	// default it would kill the program, and its PostgreSQL would live on.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 
 	err := run(ctx, wiring{newParts, migrateStore}, os.Args[1:], os.Environ(), os.Stdout, os.Stderr)
 	if err == nil {

@@ -91,13 +91,21 @@ func newDir(t *testing.T) string {
 // newProcess starts the proxy on a free port.
 func newProcess(t *testing.T, args ...string) *process {
 	t.Helper()
+	p := &process{t: t, stderr: &lockedBuffer{}}
+	p.start(p.stderr, args...)
+	return p
+}
+
+// start runs the proxy, whose log goes to stderr, and waits for its first line.
+func (p *process) start(stderr io.Writer, args ...string) {
+	t := p.t
+	t.Helper()
 	binary, err := buildOnce()
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &process{t: t, stderr: &lockedBuffer{}}
 	p.cmd = exec.Command(binary, append([]string{"serve", "--listen", "127.0.0.1:0"}, args...)...)
-	p.cmd.Stderr = p.stderr
+	p.cmd.Stderr = stderr
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	out, err := p.cmd.StdoutPipe()
 	if err != nil {
@@ -111,7 +119,6 @@ func newProcess(t *testing.T, args ...string) *process {
 	if p.lines.Scan() {
 		p.url = strings.TrimPrefix(p.lines.Text(), "eos-proxy answers on ")
 	}
-	return p
 }
 
 // stop signals the process and waits for its end.
@@ -309,6 +316,9 @@ func TestSecondProxyOnTheSameDirectory(t *testing.T) {
 	second := newProcess(t, "--data-dir", dir)
 	if err := second.cmd.Wait(); err == nil || !strings.Contains(second.stderr.String(), "in use by another eos-proxy") {
 		t.Errorf("ended with %v: %s", err, second.stderr)
+	}
+	if second.url != "" {
+		t.Errorf("it answers on %s, it says, and has no data", second.url)
 	}
 	second.once.Do(func() {})
 	first.must(200, "GET", "/readyz", "")

@@ -78,7 +78,6 @@ func serve(ctx context.Context, cfg Config, p parts, stdout io.Writer, log *slog
 		return fmt.Errorf("%w; --listen chooses another address", err)
 	}
 	url := baseURL(listener.Addr())
-	fmt.Fprintf(stdout, "eos-proxy answers on %s\n", url)
 
 	// life ends with ctx, or with the first task that fails; its cause tells which.
 	life, end := context.WithCancelCause(ctx)
@@ -96,7 +95,9 @@ func serve(ctx context.Context, cfg Config, p parts, stdout io.Writer, log *slog
 		front.wait() // a broken connection ends the context of its request, not at once the request
 		return err
 	})
-	stops, err := bringUp(life, cfg, p, tasks, front)
+	stops, err := bringUp(life, cfg, p, tasks, front, func() {
+		fmt.Fprintf(stdout, "eos-proxy answers on %s\n", url)
+	})
 	if err == nil {
 		fmt.Fprintf(stdout, "try:  curl -X PUT %s/v1/topics/hello\n", url)
 		fmt.Fprintf(stdout, "      curl -H 'Content-Type: application/json' -d '{\"records\":[{\"value\":\"world\"}]}' %s/v1/topics/hello/records\n", url)
@@ -125,14 +126,16 @@ func serve(ctx context.Context, cfg Config, p parts, stdout io.Writer, log *slog
 
 // bringUp starts everything behind the HTTP server and opens the front. It returns what stops the parts
 // again, in the order in which they were started; also with an error, which is then the reason why the
-// rest was not.
-func bringUp(ctx context.Context, cfg Config, p parts, tasks *tasks, front *front) (stops []func(), err error) {
+// rest was not. It calls announce as soon as the data directory is its own: nobody shall take the answers of
+// a program that is about to fail for those of the one that has the data.
+func bringUp(ctx context.Context, cfg Config, p parts, tasks *tasks, front *front, announce func()) (stops []func(), err error) {
 	url := cfg.DatabaseURL
 	if p.embed != nil {
 		embedded, err := p.embed(ctx)
 		if err != nil {
 			return stops, fmt.Errorf("embedded PostgreSQL: %w", err)
 		}
+		announce()
 		stops = append(stops, embedded.close, tasks.start("embedded PostgreSQL", embedded.run))
 		select {
 		case <-embedded.started:
@@ -140,6 +143,8 @@ func bringUp(ctx context.Context, cfg Config, p parts, tasks *tasks, front *fron
 			return stops, ctx.Err()
 		}
 		url = embedded.url
+	} else {
+		announce()
 	}
 
 	proxy, err := p.open(ctx, url)

@@ -90,6 +90,17 @@ func (s *story) note(what string) {
 // start runs serve and returns the address that its first line names.
 func (s *story) start() string {
 	s.t.Helper()
+	s.begin()
+	line := s.line()
+	url, ok := strings.CutPrefix(line, "eos-proxy answers on ")
+	if !ok {
+		s.t.Fatalf("first line %q, error %v", line, <-s.end)
+	}
+	return url
+}
+
+// begin runs serve.
+func (s *story) begin() {
 	ctx, stop := context.WithCancel(s.t.Context())
 	s.stop = stop
 	r, w := io.Pipe()
@@ -100,12 +111,6 @@ func (s *story) start() string {
 		w.Close()
 		s.end <- err
 	}()
-	line := s.line()
-	url, ok := strings.CutPrefix(line, "eos-proxy answers on ")
-	if !ok {
-		s.t.Fatalf("first line %q, error %v", line, <-s.end)
-	}
-	return url
 }
 
 // ready waits until serve has printed what a person may try.
@@ -318,10 +323,11 @@ func TestStartThatCannotSucceed(t *testing.T) {
 	t.Parallel()
 	broken := errors.New("schema version 9, this program knows 3")
 	for _, tc := range []struct {
-		name  string
-		spoil func(s *story)
-		want  string
-		notes []string
+		name    string
+		spoil   func(s *story)
+		want    string
+		notes   []string
+		silence bool // not even the address is printed
 	}{
 		{
 			"final error of the database",
@@ -330,21 +336,21 @@ func TestStartThatCannotSucceed(t *testing.T) {
 				s.proxy.isFinal = func(err error) bool { return errors.Is(err, broken) }
 			},
 			broken.Error(),
-			[]string{"opened postgres://given", "draining", "store closed"},
+			[]string{"opened postgres://given", "draining", "store closed"}, false,
 		},
 		{
 			"store",
 			func(s *story) {
 				s.parts.open = func(context.Context, string) (proxyPart, error) { return proxyPart{}, broken }
 			},
-			broken.Error(), nil,
+			broken.Error(), nil, false,
 		},
 		{
 			"embedded server cannot be prepared",
 			func(s *story) {
 				s.parts.embed = func(context.Context) (embeddedPart, error) { return embeddedPart{}, broken }
 			},
-			"embedded PostgreSQL: " + broken.Error(), nil,
+			"embedded PostgreSQL: " + broken.Error(), nil, true,
 		},
 		{
 			"embedded server dies before it answers",
@@ -358,14 +364,17 @@ func TestStartThatCannotSucceed(t *testing.T) {
 				}
 			},
 			"embedded PostgreSQL: " + broken.Error(),
-			[]string{"embedded closed"},
+			[]string{"embedded closed"}, false,
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			s := newStory(t)
 			tc.spoil(s)
-			s.start()
+			s.begin()
+			if line := s.line(); (line == "") != tc.silence {
+				t.Errorf("printed %q", line)
+			}
 			if err := s.result(); err == nil || err.Error() != tc.want {
 				t.Errorf("serve: %v, want %s", err, tc.want)
 			}

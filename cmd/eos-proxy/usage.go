@@ -68,9 +68,6 @@ const versionHelp = `EXAMPLES
   eos-proxy version
   eos-proxy --version`
 
-// hidden is the usage of a flag that no help shows.
-const hidden = ""
-
 // migrateUses are the settings that mean something to the command migrate.
 var migrateUses = map[string]bool{"config": true, "database-url": true}
 
@@ -89,7 +86,7 @@ func usage(c *ffcli.Command) string {
 
 	var flags strings.Builder
 	c.FlagSet.VisitAll(func(f *flag.Flag) {
-		if f.Usage == hidden || (c.Name == "migrate" && !migrateUses[f.Name]) {
+		if c.Name == "migrate" && !migrateUses[f.Name] {
 			return
 		}
 		value, text := flag.UnquoteUsage(f)
