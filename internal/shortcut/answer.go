@@ -202,15 +202,14 @@ func (a *answer) frame(more []byte) {
 			r.head = append(r.head, "\r\n"...)
 		}
 	}
-	if a.last = a.last || a.conn.listener.closing.Load(); a.last {
+	if a.last = a.last || a.conn.isLast(); a.last {
 		r.head = append(r.head, "Connection: close\r\n"...)
 	}
 	r.head = append(r.head, "\r\n"...)
 }
 
 // finish sends what is left when the handler has returned, and reports whether
-// another request may follow: not when the listener is closing, nor when the
-// handler has asked for the end.
+// the client has got a whole answer, behind which another may come.
 func (a *answer) finish() bool {
 	if a.status == 0 {
 		a.WriteHeader(http.StatusOK)
@@ -234,7 +233,7 @@ func (a *answer) finish() bool {
 	whole := !a.hasBody() || a.chunked || a.sent == a.length // else it is broken off, so that nobody takes it for whole
 	r.body, a.room = r.body[:0], nil
 	rooms.Put(r)
-	return whole && !a.broken && !a.last
+	return whole && !a.broken
 }
 
 // dated is the text of a second.

@@ -22,6 +22,7 @@ type conn struct {
 	buf      []byte    // what was read and not served; at most a request that is served here, or readBytes
 	deadline time.Time // for the next request; not moved for each one
 	served   bool      // it has had a request
+	size     int       // of the one that is being served, which buf begins with
 	blank    int       // how many bytes of empty lines may still precede the next request
 	large    int64     // what listener.large counts of buf
 	handedOn bool      // net/http has it
@@ -88,18 +89,27 @@ func (c *conn) serve() {
 func (c *conn) next() bool {
 	head, size, verdict := c.read()
 	switch verdict {
+	case closing:
+		if c.served {
+			c.linger()
+		}
+		return false
 	case gone:
 		return false
 	case others:
 		c.handedOn = c.listener.hand(c)
 		return false
 	}
-	c.served = true
+	c.served, c.size = true, size
 	c.prepare(head, size)
 	c.answering.Store(true)
 	c.listener.cfg.Handler.ServeHTTP(&c.answer, &c.request)
 	c.answering.Store(false)
 	if !c.answer.finish() {
+		return false
+	}
+	if c.answer.last {
+		c.linger()
 		return false
 	}
 	c.buf, c.blank = c.buf[:copy(c.buf, c.buf[size:])], 0
@@ -130,10 +140,11 @@ func (c *conn) prepare(head, size int) {
 type verdict int
 
 const (
-	served verdict = iota // it is a request for here
-	more                  // it may become one
-	others                // it is for net/http
-	gone                  // the connection has ended, or paused for too long
+	served  verdict = iota // it is a request for here
+	more                   // it may become one
+	others                 // it is for net/http
+	gone                   // the connection has ended, or paused for too long
+	closing                // the listener is closing, and no request has begun
 )
 
 // read reads until there is a whole request for here, and returns where its
@@ -157,7 +168,7 @@ func (c *conn) read() (head, size int, v verdict) {
 				_ = c.Conn.SetReadDeadline(until)
 			}
 		} else if !c.wait() {
-			return 0, 0, gone
+			return 0, 0, closing
 		}
 		// No further than this request goes, if that is known: what follows it
 		// never outgrows readBytes.
@@ -169,6 +180,8 @@ func (c *conn) read() (head, size int, v verdict) {
 		c.buf = c.buf[:len(c.buf)+n]
 		switch {
 		case n > 0 || err == nil:
+		case until.IsZero() && c.listener.closing.Load():
+			return 0, 0, closing
 		case until.IsZero():
 			return 0, 0, gone
 		case errors.Is(err, os.ErrDeadlineExceeded) && time.Now().Before(until):

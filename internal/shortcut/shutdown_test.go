@@ -1,11 +1,13 @@
 package shortcut
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -104,6 +106,65 @@ func TestShutdownFinishesRequests(t *testing.T) {
 		mustHaveEnded(t, result)
 		v.mustEnd(0, 0)
 	})
+}
+
+// TestShutdownAnswersWhatWasRead: who has sent several requests at once gets the
+// answers of those that came before the end, the last of which says so; and what
+// it still sends resets nothing.
+func TestShutdownAnswersWhatWasRead(t *testing.T) {
+	t.Parallel()
+	for name, beyond := range map[string]string{
+		"nothing": "", "half a request": plainPost[:20], "more than is read at once": strings.Repeat("x", 4*readBytes),
+		"one for net/http": strings.Replace(get, "GET", "PUT", 1),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := newHeld()
+			l, addr := newWatched(t, h)
+			conn, _ := mustWait(t, addr, h, plainPost+fetch("/a/records", "")+plainPost+beyond)
+			if err := l.Close(); err != nil {
+				t.Fatal(err)
+			}
+			r := bufio.NewReader(conn)
+			for n := range 3 {
+				if n > 0 {
+					<-h.begun
+				}
+				h.end <- struct{}{}
+				answer, err := http.ReadResponse(r, nil)
+				if err != nil {
+					t.Fatalf("answer %d: %v", n, err)
+				}
+				if body, err := io.ReadAll(answer.Body); string(body) != "done" || err != nil || answer.Close != (n == 2) {
+					t.Fatalf("answer %d: %q, %v, the last: %t", n, body, err, answer.Close)
+				}
+			}
+			if _, err := io.WriteString(conn, plainPost); err != nil { // it has not seen the end yet
+				t.Fatal(err)
+			}
+			if _, err := r.ReadByte(); err != io.EOF {
+				t.Errorf("behind the last answer: %v", err)
+			}
+		})
+	}
+}
+
+// TestShutdownWaitsNotForClientsThatStay: one that does not hang up at the end
+// of its answers holds nobody up for long.
+func TestShutdownWaitsNotForClientsThatStay(t *testing.T) {
+	t.Parallel()
+	h := newHeld()
+	l, addr := newWatched(t, h)
+	conn, _ := mustWait(t, addr, h, plainPost)
+	h.end <- struct{}{}
+	if _, err := http.ReadResponse(bufio.NewReader(conn), nil); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := l.Shutdown(ctx); err != nil {
+		t.Error(err)
+	}
 }
 
 // TestShutdownWhenTheGraceIsOver: whoever waits in a handler is told, and the
