@@ -42,6 +42,7 @@ type Config struct {
 	MaxJSONDepth   int
 
 	SequenceWait time.Duration // how long an early sequence waits for the one before it
+	StopDelay    time.Duration // how long it serves on then, while /readyz says 503
 	Grace        time.Duration // for requests that run when the program is told to stop
 
 	MaxProducers        int64
@@ -80,6 +81,7 @@ func (c *Config) flags(name string) *flag.FlagSet {
 	define(fs, &c.MaxJSONDepth, "max-json-depth", "64", "deepest nesting of JSON in a request, in `levels`", number(4, 10_000))
 
 	define(fs, &c.SequenceWait, "sequence-wait", "100ms", "`duration` that a request with an early sequence waits for the one before it", duration(0, 10*time.Second))
+	define(fs, &c.StopDelay, "stop-delay", "0s", "`duration` that the program serves on when it is told to stop, while /readyz says\n503, so that load balancers notice first", duration(0, time.Hour))
 	define(fs, &c.Grace, "grace", "15s", "`duration` that running requests may take to finish at a stop", duration(0, time.Hour))
 
 	define(fs, &c.MaxProducers, "max-producers", "1000000", "largest `number` of producers", number[int64](1, maxCount))

@@ -59,13 +59,13 @@ func TestEverySettingFromEachPlace(t *testing.T) {
 	values := map[string]string{
 		"listen": ":9000", "database-url": "postgres://a:b@c/d", "data-dir": "/data", "pool-size": "3", "tail-cache-bytes": "4096", "log-format": "json", "log-level": "debug",
 		"max-body-bytes": "2000", "max-records": "11", "max-record-bytes": "12", "max-header-bytes": "5000", "max-json-depth": "7",
-		"sequence-wait": "2s", "grace": "1m", "max-producers": "21", "max-transactional-ids": "22", "max-open-transactions": "23",
+		"sequence-wait": "2s", "grace": "1m", "stop-delay": "3s", "max-producers": "21", "max-transactional-ids": "22", "max-open-transactions": "23",
 		"max-transaction-bytes": "24", "max-staged-bytes": "25", "max-transactions": "26", "max-groups": "27", "max-members": "28", "allow-unsafe-database": "true",
 	}
 	want := Config{
 		Listen: ":9000", DatabaseURL: "postgres://a:b@c/d", DataDir: "/data", PoolSize: 3, TailBytes: 4096, LogFormat: "json", LogLevel: slog.LevelDebug,
 		MaxBodyBytes: 2000, MaxRecords: 11, MaxRecordBytes: 12, MaxHeaderBytes: 5000, MaxJSONDepth: 7,
-		SequenceWait: 2 * time.Second, Grace: time.Minute, MaxProducers: 21, MaxTransactionalIDs: 22, MaxOpenTransactions: 23,
+		SequenceWait: 2 * time.Second, Grace: time.Minute, StopDelay: 3 * time.Second, MaxProducers: 21, MaxTransactionalIDs: 22, MaxOpenTransactions: 23,
 		MaxTransactionBytes: 24, MaxStagedBytes: 25, MaxTransactions: 26, MaxGroups: 27, MaxMembers: 28, AllowUnsafeDatabase: true,
 	}
 	var args, environ []string

@@ -51,6 +51,7 @@ func baseURL(addr net.Addr) string {
 type front struct {
 	proxy   atomic.Pointer[proxyPart] // set once, by show
 	ready   atomic.Bool               // set once, by open
+	leaving atomic.Bool               // set once, by leave
 	running sync.WaitGroup            // requests in the real handler
 }
 
@@ -59,6 +60,9 @@ func (f *front) show(p proxyPart) { f.proxy.Store(&p) }
 
 // open lets it answer every further request.
 func (f *front) open() { f.ready.Store(true) }
+
+// leave lets it answer /readyz with a refusal: no further client shall be sent here.
+func (f *front) leave() { f.leaving.Store(true) }
 
 // needsNoDatabase reports whether a path is answered from what the program holds itself.
 func needsNoDatabase(path string) bool {
@@ -75,10 +79,13 @@ func (f *front) drain() {
 	}
 }
 
-// ServeHTTP answers from the real handler, or that there is none yet. Nothing was stored then, whatever the
+// ServeHTTP answers from the real handler, or that there is none yet, or soon no more. Nothing was stored then, whatever the
 // request wanted.
 func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if p := f.proxy.Load(); p != nil && (f.ready.Load() || needsNoDatabase(r.URL.Path)) {
+	why := "the program is starting and waits for its database"
+	if r.URL.Path == "/readyz" && f.leaving.Load() {
+		why = "the program is stopping"
+	} else if p := f.proxy.Load(); p != nil && (f.ready.Load() || needsNoDatabase(r.URL.Path)) {
 		f.running.Add(1)
 		defer f.running.Done()
 		p.handler.ServeHTTP(w, r)
@@ -95,10 +102,10 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.Header().Set("Retry-After", "1")
 	w.WriteHeader(http.StatusServiceUnavailable)
-	_, _ = fmt.Fprintf(w, notReady, id)
+	_, _ = fmt.Fprintf(w, notReady, why, id)
 }
 
-// notReady is the problem of a request that came too early, but for its id.
+// notReady is the problem of a request that came too early or too late, but for why and its id.
 const notReady = `{"type":"/problems/broker-not-available","title":"The database cannot be reached","status":503,` +
-	`"code":"BROKER_NOT_AVAILABLE","detail":"the program is starting and waits for its database",` +
+	`"code":"BROKER_NOT_AVAILABLE","detail":"%s",` +
 	`"retryable":true,"effect":"none","request_id":"%s"}` + "\n"

@@ -70,7 +70,7 @@ type loop struct {
 
 // serve answers requests until ctx ends or a part fails; it returns nil in the first case. It answers
 // /healthz from the start and everything else once the database is there. When it returns, what it started
-// has ended: first the listener, then the running requests, within the grace time, then the loops; then the
+// has ended: after the delay first the listener, then the running requests, within the grace time, then the loops; then the
 // store is closed, and the embedded PostgreSQL stops last.
 func serve(ctx context.Context, cfg Config, p parts, stdout io.Writer, log *slog.Logger) error {
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", cfg.Listen)
@@ -103,7 +103,11 @@ func serve(ctx context.Context, cfg Config, p parts, stdout io.Writer, log *slog
 		fmt.Fprintf(stdout, "      curl -H 'Content-Type: application/json' -d '{\"records\":[{\"value\":\"world\"}]}' %s/v1/topics/hello/records\n", url)
 		log.Info("ready", "url", url, "version", versionText())
 		<-life.Done()
-		log.Info("stopping", "grace", cfg.Grace.String())
+		log.Info("stopping", "delay", cfg.StopDelay.String(), "grace", cfg.Grace.String())
+		front.leave()
+		if ctx.Err() != nil { // else a part has failed, and to wait would serve nobody
+			<-time.After(cfg.StopDelay)
+		}
 	}
 
 	cause := context.Cause(life)

@@ -230,6 +230,39 @@ func TestStopFinishesRequests(t *testing.T) {
 	}
 }
 
+// TestStopDelay: for as long as it says, new clients are served, and load balancers
+// are told that there shall be none.
+func TestStopDelay(t *testing.T) {
+	t.Parallel()
+	s := newStory(t)
+	s.cfg.StopDelay = 3 * time.Second
+	url := s.start()
+	s.ready()
+	if status, _ := mustGet(t, url+"/readyz"); status != 200 {
+		t.Errorf("readyz before: %d", status)
+	}
+	told := time.Now()
+	s.stop()
+	for {
+		status, body := mustGet(t, url+"/readyz")
+		if status == 503 && strings.Contains(body, "stopping") {
+			break
+		}
+		if status != 200 {
+			t.Fatalf("readyz: %d %s", status, body)
+		}
+	}
+	if status, body := mustGet(t, url+"/x"); status != 200 || body != "handled /x" {
+		t.Errorf("answer %d %q", status, body)
+	}
+	if err := s.result(); err != nil {
+		t.Errorf("serve: %v", err)
+	}
+	if took := time.Since(told); took < s.cfg.StopDelay {
+		t.Errorf("stopped after %v", took)
+	}
+}
+
 func TestGraceEnds(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
