@@ -14,11 +14,10 @@ import (
 
 // committing is a transaction that the flush commits.
 type committing struct {
-	ref      int64
-	state    *TransactionState
-	moves    []move
-	stagings int  // how many there are
-	offsets  bool // whether group offsets are staged
+	ref     int64
+	state   *TransactionState
+	moves   []move // one a staging
+	offsets bool   // whether group offsets are staged
 }
 
 // move puts a staging's rows at the end of their partition's log.
@@ -83,7 +82,7 @@ func (f *flush) commit(t *transaction) (*TransactionState, error) {
 	})
 	state := &TransactionState{Transaction: t.Transaction, Logs: partitions}
 	state.State = eos.StateCommitted
-	c := &committing{ref: t.ref, state: state, stagings: len(t.stagings), offsets: len(offsets) > 0}
+	c := &committing{ref: t.ref, state: state, offsets: len(offsets) > 0}
 	for _, id := range partitions {
 		staged, end := f.facts.ends[t.stagings[id]], f.facts.ends[id]
 		f.touch(id, end, 0)

@@ -117,7 +117,7 @@ func (f *flush) queueCommitsGuard(ctx context.Context, p *pipeline) error {
 	var refs, counts, stagings, records []int64
 	var offsets []bool
 	for _, c := range f.commits {
-		refs, counts, offsets = append(refs, c.ref), append(counts, int64(c.stagings)), append(offsets, c.offsets)
+		refs, counts, offsets = append(refs, c.ref), append(counts, int64(len(c.moves))), append(offsets, c.offsets)
 		for _, m := range c.moves {
 			stagings, records = append(stagings, m.staging), append(records, m.records)
 		}
