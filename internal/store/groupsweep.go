@@ -151,7 +151,7 @@ func (s *Store) ForgetGroups(ctx context.Context, limit int) (int, error) {
 	var groups []string
 	var deleted int64
 	err := s.exchange(ctx, func(batch *pgx.Batch) {
-		groups = nil
+		groups, deleted = nil, 0
 		batch.Queue(replaced, int64(groupsKept.Seconds()), limit).Exec(affected(&deleted))
 		batch.Queue(dead, int64(groupsKept.Seconds())).Query(func(rows pgx.Rows) error {
 			var id string

@@ -146,6 +146,15 @@ func committedOr(err error, committed bool) error {
 	return nil
 }
 
+// affected returns what adds the rows that a command affects to n, which each
+// try begins at zero.
+func affected[T int | int64](n *T) func(pgconn.CommandTag) error {
+	return func(tag pgconn.CommandTag) error {
+		*n += T(tag.RowsAffected())
+		return nil
+	}
+}
+
 // refused reports whether PostgreSQL said that a statement failed. Anything
 // else, a broken connection or severity FATAL, leaves open what happened.
 func refused(err error) bool {
