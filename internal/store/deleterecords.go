@@ -36,9 +36,7 @@ var all = eos.Retention{MS: -1, Bytes: 0}
 // by the database's clock, which must not lie in its future: so the same again
 // deletes nothing else.
 func (s *Store) DeleteRecordsBefore(ctx context.Context, t *Topic, partition int, before time.Time) error {
-	const sql = `SELECT clock_timestamp()`
-	var now time.Time
-	err := s.read(ctx, func(ctx context.Context, conn *pgx.Conn) error { return conn.QueryRow(ctx, sql).Scan(&now) })
+	now, err := s.Clock(ctx)
 	if err != nil {
 		return err
 	}
