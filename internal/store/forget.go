@@ -103,22 +103,19 @@ type Forgotten struct{ Producers, Transactions, Registrations, Positions, Husks 
 // whether there are more to look at now.
 func (s *Store) ForgetOld(ctx context.Context) (gone Forgotten, more bool, err error) {
 	for _, f := range []struct {
-		name string
-		sql  string
-		gone *int
+		name   string
+		forget forgetter
+		gone   *int
 	}{
-		{"husks", sqlForgetHusks, &gone.Husks},
-		{"transactions", sqlForgetTransactions, &gone.Transactions},
-		{"registrations", sqlForgetRegistrations, &gone.Registrations},
-		{"positions", sqlForgetPositions, &gone.Positions},
-		{"producers", "", &gone.Producers},
+		{"husks", s.forgetBy(sqlForgetHusks), &gone.Husks},
+		{"transactions", s.forgetBy(sqlForgetTransactions), &gone.Transactions},
+		{"registrations", s.forgetBy(sqlForgetRegistrations), &gone.Registrations},
+		{"positions", s.forgetBy(sqlForgetPositions), &gone.Positions},
+		{"producers", s.forgetProducers, &gone.Producers},
 	} {
-		on, err := s.onDuty(ctx, duty{f.name, forgetInterval, forgetLease}, func(ctx context.Context, place string) (next string, err error) {
-			if f.sql == "" {
-				next, *f.gone, err = s.forgetProducers(ctx, place)
-				return next, err
-			}
-			next, *f.gone, err = s.forgetPage(ctx, f.sql, place)
+		d := duty{f.name, forgetInterval, forgetLease}
+		on, err := s.onDuty(ctx, d, func(ctx context.Context, place string) (next string, err error) {
+			next, *f.gone, err = f.forget(ctx, place)
 			return next, err
 		})
 		if err != nil {
@@ -129,8 +126,15 @@ func (s *Store) ForgetOld(ctx context.Context) (gone Forgotten, more bool, err e
 	return gone, more, nil
 }
 
-// forgetPage forgets what it may of the page behind a place, and returns the
-// place of the next one.
+// forgetter forgets what it may of the page behind a place, and returns the
+// place of the next one, and how many rows are gone.
+type forgetter func(ctx context.Context, place string) (next string, gone int, err error)
+
+// forgetBy returns what forgets by one of the statements above.
+func (s *Store) forgetBy(sql string) forgetter {
+	return func(ctx context.Context, place string) (string, int, error) { return s.forgetPage(ctx, sql, place) }
+}
+
 func (s *Store) forgetPage(ctx context.Context, sql, place string) (next string, gone int, err error) {
 	err = s.write(ctx, func(ctx context.Context, tx *tx) error {
 		next = ""

@@ -120,12 +120,11 @@ func (s *Store) logsAfter(ctx context.Context, after int64) (logs []retained, la
 // expired is that of the rule; a log without batches has no age, and one whose
 // size is not asked for nothing behind.
 func (l *retained) expired(b eos.Oldest) bool {
+	r := l.Retention
 	if b.Behind < 0 {
-		l := *l
-		l.Bytes = -1
-		return l.Retention.Expired(b)
+		r.Bytes = -1
 	}
-	return l.Retention.Expired(b)
+	return r.Expired(b)
 }
 
 // raise raises the start of a log behind all batches that leave.
