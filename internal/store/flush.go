@@ -230,7 +230,7 @@ type flush struct {
 
 	// Read for this flush only.
 	kept      map[identity]*kept
-	targets   map[topicPartition]target
+	targets   map[TopicPartition]target
 	committed map[groupPartition]int64 // committed offsets; after decide as they will be
 	staged    map[string][]partitionOffset
 	fences    fences
@@ -260,7 +260,7 @@ func newFlush(s *Store, w *writer, ops []*Op) *flush {
 		store: s, writer: w, facts: w.facts, ops: ops,
 		outcomes: make([]Outcome, len(ops)), refused: make([]bool, len(ops)), apart: make([]bool, len(ops)),
 		kept:    map[identity]*kept{},
-		targets: map[topicPartition]target{}, committed: map[groupPartition]int64{}, staged: map[string][]partitionOffset{}, fences: fences{},
+		targets: map[TopicPartition]target{}, committed: map[groupPartition]int64{}, staged: map[string][]partitionOffset{}, fences: fences{},
 		rows: make([]row, 0, len(ops)), keyed: map[identity]int{}, offsets: map[groupPartition]*offsetRow{},
 		topics: map[int64]bool{}, first: map[int64]firstEnd{}, producers: map[int64]*producerFacts{}, sequences: map[scopeKey]int64{}, transactions: map[int64]bool{},
 	}

@@ -59,7 +59,7 @@ func (s *Store) setOffsets(ctx context.Context, group string, offsets []GroupOff
 		g.queueCreate(batch)
 		g.queueLock(batch, "")
 		g.queueWhole(batch, nil)
-		queueTargets(batch, offsets, targets)
+		queueTargets(batch, offsets, func(i int, t target) { targets[i] = t })
 	}, func(tx *tx, saves *pgx.Batch) (err error) {
 		defer tx.doubt(&err)
 		if err := g.empty(s, saves); err != nil {

@@ -60,21 +60,7 @@ const (
 func (g *polledGroup) queue(batch *pgx.Batch) {
 	batch.Queue(sqlPoll, g.ID, g.asked.Member, !g.asked.Heartbeat).Query(g.readMember)
 	g.queueReplaced(batch, []string{g.asked.Member})
-	if len(g.asked.Commits) > 0 {
-		queueTargets(batch, g.asked.Commits, g.commits)
-	}
-}
-
-func queueTargets(batch *pgx.Batch, commits []GroupOffset, targets []target) {
-	topics, numbers := make([]string, len(commits)), make([]int32, len(commits))
-	for i, o := range commits {
-		topics[i], numbers[i] = o.Topic, int32(o.Partition)
-	}
-	batch.Queue(sqlResolveOffsets, topics, numbers).Query(func(rows pgx.Rows) error {
-		var i int64
-		var t target
-		return each(rows, []any{&i, &t.topicID, &t.id, &t.highWatermark}, func() { targets[i-1] = t })
-	})
+	queueTargets(batch, g.asked.Commits, func(i int, t target) { g.commits[i] = t })
 }
 
 func (g *polledGroup) readMember(rows pgx.Rows) error {
