@@ -15,7 +15,8 @@ import (
 func (f *flush) unsure() (which []bool, some bool) {
 	which = make([]bool, len(f.ops))
 	expected := map[scopeKey]int64{} // after those before it in the group
-	_, fresh := f.facts.clock.now()
+	var fresh bool
+	f.now, fresh = f.facts.clock.now()
 	for i, op := range f.ops {
 		if f.refused[i] {
 			continue
@@ -37,7 +38,6 @@ func (f *flush) sure(op *Op, expected map[scopeKey]int64) bool {
 }
 
 func (f *flush) sureOfAppend(r *Request, expected map[scopeKey]int64) bool {
-	now, _ := f.facts.clock.now()
 	open := int64(0)
 	if r.TransactionID != "" {
 		txn := f.facts.transactions[r.TransactionID]
@@ -53,7 +53,7 @@ func (f *flush) sureOfAppend(r *Request, expected map[scopeKey]int64) bool {
 		return true
 	}
 	p := f.facts.producers[r.ProducerID]
-	if p == nil || p.mayBeForgotten(now) || p.Epoch != r.Epoch || p.openRef != open || r.TransactionalID != "" && r.TransactionalID != p.TransactionalID {
+	if p == nil || p.mayBeForgotten(f.now) || p.Epoch != r.Epoch || p.openRef != open || r.TransactionalID != "" && r.TransactionalID != p.TransactionalID {
 		return false
 	}
 	key := scopeKey{r.ProducerID, r.Scope()}

@@ -225,7 +225,7 @@ type flush struct {
 	skip    bool // pass over rows that are locked
 	patient bool // wait longer for them
 
-	now    int64 // the database's clock, in milliseconds since 1970
+	now    int64 // the database's clock when it was looked at last, in milliseconds since 1970
 	locked struct{ producers, transactions, partitions map[int64]bool }
 
 	// Read for this flush only.

@@ -235,10 +235,9 @@ func (f *flush) queueLocks(batch *pgx.Batch, k *keys) {
 
 // mayBeForgotten returns the producers that are not surely known.
 func (f *flush) mayBeForgotten(producers []int64) []int64 {
-	now, _ := f.facts.clock.now()
 	var ids []int64
 	for _, id := range producers {
-		if p := f.facts.producers[id]; p == nil || p.mayBeForgotten(now) {
+		if p := f.facts.producers[id]; p == nil || p.mayBeForgotten(f.now) {
 			ids = append(ids, id)
 		}
 	}
@@ -249,9 +248,8 @@ func (f *flush) mayBeForgotten(producers []int64) []int64 {
 func (f *flush) queueLoads(batch *pgx.Batch, k *keys) {
 	c := f.facts
 	batch.Queue(sqlNow).QueryRow(func(row pgx.Row) error {
-		var ms int64
-		err := row.Scan(&ms)
-		c.clock.set(ms)
+		err := row.Scan(&f.now)
+		c.clock.set(f.now)
 		return err
 	})
 	if len(k.topics) > 0 {
@@ -379,8 +377,7 @@ func (f *flush) queueSequences(batch *pgx.Batch, requests []*Request) {
 // read before it. Of a producer whose lock was passed over, which may have
 // begun a transaction in between, nothing is known.
 func (f *flush) nextSequence(producer, sequence int64) nextSequence {
-	now, _ := f.facts.clock.now()
-	n := nextSequence{sequence: sequence, at: now}
+	n := nextSequence{sequence: sequence, at: f.now}
 	if p := f.facts.producers[producer]; p != nil {
 		n.openRef = p.openRef
 		if p.transactional() && !f.locked.producers[producer] {
