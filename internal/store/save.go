@@ -1,8 +1,10 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
+	"slices"
 
 	"github.com/eos-proxy/eos-proxy/internal/eos"
 	"github.com/jackc/pgx/v5"
@@ -150,4 +152,18 @@ func (r *row) appendIdentity(b []byte) []byte {
 		return appendNull(b)
 	}
 	return appendInt8(b, r.transactionRef)
+}
+
+// sortedRows returns the rows in the order of their identities: two proxies
+// that insert the same ones in two orders would deadlock.
+func (f *flush) sortedRows() []*row {
+	sorted := make([]*row, len(f.rows))
+	for i := range f.rows {
+		sorted[i] = &f.rows[i]
+	}
+	slices.SortStableFunc(sorted, func(a, b *row) int {
+		return cmp.Or(cmp.Compare(a.scope, b.scope), cmp.Compare(a.producer, b.producer),
+			cmp.Compare(a.sequence, b.sequence), cmp.Compare(a.key, b.key))
+	})
+	return sorted
 }
