@@ -169,7 +169,7 @@ const (
 
 // saveOffsets queues the offsets that are committed, and those that new
 // transactions stage.
-func (f *flush) saveOffsets(ctx context.Context, p *pipeline) error {
+func (f *flush) saveOffsets(ctx context.Context, p *pipeline) {
 	var first, others []partitionOffset
 	for _, o := range f.offsets {
 		if o.first {
@@ -192,41 +192,29 @@ func (f *flush) saveOffsets(ctx context.Context, p *pipeline) error {
 			return cmp.Or(cmp.Compare(a.Group, b.Group), cmp.Compare(a.Partition, b.Partition))
 		})
 		c := columnsOf(offsets)
-		if err := p.queue(ctx, insert.sql, c.groups, c.partitions, c.offsets, c.metadata); err != nil {
-			return err
-		}
+		p.queue(ctx, insert.sql, c.groups, c.partitions, c.offsets, c.metadata)
 	}
-	if err := f.saveFences(ctx, p); err != nil {
-		return err
-	}
+	f.saveFences(ctx, p)
 	for _, put := range f.puts {
 		if len(put.offsets) == 0 {
 			continue
 		}
 		c := columnsOf(put.offsets)
-		if err := p.queue(ctx, sqlStageOffsets, put.ref, c.groups, c.partitions, c.offsets, c.from, c.metadata, c.members, c.epochs); err != nil {
-			return err
-		}
+		p.queue(ctx, sqlStageOffsets, put.ref, c.groups, c.partitions, c.offsets, c.from, c.metadata, c.members, c.epochs)
 	}
-	return nil
 }
 
 // saveFences queues what committed offsets change of their groups and members.
-func (f *flush) saveFences(ctx context.Context, p *pipeline) error {
+func (f *flush) saveFences(ctx context.Context, p *pipeline) {
 	saves := f.fences.saves(f.offsets)
 	f.newGroups = int64(len(saves.create))
 	if len(saves.create) > 0 {
-		if err := p.queue(ctx, sqlCreateGroups, saves.create); err != nil {
-			return err
-		}
+		p.queue(ctx, sqlCreateGroups, saves.create)
 	}
 	if len(saves.touch) > 0 {
-		if err := p.queue(ctx, sqlTouchGroups, saves.touch); err != nil {
-			return err
-		}
+		p.queue(ctx, sqlTouchGroups, saves.touch)
 	}
 	if len(saves.groups) > 0 {
-		return p.queue(ctx, sqlUseEpochs, saves.groups, saves.members)
+		p.queue(ctx, sqlUseEpochs, saves.groups, saves.members)
 	}
-	return nil
 }

@@ -129,14 +129,9 @@ func commit(ctx context.Context, conn *pgx.Conn, batch *pgx.Batch) error {
 		committed = tag.String() == "COMMIT"
 		return nil
 	})
-	return committedOr(conn.SendBatch(ctx, batch).Close(), committed)
-}
-
-// committedOr tells what became of a COMMIT that was sent, from the error of
-// sending it and whether the server said that it committed.
-func committedOr(err error, committed bool) error {
+	err := conn.SendBatch(ctx, batch).Close()
 	switch {
-	case refused(err), errors.Is(err, errNotCommitted):
+	case refused(err):
 		return err
 	case err != nil:
 		return &lostError{err}
