@@ -18,7 +18,7 @@ func (s *Store) DeleteRecords(ctx context.Context, t *Topic, partition int, befo
 	if err != nil {
 		return err
 	}
-	start, highWatermark, err := s.endsOf(ctx, t, id)
+	start, highWatermark, err := s.spanOf(ctx, t, id)
 	if err != nil {
 		return err
 	}
@@ -52,7 +52,7 @@ func (s *Store) DeleteRecordsBefore(ctx context.Context, t *Topic, partition int
 		ids = []int64{id}
 	}
 	for _, id := range ids {
-		start, _, err := s.endsOf(ctx, t, id)
+		start, _, err := s.spanOf(ctx, t, id)
 		if err != nil {
 			return err
 		}
@@ -63,13 +63,12 @@ func (s *Store) DeleteRecordsBefore(ctx context.Context, t *Topic, partition int
 	return nil
 }
 
-// endsOf returns where a partition's log begins and ends, or eos.UnknownTopic
+// spanOf returns where a partition's log begins and ends, or eos.UnknownTopic
 // when it is gone.
-func (s *Store) endsOf(ctx context.Context, t *Topic, id int64) (logStart, highWatermark int64, err error) {
-	logStart, highWatermark, err = s.ends(ctx, id)
+func (s *Store) spanOf(ctx context.Context, t *Topic, id int64) (logStart, highWatermark int64, err error) {
+	logStart, highWatermark, err = s.span(ctx, id)
 	if errors.Is(err, pgx.ErrNoRows) {
-		s.Forget(t.Name)
-		err = unknownTopic(t.Name)
+		err = s.gone(t.Name)
 	}
 	return logStart, highWatermark, err
 }

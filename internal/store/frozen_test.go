@@ -151,7 +151,7 @@ func TestNoCancelRequestForAReadThatIsGivenUp(t *testing.T) {
 	ctx, hangUp := context.WithCancel(t.Context())
 	failed := make(chan error)
 	go func() {
-		_, err := s.Fetch(ctx, topic, Position{0, 0}, 1, 1)
+		_, err := fetch(ctx, s, topic, Position{0, 0}, 1, 1)
 		failed <- err
 	}()
 	watch := newConn(t, direct.pool.Config().ConnString())

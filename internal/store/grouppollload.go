@@ -36,11 +36,11 @@ const (
 		       t.topic, l.partition_id, l.log_start_offset, l.high_watermark, c.committed_offset
 		FROM groups g
 		JOIN members m ON m.group_id = g.group_id AND m.member_id = $2
-		LEFT JOIN LATERAL (SELECT *
+		LEFT JOIN LATERAL (SELECT topic_id, partition, owner_id, since_epoch, revoking, target_id
 		                   FROM group_partitions
 		                   WHERE group_id = $1 AND owner_id = $2
 		                   UNION ALL
-		                   SELECT *
+		                   SELECT topic_id, partition, owner_id, since_epoch, revoking, target_id
 		                   FROM group_partitions
 		                   WHERE group_id = $1 AND target_id = $2 AND owner_id IS DISTINCT FROM $2) o ON true
 		LEFT JOIN LATERAL (SELECT topic

@@ -81,7 +81,7 @@ const (
 // load takes the locks of all operations and reads the facts about some.
 func (f *flush) load(ctx context.Context, conn *pgx.Conn, which []bool) error {
 	batch := &pgx.Batch{}
-	bytes, wait := f.bounds()
+	bytes, wait := f.needs()
 	f.store.queueBegin(batch, bytes, wait)
 	all := f.keysOf(func(int) bool { return true })
 	unsure := f.keysOf(func(i int) bool { return which[i] })

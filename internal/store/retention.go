@@ -170,7 +170,8 @@ func (s *Store) leaving(ctx context.Context, l retained, limit int) (g leaving, 
 		      FROM batches
 		      WHERE log_id = $1
 		      ORDER BY base_offset DESC LIMIT 1) e
-		CROSS JOIN LATERAL (SELECT *
+		CROSS JOIN LATERAL (SELECT base_offset, record_count, end_bytes, appended_at,
+		                           producer_id, scope_id, base_sequence, request_count
 		                    FROM batches
 		                    WHERE log_id = $1 AND base_offset >= $2
 		                    ORDER BY base_offset LIMIT $3) b

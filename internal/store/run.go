@@ -52,11 +52,11 @@ const (
 // waits for a lock no longer than wait.
 func (s *Store) queueBegin(batch *pgx.Batch, bytes int64, wait time.Duration) {
 	batch.Queue(sqlBegin)
-	batch.Queue(sqlBounds, s.bounds(bytes, wait)...)
+	batch.Queue(sqlBounds, s.boundsFor(bytes, wait)...)
 }
 
-// bounds returns the arguments of sqlBounds.
-func (s *Store) bounds(bytes int64, wait time.Duration) []any {
+// boundsFor returns the arguments of sqlBounds.
+func (s *Store) boundsFor(bytes int64, wait time.Duration) []any {
 	idle := idleTime + time.Duration(bytes)*time.Second/idleBytes
 	return []any{milliseconds(idle), !s.unsafe, milliseconds(wait)}
 }

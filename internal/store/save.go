@@ -40,9 +40,9 @@ func (f *flush) save(ctx context.Context, conn *pgx.Conn, lock bool) error {
 	p := &f.writer.pipeline
 	p.reset(conn)
 	if lock {
-		bytes, wait := f.bounds()
+		bytes, wait := f.needs()
 		p.queue(ctx, sqlBegin)
-		p.queue(ctx, sqlBounds, f.store.bounds(bytes, wait)...)
+		p.queue(ctx, sqlBounds, f.store.boundsFor(bytes, wait)...)
 		for _, l := range f.locks(f.keysOf(func(int) bool { return true })) {
 			p.queue(ctx, l.sql, l.args...)
 		}

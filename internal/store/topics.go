@@ -89,6 +89,12 @@ func unknownTopic(name string) error {
 	return eos.UnknownTopic.Errorf("topic %q does not exist", name)
 }
 
+// gone forgets a topic of which a partition is gone, and returns the refusal.
+func (s *Store) gone(name string) error {
+	s.Forget(name)
+	return unknownTopic(name)
+}
+
 // TopicExists reports whether there is a topic with an id.
 func (s *Store) TopicExists(ctx context.Context, id int64) (exists bool, err error) {
 	const sql = `SELECT EXISTS (SELECT FROM topics WHERE topic_id = $1)`

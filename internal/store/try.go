@@ -119,9 +119,9 @@ func (f *flush) writesNothing() bool {
 	return len(f.rows) == 0 && len(f.puts) == 0 && len(f.commits) == 0
 }
 
-// bounds returns how many bytes the flush sends, about, and how long it waits
+// needs returns how many bytes the flush sends, about, and how long it waits
 // for a lock.
-func (f *flush) bounds() (bytes int64, wait time.Duration) {
+func (f *flush) needs() (bytes int64, wait time.Duration) {
 	for _, op := range f.ops {
 		bytes += op.Bytes()
 	}

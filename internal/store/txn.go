@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -221,12 +222,6 @@ func addShare(shares []TopicShare, more TopicShare) []TopicShare {
 
 func sortShares(shares []TopicShare) {
 	slices.SortFunc(shares, func(a, b TopicShare) int {
-		if a.Topic != b.Topic {
-			if a.Topic < b.Topic {
-				return -1
-			}
-			return 1
-		}
-		return a.Partition - b.Partition
+		return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition))
 	})
 }
