@@ -170,9 +170,9 @@ func (s *Store) UpdateTopic(ctx context.Context, name string, set Settings) (*To
 }
 
 // DeleteTopic deletes a topic with its records, sequences and keys; offsets that
-// groups committed for it can be reached no more. The rows of its log leave bit
-// by bit (Sweep). It returns
-// eos.UnknownTopic for one that does not exist.
+// groups committed for it can be reached no more. The rows of its log and these
+// offsets leave bit by bit (Sweep, ForgetOld). It returns eos.UnknownTopic for one
+// that does not exist.
 func (s *Store) DeleteTopic(ctx context.Context, name string) error {
 	const dropPartitions = `
 		WITH dropped AS (
