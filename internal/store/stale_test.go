@@ -7,7 +7,6 @@ import (
 )
 
 func TestP2StaleEnds(t *testing.T) {
-	t.Parallel()
 	two := func(w *world) {
 		mustProduce(w.t, w.b, plain("x").to(0))
 		mustProduce(w.t, w.b, plain("y").to(0))
@@ -65,7 +64,6 @@ func TestP2StaleEnds(t *testing.T) {
 }
 
 func TestP3StaleIdentities(t *testing.T) {
-	t.Parallel()
 	send := func(what ...ask) func(*world) {
 		return func(w *world) {
 			for _, a := range what {

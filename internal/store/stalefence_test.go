@@ -13,7 +13,6 @@ import (
 func asP(op func(p Producer) any) func(*world) any { return func(w *world) any { return op(w.p) } }
 
 func TestP9StaleProducers(t *testing.T) {
-	t.Parallel()
 	untouched := []string{"0:0 a", "1:0 b"}
 	fence := func(w *world) { mustRegister(w.t, w.b, "billing") }
 	begin := func(w *world) { mustBegin(w.t, w.b, "tx", w.p) }
@@ -46,7 +45,6 @@ func TestP9StaleProducers(t *testing.T) {
 }
 
 func TestT4StaleTransactions(t *testing.T) {
-	t.Parallel()
 	untouched := []string{"0:0 a", "1:0 b"}
 	begun := func(w *world) { mustFlush(w.t, w.a, put("tx", nobody), plain("x").in("tx").to(0)) }
 	late := func(*world) any { return plain("late").in("tx").to(0) }
@@ -101,7 +99,6 @@ func staleRoutes() map[string]stale {
 const movingKey = "c-3"
 
 func TestP8StaleTopics(t *testing.T) {
-	t.Parallel()
 	if was, is := eos.PartitionOf([]byte(movingKey), 2), eos.PartitionOf([]byte(movingKey), 5); was != 1 || is == 1 {
 		t.Fatalf("key %s goes from partition %d to %d", movingKey, was, is)
 	}
