@@ -1,6 +1,7 @@
 package appender
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -179,27 +180,21 @@ func (l *lossy) drain() {
 			l.t.Fatal(err)
 		}
 		for partition := range read.PartitionIDs {
-			for next, end := int64(0), int64(1); next < end; {
-				page, err := l.direct.Fetch(l.t.Context(), read, store.Position{Partition: partition, Offset: next}, 10_000, 10<<20)
-				if err != nil {
-					l.t.Fatal(err)
+			next := int64(0)
+			for _, r := range mustReadAll(l.t, l.direct, read, partition) {
+				at := place{topic, partition, r.Offset}
+				if r.Offset != next {
+					l.t.Fatalf("%+v where offset %d belongs", at, next)
 				}
-				end = page.HighWatermark
-				for _, r := range page.Records {
-					at := place{topic, partition, r.Offset}
-					if r.Offset != next {
-						l.t.Fatalf("%+v where offset %d belongs", at, next)
-					}
-					next++
-					want, known := l.told[at]
-					switch got := string(r.Value); {
-					case !known:
-						unknown[got]++
-					case got != want:
-						l.t.Fatalf("%+v is %s, and was told to be %s", at, got, want)
-					}
-					delete(l.told, at)
+				next++
+				want, known := l.told[at]
+				switch got := string(r.Value); {
+				case !known:
+					unknown[got]++
+				case got != want:
+					l.t.Fatalf("%+v is %s, and was told to be %s", at, got, want)
 				}
+				delete(l.told, at)
 			}
 		}
 	}
@@ -212,4 +207,24 @@ func (l *lossy) drain() {
 	if n := l.proxy.Cancels(); n != 0 {
 		l.t.Errorf("%d cancel requests were sent", n)
 	}
+}
+
+// mustReadAll returns all records of a partition.
+func mustReadAll(t *testing.T, s *store.Store, topic *store.Topic, partition int) (records []store.Record) {
+	t.Helper()
+	r, err := s.NewReader(topic, store.Position{Partition: partition}, eos.MaxInteger, eos.MaxInteger)
+	for more := true; err == nil && more; {
+		more, err = r.Next(t.Context(), func(b *store.Batch, from, to int) error {
+			kept := *b
+			kept.Body = bytes.Clone(b.Body)
+			for i := from; i < to; i++ {
+				records = append(records, kept.Record(i))
+			}
+			return nil
+		})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return records
 }

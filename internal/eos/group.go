@@ -47,6 +47,14 @@ type Group struct {
 	Topics     map[int64]int // the partition counts of the topics that members subscribe to
 }
 
+// NewGroup returns a group of which nothing is stored, to load what is.
+func NewGroup(id string) Group {
+	return Group{
+		ID: id, Members: map[string]*Member{}, Replaced: map[string]bool{},
+		Partitions: map[Partition]*Ownership{}, Topics: map[int64]int{},
+	}
+}
+
 // Partition is a partition of a topic as groups know it. A topic that was
 // deleted and created again has another id.
 type Partition struct {

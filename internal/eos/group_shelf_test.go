@@ -74,10 +74,8 @@ func (s *shelf) pattern(pattern string) *regexp.Regexp {
 }
 
 func (s *shelf) whole() *Group {
-	g := &Group{
-		ID: "g", Epoch: s.epoch, Replaced: maps.Clone(s.replaced), Topics: map[int64]int{},
-		Members: map[string]*Member{}, Partitions: map[Partition]*Ownership{},
-	}
+	g := new(NewGroup("g"))
+	g.Epoch, g.Replaced = s.epoch, maps.Clone(s.replaced)
 	for _, topic := range s.topics {
 		g.Topics[topic.id] = topic.partitions
 	}

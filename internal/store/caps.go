@@ -10,7 +10,7 @@ import (
 
 // Caps bound what clients can make the log keep. Zero is no cap. They are
 // guards against a leak, not exact quotas: each proxy counts what it creates
-// itself, and what others create only with the next Count.
+// itself, and all else only with the next CountOpen or Count.
 type Caps struct {
 	Producers        int64 // producers of all kinds
 	TransactionalIDs int64
@@ -56,6 +56,10 @@ func (c Caps) producers(n *counts, transactional bool) error {
 	return reached("producers", c.Producers, n.producers.Load())
 }
 
+// stage refuses what would pass a cap of staged bytes. What all transactions have
+// staged is as the last CountOpen read it, not more: flushes do not count it
+// themselves, so that the cap is passed by as much as comes until the next one,
+// about a second later. Of the one transaction the bytes are exact.
 func (c Caps) stage(n *counts, staged, more int64) error {
 	if c.TransactionBytes > 0 && staged+more > c.TransactionBytes {
 		return eos.QuotaExceeded.Errorf("the transaction would stage more than %d bytes", c.TransactionBytes)

@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -14,11 +12,10 @@ import (
 
 // committing is a transaction that the flush commits.
 type committing struct {
-	ref      int64
-	state    *TransactionState
-	moves    []move
-	stagings int  // how many there are
-	offsets  bool // whether group offsets are staged
+	ref     int64
+	state   *TransactionState
+	moves   []move // one a staging
+	offsets bool   // whether group offsets are staged
 }
 
 // move puts a staging's rows at the end of their partition's log.
@@ -83,7 +80,7 @@ func (f *flush) commit(t *transaction) (*TransactionState, error) {
 	})
 	state := &TransactionState{Transaction: t.Transaction, Logs: partitions}
 	state.State = eos.StateCommitted
-	c := &committing{ref: t.ref, state: state, stagings: len(t.stagings), offsets: len(offsets) > 0}
+	c := &committing{ref: t.ref, state: state, offsets: len(offsets) > 0}
 	for _, id := range partitions {
 		staged, end := f.facts.ends[t.stagings[id]], f.facts.ends[id]
 		f.touch(id, end, 0)
@@ -142,7 +139,7 @@ const (
 )
 
 // savePuts queues the rows of new transactions, and of their stagings.
-func (f *flush) savePuts(ctx context.Context, p *pipeline) error {
+func (f *flush) savePuts(ctx context.Context, p *pipeline) {
 	if n := len(f.puts); n > 0 {
 		// In one order everywhere, as saveOffsets.
 		slices.SortFunc(f.puts, func(a, b *putRow) int { return strings.Compare(a.ID, b.ID) })
@@ -154,62 +151,48 @@ func (f *flush) savePuts(ctx context.Context, p *pipeline) error {
 			fingerprints[i], timeouts[i] = put.Fingerprint[:], int32(put.timeoutMS)
 			states[put.ID] = put.state
 			if put.Commit {
-				shares, err := encodeShares(put.state.Appended)
-				if err != nil {
-					return err
-				}
-				appended[i] = shares
+				appended[i] = encodeShares(put.state.Appended)
 			}
 		}
-		err := p.queueRows(ctx, func(fields [][]byte) error {
+		p.queueRows(ctx, func(fields [][]byte) error {
 			states[string(fields[0])].ExpiresAt = timeOf(fields[1])
 			return nil
 		}, sqlInsertTransactions, refs, ids, producers, epochs, fingerprints, appended, timeouts)
-		if err != nil {
-			return err
-		}
 	}
 	if n := len(f.newStagings); n > 0 {
 		ids, refs, partitions := make([]int64, n), make([]int64, n), make([]int64, n)
 		for i, s := range f.newStagings {
 			ids[i], refs[i], partitions[i] = s[0], s[1], s[2]
 		}
-		return p.queue(ctx, sqlInsertStagings, ids, refs, partitions)
+		p.queue(ctx, sqlInsertStagings, ids, refs, partitions)
 	}
-	return nil
 }
 
 // saveCommits queues the moves and the fates of transactions that are committed.
-func (f *flush) saveCommits(ctx context.Context, p *pipeline) error {
+func (f *flush) saveCommits(ctx context.Context, p *pipeline) {
 	if len(f.commits) == 0 {
-		return nil
+		return
 	}
-	if err := f.queueCommitsGuard(ctx, p); err != nil {
-		return err
-	}
+	f.queueCommitsGuard(ctx, p)
 	refs, appended := make([]int64, len(f.commits)), make([]string, len(f.commits))
 	for i, c := range f.commits {
 		for _, m := range c.moves {
-			if err := p.queue(ctx, sqlMove, m.staging, m.partition, m.end.offset, m.end.bytes, m.end.maxTimestamp); err != nil {
-				return err
-			}
+			p.queue(ctx, sqlMove, m.staging, m.partition, m.end.offset, m.end.bytes, m.end.maxTimestamp)
 		}
-		shares, err := encodeShares(c.state.Appended)
-		if err != nil {
-			return err
-		}
-		refs[i], appended[i] = c.ref, shares
+		refs[i], appended[i] = c.ref, encodeShares(c.state.Appended)
 	}
-	return errors.Join(p.queue(ctx, sqlFinish, refs, appended), p.queue(ctx, sqlDropStagings, refs), p.queue(ctx, sqlDropStagedOffsets, refs))
+	p.queue(ctx, sqlFinish, refs, appended)
+	p.queue(ctx, sqlDropStagings, refs)
+	p.queue(ctx, sqlDropStagedOffsets, refs)
 }
 
-func encodeShares(shares []TopicShare) (string, error) {
+func encodeShares(shares []TopicShare) string {
 	if shares == nil {
-		shares = []TopicShare{}
+		return "[]"
 	}
 	b, err := json.Marshal(shares)
 	if err != nil {
-		return "", fmt.Errorf("encode shares: %w", err)
+		panic(err) // texts and numbers are always JSON
 	}
-	return string(b), nil
+	return string(b)
 }

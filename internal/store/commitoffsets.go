@@ -9,12 +9,6 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// topicPartition names a partition as requests do.
-type topicPartition struct {
-	topic     string
-	partition int
-}
-
 // target is the partition that an offset names; its id is 0 when there is none.
 type target struct {
 	topicID       int64
@@ -77,7 +71,11 @@ func (f *flush) queueOffsetLocks(batch *pgx.Batch, k *keys) {
 		return each(rows, []any{&at.group, &at.partition, &offset}, func() { f.committed[at] = offset })
 	}
 	if len(k.offsets) > 0 {
-		groups, topics, numbers := k.offsetColumns()
+		n := len(k.offsets)
+		groups, topics, numbers := make([]string, n), make([]string, n), make([]int32, n)
+		for i, o := range k.offsets {
+			groups[i], topics[i], numbers[i] = o.Group, o.Topic, int32(o.Partition)
+		}
 		batch.Queue(sqlLockOffsets, groups, topics, numbers).Query(committed)
 	}
 	if len(k.commits) > 0 {
@@ -87,16 +85,7 @@ func (f *flush) queueOffsetLocks(batch *pgx.Batch, k *keys) {
 
 // queueOffsets queues the reading of what the operations' offsets name.
 func (f *flush) queueOffsets(batch *pgx.Batch, k *keys) {
-	if len(k.offsets) > 0 {
-		_, topics, numbers := k.offsetColumns()
-		batch.Queue(sqlResolveOffsets, topics, numbers).Query(func(rows pgx.Rows) error {
-			var i int64
-			var t target
-			return each(rows, []any{&i, &t.topicID, &t.id, &t.highWatermark}, func() {
-				f.targets[topicPartition{topics[i-1], int(numbers[i-1])}] = t
-			})
-		})
-	}
+	queueTargets(batch, k.offsets, func(i int, t target) { f.targets[k.offsets[i].at()] = t })
 	if len(k.commits) > 0 {
 		batch.Queue(sqlStagedOffsets, k.commits).Query(func(rows pgx.Rows) error {
 			var id string
@@ -108,19 +97,12 @@ func (f *flush) queueOffsets(batch *pgx.Batch, k *keys) {
 	}
 }
 
-func (k *keys) offsetColumns() (groups, topics []string, partitions []int32) {
-	for _, o := range k.offsets {
-		groups, topics, partitions = append(groups, o.Group), append(topics, o.Topic), append(partitions, int32(o.Partition))
-	}
-	return groups, topics, partitions
-}
-
 // resolve finds the partitions that offsets name. adds is how many records the
 // same transaction appends, by partition id.
 func (f *flush) resolve(offsets []GroupOffset, adds map[int64]int64) ([]partitionOffset, error) {
 	resolved := make([]partitionOffset, len(offsets))
 	for i, o := range offsets {
-		t := f.targets[topicPartition{o.Topic, o.Partition}]
+		t := f.targets[o.at()]
 		if moved := f.facts.ends[t.id]; moved != nil {
 			t.highWatermark = max(t.highWatermark, moved.offset)
 		}
@@ -187,7 +169,7 @@ const (
 
 // saveOffsets queues the offsets that are committed, and those that new
 // transactions stage.
-func (f *flush) saveOffsets(ctx context.Context, p *pipeline) error {
+func (f *flush) saveOffsets(ctx context.Context, p *pipeline) {
 	var first, others []partitionOffset
 	for _, o := range f.offsets {
 		if o.first {
@@ -210,41 +192,29 @@ func (f *flush) saveOffsets(ctx context.Context, p *pipeline) error {
 			return cmp.Or(cmp.Compare(a.Group, b.Group), cmp.Compare(a.Partition, b.Partition))
 		})
 		c := columnsOf(offsets)
-		if err := p.queue(ctx, insert.sql, c.groups, c.partitions, c.offsets, c.metadata); err != nil {
-			return err
-		}
+		p.queue(ctx, insert.sql, c.groups, c.partitions, c.offsets, c.metadata)
 	}
-	if err := f.saveFences(ctx, p); err != nil {
-		return err
-	}
+	f.saveFences(ctx, p)
 	for _, put := range f.puts {
 		if len(put.offsets) == 0 {
 			continue
 		}
 		c := columnsOf(put.offsets)
-		if err := p.queue(ctx, sqlStageOffsets, put.ref, c.groups, c.partitions, c.offsets, c.from, c.metadata, c.members, c.epochs); err != nil {
-			return err
-		}
+		p.queue(ctx, sqlStageOffsets, put.ref, c.groups, c.partitions, c.offsets, c.from, c.metadata, c.members, c.epochs)
 	}
-	return nil
 }
 
 // saveFences queues what committed offsets change of their groups and members.
-func (f *flush) saveFences(ctx context.Context, p *pipeline) error {
+func (f *flush) saveFences(ctx context.Context, p *pipeline) {
 	saves := f.fences.saves(f.offsets)
 	f.newGroups = int64(len(saves.create))
 	if len(saves.create) > 0 {
-		if err := p.queue(ctx, sqlCreateGroups, saves.create); err != nil {
-			return err
-		}
+		p.queue(ctx, sqlCreateGroups, saves.create)
 	}
 	if len(saves.touch) > 0 {
-		if err := p.queue(ctx, sqlTouchGroups, saves.touch); err != nil {
-			return err
-		}
+		p.queue(ctx, sqlTouchGroups, saves.touch)
 	}
 	if len(saves.groups) > 0 {
-		return p.queue(ctx, sqlUseEpochs, saves.groups, saves.members)
+		p.queue(ctx, sqlUseEpochs, saves.groups, saves.members)
 	}
-	return nil
 }

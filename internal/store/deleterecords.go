@@ -18,7 +18,7 @@ func (s *Store) DeleteRecords(ctx context.Context, t *Topic, partition int, befo
 	if err != nil {
 		return err
 	}
-	start, highWatermark, err := s.endsOf(ctx, t, id)
+	start, highWatermark, err := s.spanOf(ctx, t, id)
 	if err != nil {
 		return err
 	}
@@ -36,9 +36,7 @@ var all = eos.Retention{MS: -1, Bytes: 0}
 // by the database's clock, which must not lie in its future: so the same again
 // deletes nothing else.
 func (s *Store) DeleteRecordsBefore(ctx context.Context, t *Topic, partition int, before time.Time) error {
-	const sql = `SELECT clock_timestamp()`
-	var now time.Time
-	err := s.read(ctx, func(ctx context.Context, conn *pgx.Conn) error { return conn.QueryRow(ctx, sql).Scan(&now) })
+	now, err := s.Clock(ctx)
 	if err != nil {
 		return err
 	}
@@ -54,7 +52,7 @@ func (s *Store) DeleteRecordsBefore(ctx context.Context, t *Topic, partition int
 		ids = []int64{id}
 	}
 	for _, id := range ids {
-		start, _, err := s.endsOf(ctx, t, id)
+		start, _, err := s.spanOf(ctx, t, id)
 		if err != nil {
 			return err
 		}
@@ -65,13 +63,12 @@ func (s *Store) DeleteRecordsBefore(ctx context.Context, t *Topic, partition int
 	return nil
 }
 
-// endsOf returns where a partition's log begins and ends, or eos.UnknownTopic
+// spanOf returns where a partition's log begins and ends, or eos.UnknownTopic
 // when it is gone.
-func (s *Store) endsOf(ctx context.Context, t *Topic, id int64) (logStart, highWatermark int64, err error) {
-	logStart, highWatermark, err = s.ends(ctx, id)
+func (s *Store) spanOf(ctx context.Context, t *Topic, id int64) (logStart, highWatermark int64, err error) {
+	logStart, highWatermark, err = s.span(ctx, id)
 	if errors.Is(err, pgx.ErrNoRows) {
-		s.Forget(t.Name)
-		err = unknownTopic(t.Name)
+		err = s.gone(t.Name)
 	}
 	return logStart, highWatermark, err
 }

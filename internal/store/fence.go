@@ -28,10 +28,7 @@ type fence struct {
 
 func (f fences) of(group string) *fence {
 	if f[group] == nil {
-		f[group] = &fence{
-			Group: eos.Group{ID: group, Members: map[string]*eos.Member{}, Replaced: map[string]bool{}, Partitions: map[eos.Partition]*eos.Ownership{}},
-			used:  map[string]*eos.Member{},
-		}
+		f[group] = &fence{Group: eos.NewGroup(group), used: map[string]*eos.Member{}}
 	}
 	return f[group]
 }

@@ -24,56 +24,27 @@ const (
 	Latest   At = -1
 )
 
-// Page is what a fetch of one partition found.
-type Page struct {
-	Partition      int
-	Records        []Record // in offset order, from the position on
-	NextOffset     int64
-	HighWatermark  int64
-	LogStartOffset int64
-}
-
 // batchesAtOnce bounds how many rows one query returns.
 const batchesAtOnce = 256
 
-// Fetch returns up to maxRecords committed records of a partition from an
-// offset on, and stops before maxBytes of them are passed, but not before the
-// first. It returns eos.OffsetBelowStart and eos.OffsetBeyondEnd for a position
-// that the log does not have, and eos.UnknownTopic when the topic is gone.
-func (s *Store) Fetch(ctx context.Context, t *Topic, pos Position, maxRecords, maxBytes int) (*Page, error) {
-	r, err := s.NewReader(t, pos, maxRecords, maxBytes)
-	if err != nil {
-		return nil, err
-	}
-	page := &Page{Partition: pos.Partition}
-	for more := true; more; {
-		more, err = r.Next(ctx, func(b *Batch, from, to int) error {
-			kept := *b
-			kept.Body = bytes.Clone(b.Body)
-			for i := from; i < to; i++ {
-				page.Records = append(page.Records, kept.Record(i))
-			}
-			return nil
-		})
-		if err != nil {
-			return nil, err
-		}
-	}
-	page.NextOffset, page.HighWatermark, page.LogStartOffset = r.NextOffset, r.HighWatermark, r.LogStartOffset
-	return page, nil
-}
-
-// Record returns one record, or the errors of Fetch; there is none at the high
-// watermark.
-func (s *Store) Record(ctx context.Context, t *Topic, pos Position) (Record, error) {
-	page, err := s.Fetch(ctx, t, pos, 1, 1)
+// Record returns one record, or the errors of Reader.Next; there is none at the
+// high watermark.
+func (s *Store) Record(ctx context.Context, t *Topic, pos Position) (record Record, err error) {
+	r, err := s.NewReader(t, pos, 1, 1)
 	if err != nil {
 		return Record{}, err
 	}
-	if len(page.Records) == 0 {
-		return Record{}, eos.CheckRecord(pos.Offset, page.LogStartOffset, page.HighWatermark)
+	found := false
+	_, err = r.Next(ctx, func(b *Batch, from, _ int) error {
+		kept := *b
+		kept.Body = bytes.Clone(b.Body) // the batch is another's when Next returns
+		record, found = kept.Record(from), true
+		return nil
+	})
+	if err == nil && !found {
+		err = eos.CheckRecord(pos.Offset, r.LogStartOffset, r.HighWatermark)
 	}
-	return page.Records[0], nil
+	return record, err
 }
 
 // Ends returns the high watermarks of partitions by id. Those that are gone
@@ -139,10 +110,9 @@ func (s *Store) PositionAt(ctx context.Context, t *Topic, partition int, at At) 
 	pos := Position{Partition: partition}
 	err = s.read(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 		var logStart, highWatermark int64
-		err := conn.QueryRow(ctx, sqlEnd, id).Scan(&logStart, &highWatermark)
+		err := conn.QueryRow(ctx, sqlSpan, id).Scan(&logStart, &highWatermark)
 		if errors.Is(err, pgx.ErrNoRows) {
-			s.Forget(t.Name)
-			return unknownTopic(t.Name)
+			return s.gone(t.Name)
 		}
 		if err != nil {
 			return err

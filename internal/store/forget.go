@@ -14,6 +14,8 @@ const (
 	forgetInterval = 10 * time.Second
 	forgetLease    = 30 * time.Second
 	forgetPage     = 1000
+	// Nothing waits for these, and a round reads all that there are.
+	offsetsInterval = 10 * time.Minute
 )
 
 // A page is the rows behind a place, a text, up to a limit; what is forgotten of
@@ -40,7 +42,7 @@ const (
 		              RETURNING 1)
 		SELECT l.log_id || ' ' || CASE WHEN l.young AND l.there THEN 9223372036854775807 ELSE l.base_offset END,
 		       (SELECT count(*) FROM page), false, (SELECT count(*) FROM gone)
-		FROM (SELECT * FROM page ORDER BY log_id DESC, base_offset DESC LIMIT 1) l`
+		FROM (SELECT log_id, base_offset, young, there FROM page ORDER BY log_id DESC, base_offset DESC LIMIT 1) l`
 	// Fates that are seven days old, of which no record is kept (T8).
 	sqlForgetTransactions = `
 		WITH page AS (SELECT x.transaction_ref, x.began_at,
@@ -63,7 +65,7 @@ const (
 		              RETURNING 1)
 		SELECT l.transaction_ref::text, (SELECT count(*) FROM page),
 		       l.began_at > clock_timestamp() - interval '7 days', (SELECT count(*) FROM gone)
-		FROM (SELECT * FROM page ORDER BY transaction_ref DESC LIMIT 1) l`
+		FROM (SELECT transaction_ref, began_at FROM page ORDER BY transaction_ref DESC LIMIT 1) l`
 	// Keys of registrations that are seven days old.
 	sqlForgetRegistrations = `
 		WITH page AS (SELECT idempotency_key, created_at < clock_timestamp() - interval '7 days' AS forget
@@ -74,7 +76,7 @@ const (
 		              WHERE r.idempotency_key = ANY (ARRAY (SELECT idempotency_key FROM page WHERE forget))
 		              RETURNING 1)
 		SELECT l.idempotency_key, (SELECT count(*) FROM page), false, (SELECT count(*) FROM gone)
-		FROM (SELECT * FROM page ORDER BY idempotency_key DESC LIMIT 1) l`
+		FROM (SELECT idempotency_key FROM page ORDER BY idempotency_key DESC LIMIT 1) l`
 	// Positions in topics that were deleted; as long as they say when their
 	// producer was seen.
 	sqlForgetPositions = `
@@ -91,34 +93,54 @@ const (
 		              WHERE o.producer_id = page.producer_id AND o.scope_id = page.scope_id AND forget
 		              RETURNING 1)
 		SELECT l.producer_id || ' ' || l.scope_id, (SELECT count(*) FROM page), false, (SELECT count(*) FROM gone)
-		FROM (SELECT * FROM page ORDER BY producer_id DESC, scope_id DESC LIMIT 1) l`
+		FROM (SELECT producer_id, scope_id FROM page ORDER BY producer_id DESC, scope_id DESC LIMIT 1) l`
+	// Offsets that groups committed for partitions that are gone: ids of
+	// partitions are never used again. What a commit holds stays until the next
+	// round.
+	sqlForgetOffsets = `
+		WITH page AS (SELECT o.group_id, o.partition_id
+		              FROM committed_offsets o
+		              WHERE (o.group_id, o.partition_id) > (split_part($1, ' ', 1),
+		                                                    COALESCE(NULLIF(split_part($1, ' ', 2), ''), '0')::bigint)
+		              ORDER BY o.group_id, o.partition_id LIMIT $2),
+		     dead AS (SELECT o.group_id, o.partition_id
+		              FROM page
+		              JOIN committed_offsets o ON o.group_id = page.group_id AND o.partition_id = page.partition_id
+		              WHERE (SELECT true FROM partitions p WHERE p.partition_id = page.partition_id LIMIT 1) IS NULL
+		              FOR UPDATE OF o SKIP LOCKED),
+		     gone AS (DELETE FROM committed_offsets o
+		              USING dead
+		              WHERE o.group_id = dead.group_id AND o.partition_id = dead.partition_id
+		              RETURNING 1)
+		SELECT l.group_id || ' ' || l.partition_id, (SELECT count(*) FROM page), false, (SELECT count(*) FROM gone)
+		FROM (SELECT group_id, partition_id FROM page ORDER BY group_id DESC, partition_id DESC LIMIT 1) l`
 )
 
 // Forgotten is what one turn of Forget has deleted.
-type Forgotten struct{ Producers, Transactions, Registrations, Positions, Husks int }
+type Forgotten struct{ Producers, Transactions, Registrations, Positions, Offsets, Husks int }
 
 // ForgetOld deletes, a page of each a call, what nobody needs any more:
 // identities of requests whose records are gone (P10), finished transactions
-// (T8), keys of registrations, and producers that are idle (P8). It reports
-// whether there are more to look at now.
+// (T8), keys of registrations, producers that are idle (P8), and offsets that
+// groups committed in topics that are deleted. It reports whether there are more
+// to look at now.
 func (s *Store) ForgetOld(ctx context.Context) (gone Forgotten, more bool, err error) {
 	for _, f := range []struct {
-		name string
-		sql  string
-		gone *int
+		name     string
+		interval time.Duration
+		forget   forgetter
+		gone     *int
 	}{
-		{"husks", sqlForgetHusks, &gone.Husks},
-		{"transactions", sqlForgetTransactions, &gone.Transactions},
-		{"registrations", sqlForgetRegistrations, &gone.Registrations},
-		{"positions", sqlForgetPositions, &gone.Positions},
-		{"producers", "", &gone.Producers},
+		{"husks", forgetInterval, s.forgetBy(sqlForgetHusks), &gone.Husks},
+		{"transactions", forgetInterval, s.forgetBy(sqlForgetTransactions), &gone.Transactions},
+		{"registrations", forgetInterval, s.forgetBy(sqlForgetRegistrations), &gone.Registrations},
+		{"positions", forgetInterval, s.forgetBy(sqlForgetPositions), &gone.Positions},
+		{"producers", forgetInterval, s.forgetProducers, &gone.Producers},
+		{"offsets", offsetsInterval, s.forgetBy(sqlForgetOffsets), &gone.Offsets},
 	} {
-		on, err := s.onDuty(ctx, duty{f.name, forgetInterval, forgetLease}, func(ctx context.Context, place string) (next string, err error) {
-			if f.sql == "" {
-				next, *f.gone, err = s.forgetProducers(ctx, place)
-				return next, err
-			}
-			next, *f.gone, err = s.forgetPage(ctx, f.sql, place)
+		d := duty{f.name, f.interval, forgetLease}
+		on, err := s.onDuty(ctx, d, func(ctx context.Context, place string) (next string, err error) {
+			next, *f.gone, err = f.forget(ctx, place)
 			return next, err
 		})
 		if err != nil {
@@ -129,8 +151,15 @@ func (s *Store) ForgetOld(ctx context.Context) (gone Forgotten, more bool, err e
 	return gone, more, nil
 }
 
-// forgetPage forgets what it may of the page behind a place, and returns the
-// place of the next one.
+// forgetter forgets what it may of the page behind a place, and returns the
+// place of the next one, and how many rows are gone.
+type forgetter func(ctx context.Context, place string) (next string, gone int, err error)
+
+// forgetBy returns what forgets by one of the statements above.
+func (s *Store) forgetBy(sql string) forgetter {
+	return func(ctx context.Context, place string) (string, int, error) { return s.forgetPage(ctx, sql, place) }
+}
+
 func (s *Store) forgetPage(ctx context.Context, sql, place string) (next string, gone int, err error) {
 	err = s.write(ctx, func(ctx context.Context, tx *tx) error {
 		next = ""

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/eos-proxy/eos-proxy/internal/eos"
@@ -134,6 +135,42 @@ func TestP8ProducersOfADeletedTopic(t *testing.T) {
 	mustAge(t, conn, "8 days")
 	if gone := mustForget(t, b, conn); gone != (Forgotten{Positions: 2}) {
 		t.Errorf("%+v is forgotten, want the positions", gone)
+	}
+}
+
+// Offsets that groups committed in a topic go when it is deleted, page after
+// page, but not the one that a commit holds at this moment; all others stay.
+func TestOffsetsOfADeletedTopic(t *testing.T) {
+	t.Parallel()
+	a, b := newPair(t, 2)
+	conn := newConn(t, a.pool.Config().ConnString())
+	old := mustTopic(t, a, "old", 1100).PartitionIDs
+	const commit = `
+		INSERT INTO committed_offsets (group_id, partition_id, committed_offset)
+		SELECT g, p, 0
+		FROM unnest($1::text[]) AS g, unnest($2::bigint[]) AS p`
+	kept := mustKnow(t, a).PartitionIDs
+	mustExec(t, conn, commit, []string{"a", "b", "z"}, slices.Concat(old, kept))
+	if gone := mustForget(t, b, conn); gone != (Forgotten{}) {
+		t.Errorf("%+v is forgotten of topics that are there", gone)
+	}
+	if err := a.DeleteTopic(t.Context(), "old"); err != nil {
+		t.Fatal(err)
+	}
+	held := newConn(t, a.pool.Config().ConnString())
+	mustExec(t, held, `BEGIN`)
+	const hold = `SELECT FROM committed_offsets WHERE group_id = 'b' AND partition_id = $1 FOR UPDATE`
+	mustExec(t, held, hold, old[7])
+	if gone := mustForget(t, b, conn); gone != (Forgotten{Offsets: 3*len(old) - 1}) {
+		t.Errorf("%+v is forgotten, want all but the one that is held", gone)
+	}
+	mustExec(t, held, `ROLLBACK`)
+	if gone := mustForget(t, b, conn); gone != (Forgotten{Offsets: 1}) {
+		t.Errorf("%+v is forgotten, want the one that was held", gone)
+	}
+	left := mustGet[int](t, conn, `SELECT count(*) FROM committed_offsets WHERE partition_id = ANY ($1)`, kept)
+	if all := mustGet[int](t, conn, `SELECT count(*) FROM committed_offsets`); left != 3*len(kept) || all != left {
+		t.Errorf("%d offsets are left, %d of them in the other topic", all, left)
 	}
 }
 

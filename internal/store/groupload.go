@@ -26,11 +26,8 @@ type loadedGroup struct {
 
 func newGroup(id string) *loadedGroup {
 	return &loadedGroup{
-		Group: eos.Group{
-			ID: id, Members: map[string]*eos.Member{}, Replaced: map[string]bool{},
-			Partitions: map[eos.Partition]*eos.Ownership{}, Topics: map[int64]int{},
-		},
-		read: map[string]eos.Member{}, names: map[int64]string{}, ids: map[string]int64{},
+		Group: eos.NewGroup(id),
+		read:  map[string]eos.Member{}, names: map[int64]string{}, ids: map[string]int64{},
 	}
 }
 

@@ -8,7 +8,6 @@ import (
 
 	"github.com/eos-proxy/eos-proxy/internal/eos"
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // CommitOffsets commits offsets of a group, and returns those that stand: of a
@@ -60,7 +59,7 @@ func (s *Store) setOffsets(ctx context.Context, group string, offsets []GroupOff
 		g.queueCreate(batch)
 		g.queueLock(batch, "")
 		g.queueWhole(batch, nil)
-		queueTargets(batch, offsets, targets)
+		queueTargets(batch, offsets, func(i int, t target) { targets[i] = t })
 	}, func(tx *tx, saves *pgx.Batch) (err error) {
 		defer tx.doubt(&err)
 		if err := g.empty(s, saves); err != nil {
@@ -115,14 +114,6 @@ func queueOffsets(batch *pgx.Batch, writes map[int64]partitionOffset) {
 	sorted := slices.SortedFunc(maps.Values(writes), func(a, b partitionOffset) int { return cmp.Compare(a.Partition, b.Partition) })
 	c := columnsOf(sorted)
 	batch.Queue(sqlUpsertOffsets, c.groups, c.partitions, c.offsets, c.metadata)
-}
-
-// affected returns what counts the rows of a command into n.
-func affected(n *int64) func(pgconn.CommandTag) error {
-	return func(tag pgconn.CommandTag) error {
-		*n = tag.RowsAffected()
-		return nil
-	}
 }
 
 // Offsets returns the committed offsets of a group, by topic and partition, or

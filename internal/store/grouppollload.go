@@ -36,11 +36,11 @@ const (
 		       t.topic, l.partition_id, l.log_start_offset, l.high_watermark, c.committed_offset
 		FROM groups g
 		JOIN members m ON m.group_id = g.group_id AND m.member_id = $2
-		LEFT JOIN LATERAL (SELECT *
+		LEFT JOIN LATERAL (SELECT topic_id, partition, owner_id, since_epoch, revoking, target_id
 		                   FROM group_partitions
 		                   WHERE group_id = $1 AND owner_id = $2
 		                   UNION ALL
-		                   SELECT *
+		                   SELECT topic_id, partition, owner_id, since_epoch, revoking, target_id
 		                   FROM group_partitions
 		                   WHERE group_id = $1 AND target_id = $2 AND owner_id IS DISTINCT FROM $2) o ON true
 		LEFT JOIN LATERAL (SELECT topic
@@ -60,21 +60,7 @@ const (
 func (g *polledGroup) queue(batch *pgx.Batch) {
 	batch.Queue(sqlPoll, g.ID, g.asked.Member, !g.asked.Heartbeat).Query(g.readMember)
 	g.queueReplaced(batch, []string{g.asked.Member})
-	if len(g.asked.Commits) > 0 {
-		queueTargets(batch, g.asked.Commits, g.commits)
-	}
-}
-
-func queueTargets(batch *pgx.Batch, commits []GroupOffset, targets []target) {
-	topics, numbers := make([]string, len(commits)), make([]int32, len(commits))
-	for i, o := range commits {
-		topics[i], numbers[i] = o.Topic, int32(o.Partition)
-	}
-	batch.Queue(sqlResolveOffsets, topics, numbers).Query(func(rows pgx.Rows) error {
-		var i int64
-		var t target
-		return each(rows, []any{&i, &t.topicID, &t.id, &t.highWatermark}, func() { targets[i-1] = t })
-	})
+	queueTargets(batch, g.asked.Commits, func(i int, t target) { g.commits[i] = t })
 }
 
 func (g *polledGroup) readMember(rows pgx.Rows) error {

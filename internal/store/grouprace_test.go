@@ -56,7 +56,7 @@ func (w *worker) step(ctx context.Context, topic *Topic) (int, error) {
 		return 0, nil
 	}
 	r := ready[w.rnd.IntN(len(ready))]
-	page, err := w.store().Fetch(ctx, topic, Position{r.Partition, r.Offset}, 1+w.rnd.IntN(7), 1<<20)
+	page, err := fetch(ctx, w.store(), topic, Position{r.Partition, r.Offset}, 1+w.rnd.IntN(7), 1<<20)
 	if err != nil {
 		return 0, err
 	}

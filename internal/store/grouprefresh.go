@@ -35,18 +35,11 @@ func (r *Refresher) Refresh(ctx context.Context) ([]Moved, error) {
 	if err != nil {
 		return nil, err
 	}
-	var moved []Moved
-	for _, id := range groups {
-		wake, err := r.store.refresh(ctx, id)
-		if err != nil {
-			return moved, err
-		}
-		if len(wake) > 0 {
-			moved = append(moved, Moved{id, wake})
-		}
+	moved, err := moveEach(groups, func(id string) ([]string, error) { return r.store.refresh(ctx, id) })
+	if err == nil {
+		r.seen = now
 	}
-	r.seen = now
-	return moved, nil
+	return moved, err
 }
 
 // pageOf is how many rows one query of a pass over a table returns.

@@ -96,7 +96,7 @@ func (s *Store) GroupState(ctx context.Context, id string) (*GroupState, error) 
 		      SELECT partition_id
 		      FROM committed_offsets
 		      WHERE group_id = $1) k
-		CROSS JOIN LATERAL (SELECT *
+		CROSS JOIN LATERAL (SELECT partition_id, topic_id, partition, log_start_offset
 		                    FROM partitions
 		                    WHERE partition_id = k.partition_id LIMIT 1) p
 		CROSS JOIN LATERAL (SELECT topic

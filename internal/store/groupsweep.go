@@ -66,10 +66,16 @@ func (s *Store) ExpireMembers(ctx context.Context, back time.Time) ([]Moved, err
 	if err != nil {
 		return nil, err
 	}
-	var moved []Moved
 	slices.Sort(groups)
+	return moveEach(groups, func(id string) ([]string, error) { return s.expire(ctx, id, back) })
+}
+
+// moveEach calls move for each group up to the first that fails, and returns
+// those of which members are to be woken.
+func moveEach(groups []string, move func(id string) (wake []string, err error)) ([]Moved, error) {
+	var moved []Moved
 	for _, id := range groups {
-		wake, err := s.expire(ctx, id, back)
+		wake, err := move(id)
 		if err != nil {
 			return moved, err
 		}
@@ -151,7 +157,7 @@ func (s *Store) ForgetGroups(ctx context.Context, limit int) (int, error) {
 	var groups []string
 	var deleted int64
 	err := s.exchange(ctx, func(batch *pgx.Batch) {
-		groups = nil
+		groups, deleted = nil, 0
 		batch.Queue(replaced, int64(groupsKept.Seconds()), limit).Exec(affected(&deleted))
 		batch.Queue(dead, int64(groupsKept.Seconds())).Query(func(rows pgx.Rows) error {
 			var id string

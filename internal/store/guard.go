@@ -3,6 +3,8 @@ package store
 import (
 	"context"
 	"encoding/binary"
+	"maps"
+	"slices"
 )
 
 // A guard fails with a division by zero unless everything that the flush was
@@ -73,7 +75,7 @@ const (
 )
 
 // queueGuards queues the guards, of which the first also reads the clock.
-func (f *flush) queueGuards(ctx context.Context, p *pipeline) error {
+func (f *flush) queueGuards(ctx context.Context, p *pipeline) {
 	logs, ends, topics, maxBytes := []int64{}, []int64{}, []int64{}, []int64{}
 	counts := []int32{}
 	add := func(log, end, topic int64) {
@@ -88,60 +90,54 @@ func (f *flush) queueGuards(ctx context.Context, p *pipeline) error {
 	for id := range f.topics {
 		add(0, 0, id)
 	}
-	err := p.queueRows(ctx, func(fields [][]byte) error {
+	p.queueRows(ctx, func(fields [][]byte) error {
 		f.facts.clock.set(int64(binary.BigEndian.Uint64(fields[0])))
 		return nil
 	}, sqlGuardLogs, logs, ends, topics, counts, maxBytes, f.now+maxLate.Milliseconds())
-	if err == nil && len(f.producers) > 0 {
-		err = f.queueProducersGuard(ctx, p)
+	if len(f.producers) > 0 {
+		f.queueProducersGuard(ctx, p)
 	}
-	if err == nil && len(f.sequences) > 0 {
-		err = f.queueSequencesGuard(ctx, p)
+	if len(f.sequences) > 0 {
+		f.queueSequencesGuard(ctx, p)
 	}
 	for _, c := range f.commits {
 		delete(f.transactions, c.ref) // not any more: this flush ends it
 	}
-	if err == nil && len(f.transactions) > 0 {
-		var refs []int64
-		for ref := range f.transactions {
-			refs = append(refs, ref)
-		}
-		err = p.queue(ctx, sqlGuardTransactions, refs)
+	if len(f.transactions) > 0 {
+		p.queue(ctx, sqlGuardTransactions, slices.Collect(maps.Keys(f.transactions)))
 	}
-	return err
 }
 
 // queueCommitsGuard queues the guard of the commits, which comes before what
 // they move.
-func (f *flush) queueCommitsGuard(ctx context.Context, p *pipeline) error {
+func (f *flush) queueCommitsGuard(ctx context.Context, p *pipeline) {
 	var refs, counts, stagings, records []int64
 	var offsets []bool
 	for _, c := range f.commits {
-		refs, counts, offsets = append(refs, c.ref), append(counts, int64(c.stagings)), append(offsets, c.offsets)
+		refs, counts, offsets = append(refs, c.ref), append(counts, int64(len(c.moves))), append(offsets, c.offsets)
 		for _, m := range c.moves {
 			stagings, records = append(stagings, m.staging), append(records, m.records)
 		}
 	}
-	err := p.queue(ctx, sqlGuardCommits, refs, counts, offsets)
-	if err == nil && len(stagings) > 0 {
-		err = p.queue(ctx, sqlGuardMoves, stagings, records)
+	p.queue(ctx, sqlGuardCommits, refs, counts, offsets)
+	if len(stagings) > 0 {
+		p.queue(ctx, sqlGuardMoves, stagings, records)
 	}
-	return err
 }
 
-func (f *flush) queueSequencesGuard(ctx context.Context, p *pipeline) error {
+func (f *flush) queueSequencesGuard(ctx context.Context, p *pipeline) {
 	n := len(f.sequences)
 	producers, scopes, sequences := make([]int64, 0, n), make([]int64, 0, n), make([]int64, 0, n)
 	for key, first := range f.sequences {
 		producers, scopes, sequences = append(producers, key.producer), append(scopes, key.scope), append(sequences, first)
 	}
-	return p.queue(ctx, sqlGuardSequences, producers, scopes, sequences)
+	p.queue(ctx, sqlGuardSequences, producers, scopes, sequences)
 }
 
-func (f *flush) queueProducersGuard(ctx context.Context, p *pipeline) error {
+func (f *flush) queueProducersGuard(ctx context.Context, p *pipeline) {
 	var ids, epochs, open []int64
 	for id, producer := range f.producers {
 		ids, epochs, open = append(ids, id), append(epochs, producer.Epoch), append(open, producer.openRef)
 	}
-	return p.queue(ctx, sqlGuardProducers, ids, epochs, open)
+	p.queue(ctx, sqlGuardProducers, ids, epochs, open)
 }

@@ -8,7 +8,11 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
+// A request is kept in the row of its first batch.
 const (
+	sqlKeptRow = `
+		                           producer_id, scope_id, base_sequence, idempotency_key, fingerprint, request_count,
+		                           request_parts, transaction_ref, log_id, base_offset, timestamp`
 	sqlKeptColumns = `
 		b.producer_id, b.scope_id, b.base_sequence, b.idempotency_key, b.fingerprint,
 		b.request_count, b.request_parts, b.transaction_ref IS NOT NULL, b.base_offset, b.timestamp,
@@ -20,14 +24,16 @@ const (
 	sqlKeptBySequence = `
 		SELECT ` + sqlKeptColumns + `
 		FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS k (producer_id, scope_id, base_sequence)
-		CROSS JOIN LATERAL (SELECT * FROM batches
+		CROSS JOIN LATERAL (SELECT ` + sqlKeptRow + `
+		                    FROM batches
 		                    WHERE producer_id = k.producer_id AND scope_id = k.scope_id
 		                      AND base_sequence = k.base_sequence LIMIT 1) b`
 	sqlKeptByKey = `
 		SELECT ` + sqlKeptColumns + `
 		FROM unnest($1::bigint[], $2::text[], $3::text[]) AS k (topic_id, transaction_id, idempotency_key)
 		LEFT JOIN transactions t ON t.transaction_id = NULLIF(k.transaction_id, '')
-		CROSS JOIN LATERAL (SELECT * FROM batches
+		CROSS JOIN LATERAL (SELECT ` + sqlKeptRow + `
+		                    FROM batches
 		                    WHERE scope_id = CASE WHEN k.transaction_id = '' THEN k.topic_id ELSE t.transaction_ref END
 		                      AND idempotency_key = k.idempotency_key LIMIT 1) b`
 )

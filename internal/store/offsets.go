@@ -20,6 +20,8 @@ type GroupOffset struct {
 	MemberEpoch int64
 }
 
+func (o *GroupOffset) at() TopicPartition { return TopicPartition{o.Topic, o.Partition} }
+
 // partitionOffset is a GroupOffset of a partition that exists.
 type partitionOffset struct {
 	Group     string
@@ -73,16 +75,24 @@ const sqlStageOffsets = `
 	    member_epoch = excluded.member_epoch`
 
 func stageOffsets(ctx context.Context, conn *pgx.Conn, ref int64, offsets []GroupOffset) error {
-	resolved, err := resolveOffsets(ctx, conn, offsets)
-	if err != nil || len(resolved) == 0 {
-		return err
+	if len(offsets) == 0 {
+		return nil
 	}
+	targets := make([]target, len(offsets))
 	// Without locks: the commit asks again.
 	fences, asked := fences{}, fencedBy(offsets, nil)
 	batch := &pgx.Batch{}
+	queueTargets(batch, offsets, func(i int, t target) { targets[i] = t })
 	fences.queue(batch, &asked, false)
 	if err := conn.SendBatch(ctx, batch).Close(); err != nil {
 		return err
+	}
+	resolved := make([]partitionOffset, len(offsets))
+	var err error
+	for i, o := range offsets {
+		if resolved[i], err = o.in(targets[i]); err != nil {
+			return err
+		}
 	}
 	if err := fences.check(resolved); err != nil {
 		return err
@@ -128,33 +138,21 @@ const sqlResolveOffsets = `
 		WHERE p.topic_id = (SELECT t.topic_id FROM topics t WHERE t.topic = k.topic) AND p.partition = k.partition
 		LIMIT 1) r`
 
-// resolveOffsets finds the partitions that offsets name, and refuses an offset
-// beyond the high watermark, which never falls.
-func resolveOffsets(ctx context.Context, conn *pgx.Conn, offsets []GroupOffset) ([]partitionOffset, error) {
+// queueTargets queues the search for the partitions that offsets name; found is
+// called with each that exists, and the index of its offset.
+func queueTargets(batch *pgx.Batch, offsets []GroupOffset, found func(i int, t target)) {
 	if len(offsets) == 0 {
-		return nil, nil
+		return
 	}
 	topics, numbers := make([]string, len(offsets)), make([]int32, len(offsets))
 	for i, o := range offsets {
 		topics[i], numbers[i] = o.Topic, int32(o.Partition)
 	}
-	rows, err := conn.Query(ctx, sqlResolveOffsets, topics, numbers)
-	if err != nil {
-		return nil, err
-	}
-	targets := make([]target, len(offsets))
-	var i int64
-	var t target
-	if err := each(rows, []any{&i, &t.topicID, &t.id, &t.highWatermark}, func() { targets[i-1] = t }); err != nil {
-		return nil, err
-	}
-	resolved := make([]partitionOffset, len(offsets))
-	for i, o := range offsets {
-		if resolved[i], err = o.in(targets[i]); err != nil {
-			return nil, err
-		}
-	}
-	return resolved, nil
+	batch.Queue(sqlResolveOffsets, topics, numbers).Query(func(rows pgx.Rows) error {
+		var i int
+		var t target
+		return each(rows, []any{&i, &t.topicID, &t.id, &t.highWatermark}, func() { found(i-1, t) })
+	})
 }
 
 // in returns the offset of a partition that was found, or refuses it: when it

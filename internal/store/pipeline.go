@@ -18,10 +18,14 @@ import (
 // used again. Messages are those of PostgreSQL's extended query protocol
 // (manual, section 55.2): after an error the server skips everything up to the
 // Sync, the data of a COPY included.
+//
+// Whoever queues need not look at errors: behind the first one nothing is added,
+// and run sends nothing and returns it.
 type pipeline struct {
 	conn *pgx.Conn
 	buf  []byte
 	rows []func(fields [][]byte) error // by statement; nil where rows do not matter
+	err  error                         // the first that queueing met: nothing was sent
 }
 
 // reset empties the pipeline, and makes it one for a connection.
@@ -37,13 +41,23 @@ func (p *pipeline) reset(conn *pgx.Conn) {
 // queue adds a statement. On its first use on a connection it is prepared,
 // unless the connection URL asks for a mode without named statements, which
 // older poolers need.
-func (p *pipeline) queue(ctx context.Context, sql string, args ...any) error {
-	return p.queueRows(ctx, nil, sql, args...)
+func (p *pipeline) queue(ctx context.Context, sql string, args ...any) {
+	p.queueRows(ctx, nil, sql, args...)
 }
 
 // queueRows is queue for a statement whose rows are read by fn: its fields in
 // binary form, which are fn's until it returns.
-func (p *pipeline) queueRows(ctx context.Context, fn func(fields [][]byte) error, sql string, args ...any) error {
+func (p *pipeline) queueRows(ctx context.Context, fn func(fields [][]byte) error, sql string, args ...any) {
+	if p.err == nil {
+		p.err = p.encode(ctx, sql, args)
+		p.execute(fn)
+	}
+}
+
+// encode adds what prepares and binds a statement.
+func (p *pipeline) encode(ctx context.Context, sql string, args []any) error {
+	// pgx tells a tracer of what passes through pgx; who looks at every statement,
+	// as the test of plans does, must see these as well.
 	if tracer := p.conn.Config().Tracer; tracer != nil {
 		ctx = tracer.TraceQueryStart(ctx, p.conn, pgx.TraceQueryStartData{SQL: sql, Args: args})
 	}
@@ -89,7 +103,6 @@ func (p *pipeline) queueRows(ctx context.Context, fn func(fields [][]byte) error
 	}
 	p.buf = append(p.buf, 0, 1, 0, 1) // so are all results
 	end()
-	p.execute(fn)
 	return nil
 }
 
@@ -108,9 +121,10 @@ func (p *pipeline) message(kind byte) func() {
 }
 
 // queueCopy adds a COPY … FROM STDIN in binary format; data appends its tuples.
-func (p *pipeline) queueCopy(ctx context.Context, sql string, data func(b []byte) []byte) error {
-	if err := p.queue(ctx, sql); err != nil {
-		return err
+func (p *pipeline) queueCopy(ctx context.Context, sql string, data func(b []byte) []byte) {
+	p.queue(ctx, sql)
+	if p.err != nil {
+		return
 	}
 	end := p.message('d')
 	p.buf = append(p.buf, "PGCOPY\n\xff\r\n\x00\x00\x00\x00\x00\x00\x00\x00\x00"...)
@@ -118,13 +132,15 @@ func (p *pipeline) queueCopy(ctx context.Context, sql string, data func(b []byte
 	p.buf = append(p.buf, 0xFF, 0xFF)
 	end()
 	p.message('c')()
-	return nil
 }
 
 // run sends what is queued, of which the last is a COMMIT, and reads the
 // answers. It returns the first error that the server answers, or that of a
-// rows function; or what broke the connection, which is then closed.
+// rows function; a lostError when the connection broke, which is then closed.
 func (p *pipeline) run(ctx context.Context) error {
+	if p.err != nil {
+		return p.err
+	}
 	p.message('S')()
 	err := p.exchange(ctx)
 	if err == nil || refused(err) || errors.Is(err, errNotCommitted) {
@@ -133,7 +149,7 @@ func (p *pipeline) run(ctx context.Context) error {
 	// What comes after it would be taken for the answers to something else.
 	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
-	return errors.Join(err, p.conn.Close(closing))
+	return &lostError{errors.Join(err, p.conn.Close(closing))}
 }
 
 var errNotCommitted = errors.New("the server rolled the transaction back at COMMIT")

@@ -15,8 +15,8 @@ const sqlHighWatermark = `GREATEST(p.log_start_offset, COALESCE((
 	WHERE b.log_id = p.partition_id
 	ORDER BY b.base_offset DESC LIMIT 1), 0))`
 
-// sqlEnd tells where a partition's log begins and ends; no row when it is gone.
-const sqlEnd = `
+// sqlSpan tells where a partition's log begins and ends; no row when it is gone.
+const sqlSpan = `
 	SELECT p.log_start_offset,
 	       ` + sqlHighWatermark + `
 	FROM partitions p
@@ -49,9 +49,9 @@ type probe struct {
 // who are about to ask join.
 const yields = 3
 
-// ends returns where a partition's log begins and ends at a moment after the
+// span returns where a partition's log begins and ends at a moment after the
 // call, or pgx.ErrNoRows when the partition is gone.
-func (s *Store) ends(ctx context.Context, log int64) (logStart, highWatermark int64, err error) {
+func (s *Store) span(ctx context.Context, log int64) (logStart, highWatermark int64, err error) {
 	p := &s.prober
 	p.mu.Lock()
 	q := p.logs[log]
@@ -95,7 +95,7 @@ func (s *Store) probe(ctx context.Context, log int64, q *queue) {
 			return
 		}
 		now.err = s.read(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-			return conn.QueryRow(ctx, sqlEnd, log).Scan(&now.logStart, &now.highWatermark)
+			return conn.QueryRow(ctx, sqlSpan, log).Scan(&now.logStart, &now.highWatermark)
 		})
 		close(now.done)
 	}

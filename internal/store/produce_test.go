@@ -112,7 +112,7 @@ func TestP2RecordsBecomeVisibleInOffsetOrder(t *testing.T) {
 	}
 	read := func(s *Store) {
 		for end := int64(0); end < 2*each; {
-			page, err := s.Fetch(context.Background(), topic, Position{0, 0}, 10_000, 10<<20)
+			page, err := fetch(context.Background(), s, topic, Position{0, 0}, 10_000, 10<<20)
 			if err != nil {
 				t.Error(err)
 				return

@@ -100,27 +100,22 @@ func (r *Reader) Moved(ctx context.Context) (bool, error) {
 	return r.HighWatermark > r.NextOffset, err
 }
 
-// ask reads the ends of the log.
+// ask asks where the log begins and ends.
 func (r *Reader) ask(ctx context.Context) error {
-	logStart, highWatermark, err := r.store.ends(ctx, r.log)
+	logStart, highWatermark, err := r.store.span(ctx, r.log)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return r.gone()
+		return r.store.gone(r.topic)
 	}
 	if err != nil {
 		return err
 	}
-	return r.ends(logStart, highWatermark)
+	return r.found(logStart, highWatermark)
 }
 
-// ends takes notice of the ends of the log, and checks the position.
-func (r *Reader) ends(logStart, highWatermark int64) error {
+// found takes note of where the log begins and ends, and checks the position.
+func (r *Reader) found(logStart, highWatermark int64) error {
 	r.LogStartOffset, r.HighWatermark, r.known = logStart, highWatermark, true
 	return eos.CheckPosition(r.NextOffset, logStart, highWatermark)
-}
-
-func (r *Reader) gone() error {
-	r.store.Forget(r.topic)
-	return unknownTopic(r.topic)
 }
 
 // inTail reports whether the position is in memory, or just behind.
@@ -165,7 +160,7 @@ const sqlFetch = `
 	                   WHERE log_id = p.partition_id AND base_offset <= $2
 	                   ORDER BY base_offset DESC LIMIT 1) first ON true
 	-- Its own LIMIT keeps a generic plan from joining by reading the log from its start.
-	LEFT JOIN LATERAL (SELECT *
+	LEFT JOIN LATERAL (SELECT base_offset, record_count, end_bytes, timestamp, body, ends, flags, headers, timestamps
 	                   FROM batches
 	                   WHERE log_id = p.partition_id AND base_offset >= first.base_offset AND base_offset < $2 + $3
 	                   ORDER BY base_offset LIMIT $5) b
@@ -204,7 +199,7 @@ func (r *Reader) query(ctx context.Context, take func(b *Batch, from, to int) er
 				return err
 			}
 			if n == 0 {
-				err := r.ends(b.logStart, b.highWatermark)
+				err := r.found(b.logStart, b.highWatermark)
 				if errors.Is(err, eos.OffsetBelowStart.Errorf("")) && r.begun {
 					r.full = true // retention has passed an answer that has begun: it ends here
 					continue
@@ -223,7 +218,7 @@ func (r *Reader) query(ctx context.Context, take func(b *Batch, from, to int) er
 		case err != nil:
 			return err
 		case n == 0:
-			return r.gone()
+			return r.store.gone(r.topic)
 		case part == wanted && n < batchesAtOnce:
 			r.full = r.full || r.NextOffset < r.HighWatermark // the next batch is too large
 		}

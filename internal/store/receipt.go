@@ -28,7 +28,9 @@ func (s *Store) Receipt(ctx context.Context, producerID int64, t *Topic, partiti
 	const sql = `
 		SELECT b.producer_epoch, b.base_sequence, b.request_count, b.request_parts, b.base_offset,
 		       b.appended_at, p.partition, x.appended
-		FROM (SELECT * FROM batches
+		FROM (SELECT producer_epoch, base_sequence, request_count, request_parts, base_offset, appended_at,
+		             log_id, transaction_ref
+		      FROM batches
 		      WHERE producer_id = $1 AND scope_id = $2 AND base_sequence <= $3
 		      ORDER BY base_sequence DESC LIMIT 1) b
 		CROSS JOIN LATERAL (SELECT partition
@@ -38,16 +40,12 @@ func (s *Store) Receipt(ctx context.Context, producerID int64, t *Topic, partiti
 		                   FROM transactions
 		                   WHERE transaction_ref = b.transaction_ref LIMIT 1) x ON true
 		WHERE b.base_sequence + b.request_count > $3`
-	scope := t.ID
-	if partition >= 0 {
-		id, err := t.PartitionID(partition)
-		if err != nil {
-			return nil, err
-		}
-		scope = id
+	scope, err := t.scope(partition)
+	if err != nil {
+		return nil, err
 	}
 	r := &Receipt{ProducerID: producerID}
-	err := s.read(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+	err = s.read(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 		var parts, appended *string
 		first := Share{}
 		err := conn.QueryRow(ctx, sql, producerID, scope, sequence).Scan(&r.ProducerEpoch, &r.BaseSequence,
@@ -58,28 +56,31 @@ func (s *Store) Receipt(ctx context.Context, producerID int64, t *Topic, partiti
 		if err != nil {
 			return err
 		}
-		if parts == nil {
-			first.RecordCount = r.RecordCount
-			r.Shares = []Share{first}
-			return nil
-		}
-		if err := json.Unmarshal([]byte(*parts), &r.Shares); err != nil {
-			return fmt.Errorf("request_parts of producer %d, sequence %d: %w", producerID, r.BaseSequence, err)
-		}
-		return moveShares(r.Shares, t.Name, appended)
+		first.RecordCount = r.RecordCount
+		r.Shares, err = sharesOf(first, parts, t.Name, appended)
+		return err
 	})
 	return r, err
 }
 
-// moveShares turns the offsets within a transaction into those of the log: a
-// committed transaction tells where its records of each partition begin.
-func moveShares(shares []Share, topic string, appended *string) error {
+// sharesOf returns where the records of a kept request are: all in the first
+// share, or in request_parts if these are not null. Offsets within a transaction
+// become those of the log: once it is committed, appended tells where its records
+// of each partition begin.
+func sharesOf(first Share, parts *string, topic string, appended *string) ([]Share, error) {
+	if parts == nil {
+		return []Share{first}, nil // its row was moved with the commit
+	}
+	var shares []Share
+	if err := json.Unmarshal([]byte(*parts), &shares); err != nil {
+		return nil, fmt.Errorf("request_parts: %w", err)
+	}
 	if appended == nil {
-		return nil
+		return shares, nil
 	}
 	var begins []TopicShare
 	if err := json.Unmarshal([]byte(*appended), &begins); err != nil {
-		return fmt.Errorf("appended of a transaction: %w", err)
+		return nil, fmt.Errorf("appended of a transaction: %w", err)
 	}
 	for i := range shares {
 		for _, b := range begins {
@@ -88,5 +89,5 @@ func moveShares(shares []Share, topic string, appended *string) error {
 			}
 		}
 	}
-	return nil
+	return shares, nil
 }

@@ -3,9 +3,7 @@ package store
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 
 	"github.com/eos-proxy/eos-proxy/internal/eos"
 	"github.com/jackc/pgx/v5"
@@ -172,11 +170,8 @@ func loadShares(ctx context.Context, conn *pgx.Conn, producerID, scope int64, t 
 		first.RecordCount = kept.RecordCount
 		return []Share{first}, []int64{log}, nil
 	}
-	var shares []Share
-	if err := json.Unmarshal([]byte(*parts), &shares); err != nil {
-		return nil, nil, fmt.Errorf("request_parts of producer %d, sequence %d: %w", producerID, kept.BaseSequence, err)
-	}
-	if err := moveShares(shares, t.Name, appended); err != nil {
+	shares, err := sharesOf(first, parts, t.Name, appended)
+	if err != nil {
 		return nil, nil, err
 	}
 	staged := map[int64]int64{}

@@ -120,12 +120,11 @@ func (s *Store) logsAfter(ctx context.Context, after int64) (logs []retained, la
 // expired is that of the rule; a log without batches has no age, and one whose
 // size is not asked for nothing behind.
 func (l *retained) expired(b eos.Oldest) bool {
+	r := l.Retention
 	if b.Behind < 0 {
-		l := *l
-		l.Bytes = -1
-		return l.Retention.Expired(b)
+		r.Bytes = -1
 	}
-	return l.Retention.Expired(b)
+	return r.Expired(b)
 }
 
 // raise raises the start of a log behind all batches that leave.
@@ -171,7 +170,8 @@ func (s *Store) leaving(ctx context.Context, l retained, limit int) (g leaving, 
 		      FROM batches
 		      WHERE log_id = $1
 		      ORDER BY base_offset DESC LIMIT 1) e
-		CROSS JOIN LATERAL (SELECT *
+		CROSS JOIN LATERAL (SELECT base_offset, record_count, end_bytes, appended_at,
+		                           producer_id, scope_id, base_sequence, request_count
 		                    FROM batches
 		                    WHERE log_id = $1 AND base_offset >= $2
 		                    ORDER BY base_offset LIMIT $3) b

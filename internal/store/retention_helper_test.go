@@ -90,6 +90,7 @@ func mustForget(t testing.TB, s *Store, conn *pgx.Conn) (all Forgotten) {
 		all.Transactions += gone.Transactions
 		all.Registrations += gone.Registrations
 		all.Positions += gone.Positions
+		all.Offsets += gone.Offsets
 		all.Husks += gone.Husks
 	}
 	return all

@@ -143,7 +143,7 @@ func TestF3BelowTheLogStart(t *testing.T) {
 	mustDelete(t, b, 0, 4)
 	for name, s := range map[string]*Store{"in memory": a, "stored": b} {
 		for offset := range int64(4) {
-			_, err := s.Fetch(t.Context(), topic, Position{0, offset}, 10, 1<<20)
+			_, err := fetch(t.Context(), s, topic, Position{0, offset}, 10, 1<<20)
 			if got := mustRefuse(t, err, eos.OffsetBelowStart); *got.LogStartOffset != 4 {
 				t.Errorf("%s: at %d: told log start %d", name, offset, *got.LogStartOffset)
 			}

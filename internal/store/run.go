@@ -52,11 +52,11 @@ const (
 // waits for a lock no longer than wait.
 func (s *Store) queueBegin(batch *pgx.Batch, bytes int64, wait time.Duration) {
 	batch.Queue(sqlBegin)
-	batch.Queue(sqlBounds, s.bounds(bytes, wait)...)
+	batch.Queue(sqlBounds, s.boundsFor(bytes, wait)...)
 }
 
-// bounds returns the arguments of sqlBounds.
-func (s *Store) bounds(bytes int64, wait time.Duration) []any {
+// boundsFor returns the arguments of sqlBounds.
+func (s *Store) boundsFor(bytes int64, wait time.Duration) []any {
 	idle := idleTime + time.Duration(bytes)*time.Second/idleBytes
 	return []any{milliseconds(idle), !s.unsafe, milliseconds(wait)}
 }
@@ -129,14 +129,9 @@ func commit(ctx context.Context, conn *pgx.Conn, batch *pgx.Batch) error {
 		committed = tag.String() == "COMMIT"
 		return nil
 	})
-	return committedOr(conn.SendBatch(ctx, batch).Close(), committed)
-}
-
-// committedOr tells what became of a COMMIT that was sent, from the error of
-// sending it and whether the server said that it committed.
-func committedOr(err error, committed bool) error {
+	err := conn.SendBatch(ctx, batch).Close()
 	switch {
-	case refused(err), errors.Is(err, errNotCommitted):
+	case refused(err):
 		return err
 	case err != nil:
 		return &lostError{err}
@@ -144,6 +139,15 @@ func committedOr(err error, committed bool) error {
 		return errNotCommitted
 	}
 	return nil
+}
+
+// affected returns what adds the rows that a command affects to n, which each
+// try begins at zero.
+func affected[T int | int64](n *T) func(pgconn.CommandTag) error {
+	return func(tag pgconn.CommandTag) error {
+		*n += T(tag.RowsAffected())
+		return nil
+	}
 }
 
 // refused reports whether PostgreSQL said that a statement failed. Anything

@@ -1,8 +1,10 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
+	"slices"
 
 	"github.com/eos-proxy/eos-proxy/internal/eos"
 	"github.com/jackc/pgx/v5"
@@ -37,36 +39,23 @@ func (r *row) kept() *kept {
 func (f *flush) save(ctx context.Context, conn *pgx.Conn, lock bool) error {
 	p := &f.writer.pipeline
 	p.reset(conn)
-	if err := f.queueAll(ctx, p, lock); err != nil {
-		return err
-	}
-	err := p.run(ctx)
-	return committedOr(err, err == nil)
-}
-
-func (f *flush) queueAll(ctx context.Context, p *pipeline, lock bool) error {
 	if lock {
-		bytes, wait := f.bounds()
-		if err := p.queue(ctx, sqlBegin); err != nil {
-			return err
-		}
-		if err := p.queue(ctx, sqlBounds, f.store.bounds(bytes, wait)...); err != nil {
-			return err
-		}
+		bytes, wait := f.needs()
+		p.queue(ctx, sqlBegin)
+		p.queue(ctx, sqlBounds, f.store.boundsFor(bytes, wait)...)
 		for _, l := range f.locks(f.keysOf(func(int) bool { return true })) {
-			if err := p.queue(ctx, l.sql, l.args...); err != nil {
-				return err
-			}
+			p.queue(ctx, l.sql, l.args...)
 		}
 	}
 	// A producer's transaction ends before it begins the next one, of which it
 	// may have one at a time.
-	for _, step := range []func(context.Context, *pipeline) error{f.saveCommits, f.savePuts, f.saveRows, f.saveOffsets, f.queueGuards} {
-		if err := step(ctx, p); err != nil {
-			return err
-		}
-	}
-	return p.queue(ctx, sqlCommit)
+	f.saveCommits(ctx, p)
+	f.savePuts(ctx, p)
+	f.saveRows(ctx, p)
+	f.saveOffsets(ctx, p)
+	f.queueGuards(ctx, p)
+	p.queue(ctx, sqlCommit)
+	return p.run(ctx)
 }
 
 const sqlCopyBatches = `
@@ -77,11 +66,11 @@ const sqlCopyBatches = `
 		body, ends, flags, headers, timestamp, timestamps)
 	FROM STDIN (FORMAT binary)`
 
-func (f *flush) saveRows(ctx context.Context, p *pipeline) error {
+func (f *flush) saveRows(ctx context.Context, p *pipeline) {
 	if len(f.rows) == 0 {
-		return nil
+		return
 	}
-	return p.queueCopy(ctx, sqlCopyBatches, func(b []byte) []byte {
+	p.queueCopy(ctx, sqlCopyBatches, func(b []byte) []byte {
 		for _, r := range f.sortedRows() {
 			b = r.appendTuple(b, f.now)
 		}
@@ -150,4 +139,18 @@ func (r *row) appendIdentity(b []byte) []byte {
 		return appendNull(b)
 	}
 	return appendInt8(b, r.transactionRef)
+}
+
+// sortedRows returns the rows in the order of their identities: two proxies
+// that insert the same ones in two orders would deadlock.
+func (f *flush) sortedRows() []*row {
+	sorted := make([]*row, len(f.rows))
+	for i := range f.rows {
+		sorted[i] = &f.rows[i]
+	}
+	slices.SortStableFunc(sorted, func(a, b *row) int {
+		return cmp.Or(cmp.Compare(a.scope, b.scope), cmp.Compare(a.producer, b.producer),
+			cmp.Compare(a.sequence, b.sequence), cmp.Compare(a.key, b.key))
+	})
+	return sorted
 }

@@ -1,6 +1,46 @@
 package store
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/eos-proxy/eos-proxy/internal/eos"
+)
+
+// done counts what was written. lost are the tries whose COMMIT was not
+// answered.
+func (f *flush) done(lost []*flush) {
+	f.settle(lost)
+	w := f.writer
+	if w.careful > 0 {
+		w.careful--
+	}
+	if f.facts.tooMany() {
+		w.facts = newFacts()
+	}
+	f.store.tail.keep(f)
+	f.store.counts.groups.Add(f.newGroups)
+	for _, p := range f.puts {
+		f.store.counts.ended(p.state, true)
+		if p.Commit {
+			delete(f.facts.transactions, p.ID)
+			continue
+		}
+		f.facts.transactions[p.ID].ExpiresAt = p.state.ExpiresAt
+	}
+	for _, o := range f.outcomes { // repeats in this flush, which were told before the time was known
+		if s := o.State; s != nil && s.Repeated && s.State == eos.StateOngoing {
+			s.ExpiresAt = f.facts.transactions[s.ID].ExpiresAt
+		}
+	}
+	for _, c := range f.commits {
+		f.store.tail.drop(c.state.Logs...) // moved rows are not in it
+		f.store.counts.ended(c.state, false)
+		delete(f.facts.transactions, c.state.ID)
+		for _, m := range c.moves {
+			delete(f.facts.ends, m.staging)
+		}
+	}
+}
 
 // settle tells the outcomes of a try as what they are after those before it,
 // whose COMMIT was not answered: what one of those did is told as done now, not

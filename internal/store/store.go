@@ -1,16 +1,27 @@
 // Package store is the log in PostgreSQL. One exported method is one Kafka
-// operation and one SQL transaction: it locks, loads, asks package eos, and
-// saves. It knows SQL and nothing of HTTP.
+// operation and one SQL transaction: it loads, asks package eos, and saves. It
+// knows SQL and nothing of HTTP. Its data are the tables of migrations/schema.sql.
 //
-// The data: topics own partitions; a partition's log is its rows in batches,
-// one row a request and partition, dense in base_offset. Nothing on the way of
-// an append is updated. What must never be true twice is a unique key:
-// (log_id, base_offset), (producer_id, scope_id, base_sequence), (scope_id,
-// idempotency_key), transaction_id.
+// Where things begin:
 //
-// Locks are taken in one order: producers, transactions, partitions, each
-// sorted by id. They are held to the end of the SQL transaction, whose every
-// wait is bounded (see run.go).
+//   - An append, a PUT of a transaction, its commit: Op (op.go, append.go, txn.go),
+//     many of which Flush (flush.go) writes in one SQL transaction. One try of it
+//     (try.go) asks which it is sure of by what it knows (sure.go, facts.go), locks
+//     and loads what the others need (keys.go, load.go, kept.go), decides (decide.go,
+//     txn.go, commit.go, commitoffsets.go), and writes (save.go, pipeline.go) under
+//     guards that compare what it knew (guard.go). settle.go tells the outcomes.
+//   - All other writes: write and exchange (run.go), where lost COMMITs and lost
+//     races are run again. Topics: topicchange.go. Producers: producers.go.
+//     Transactions that end otherwise: txnend.go.
+//   - Reading: Reader (reader.go), from memory (tail.go) or by one query; who waits
+//     at the end of a log shares a probe (probe.go). Uploads go on by resume.go.
+//   - Groups: group.go, then grouppoll.go; offsets in groupoffsets.go and fence.go.
+//   - Records leave: retention.go, then trim.go; what nobody needs: forget.go.
+//
+// Nothing on the way of an append is updated: a log is its rows in batches, dense
+// in base_offset, and unique keys forbid what must not be true twice. Locks are
+// taken in the order producers, transactions, groups, members, partitions,
+// committed offsets, each sorted; all waits are bounded (run.go).
 package store
 
 import (

@@ -150,7 +150,7 @@ func mustLog(t testing.TB, s *Store, topic string) []string {
 	for p := range read.PartitionIDs {
 		next := int64(0)
 		for {
-			page, err := s.Fetch(ctx, read, Position{p, next}, 10_000, 10<<20)
+			page, err := fetch(ctx, s, read, Position{p, next}, 10_000, 10<<20)
 			if err != nil {
 				t.Fatalf("fetch %s %d from %d: %v", topic, p, next, err)
 			}

@@ -54,32 +54,6 @@ func costOf(p *Packed) int64 {
 	return int64(cost)
 }
 
-// append adds a batch that was just committed at an offset of a log, with the
-// timestamp of its records that have none of their own. It is called for one
-// log in the order of its offsets. Where the batch does not continue what is
-// kept of the log, somebody else wrote in between, and that is dropped.
-func (t *tail) append(log, baseOffset, timestamp int64, p *Packed) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.add(log, baseOffset, timestamp, p)
-}
-
-func (t *tail) add(log, baseOffset, timestamp int64, p *Packed) {
-	if t.limit == 0 {
-		return
-	}
-	b := &tailBatch{log: log, base: baseOffset, timestamp: timestamp, packed: p, cost: costOf(p)}
-	if kept := t.logs[log]; len(kept) > 0 && kept[len(kept)-1].end() != baseOffset {
-		t.remove(log)
-	}
-	t.logs[log] = append(t.logs[log], b)
-	b.at = t.order.PushBack(b)
-	t.bytes += b.cost
-	for t.bytes > t.limit {
-		t.evict()
-	}
-}
-
 // wantedFor is how long a log is kept after somebody was at its end: longer
 // than a fetch may wait.
 const wantedFor = 2 * time.Minute
@@ -111,6 +85,26 @@ func (t *tail) keep(f *flush) {
 	}
 }
 
+// add adds a batch that was just committed at an offset of a log, with the
+// timestamp of its records that have none of their own. It is called for one
+// log in the order of its offsets. Where the batch does not continue what is
+// kept of the log, somebody else wrote in between, and that is dropped.
+func (t *tail) add(log, baseOffset, timestamp int64, p *Packed) {
+	if t.limit == 0 {
+		return
+	}
+	b := &tailBatch{log: log, base: baseOffset, timestamp: timestamp, packed: p, cost: costOf(p)}
+	if kept := t.logs[log]; len(kept) > 0 && kept[len(kept)-1].end() != baseOffset {
+		t.remove(log)
+	}
+	t.logs[log] = append(t.logs[log], b)
+	b.at = t.order.PushBack(b)
+	t.bytes += b.cost
+	for t.bytes > t.limit {
+		t.evict()
+	}
+}
+
 // evict removes the oldest batch, which is the first of its log.
 func (t *tail) evict() {
 	b, ok := t.order.Remove(t.order.Front()).(*tailBatch)
@@ -125,8 +119,8 @@ func (t *tail) evict() {
 	}
 }
 
-// drop forgets logs that were written to or deleted in another way than by
-// append. They need not be known.
+// drop forgets logs that were written to or deleted in another way than keep
+// knows of. They need not be known.
 func (t *tail) drop(logs ...int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -78,7 +78,7 @@ func TestTailKeepsTheLastBatches(t *testing.T) {
 					ends[log] += rapid.Int64Range(1, 3).Draw(rt, "by")
 				}
 				p := &Packed{Count: rapid.IntRange(1, 4).Draw(rt, "count"), Body: make([]byte, rapid.IntRange(0, 900).Draw(rt, "body"))}
-				fast.append(log, ends[log], 0, p)
+				fast.add(log, ends[log], 0, p)
 				slow.append(log, ends[log], p)
 				ends[log] += int64(p.Count)
 			}
@@ -106,7 +106,7 @@ func TestTailReadsNoMoreThanAsked(t *testing.T) {
 	t.Parallel()
 	tail := newTail(1 << 20)
 	for i := range int64(5) {
-		tail.append(1, i, 0, &Packed{Count: 1, Body: make([]byte, 1000)})
+		tail.add(1, i, 0, &Packed{Count: 1, Body: make([]byte, 1000)})
 	}
 	cost := costOf(&Packed{Body: make([]byte, 1000)})
 	for bytes, want := range map[int64]int{0: 1, 1: 1, cost: 1, cost + 1: 2, 3 * cost: 3, 100 * cost: 5} {
@@ -184,7 +184,7 @@ func TestF2SameRecordsWithAndWithoutTheTail(t *testing.T) {
 				}
 			}
 		}
-		_, err := all.Fetch(context.Background(), topic, Position{0, end + 1}, 1, 1)
+		_, err := fetch(context.Background(), all, topic, Position{0, end + 1}, 1, 1)
 		mustRefuse(t, err, eos.OffsetBeyondEnd)
 	})
 }

@@ -64,7 +64,7 @@ func TestDeletedTopicIsGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	mustRefuse(t, b.DeleteTopic(t.Context(), "t"), eos.UnknownTopic)
-	_, err := b.Fetch(t.Context(), old, Position{0, 0}, 1, 1)
+	_, err := fetch(t.Context(), b, old, Position{0, 0}, 1, 1)
 	mustRefuse(t, err, eos.UnknownTopic)
 	if ends, err := b.Ends(t.Context(), old.PartitionIDs); err != nil || len(ends) != 0 {
 		t.Errorf("ends: %v, %v", ends, err)

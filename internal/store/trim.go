@@ -6,7 +6,6 @@ import (
 	"math"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // A husk is the row of a request whose records are gone while the request is
@@ -93,8 +92,8 @@ func (s *Store) trimAfter(ctx context.Context, after int64, limit int) (touched 
 		}
 		batch := &pgx.Batch{}
 		batch.Queue(sqlNeedNotLast)
-		batch.Queue(sqlMakeHusks, log, from, to).Exec(count(&touched))
-		batch.Queue(sqlTrim, log, from, to).Exec(count(&touched))
+		batch.Queue(sqlMakeHusks, log, from, to).Exec(affected(&touched))
+		batch.Queue(sqlTrim, log, from, to).Exec(affected(&touched))
 		if to == end {
 			batch.Queue(sqlAllTrimmed, log, end)
 		} else {
@@ -104,12 +103,4 @@ func (s *Store) trimAfter(ctx context.Context, after int64, limit int) (touched 
 		return tx.SendBatch(ctx, batch).Close()
 	})
 	return touched, log, err
-}
-
-// count adds the rows that a statement touched.
-func count(to *int) func(pgconn.CommandTag) error {
-	return func(tag pgconn.CommandTag) error {
-		*to += int(tag.RowsAffected())
-		return nil
-	}
 }

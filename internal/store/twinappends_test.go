@@ -125,7 +125,7 @@ func readLog(s *Store, topic string) (values []string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	page, err := s.Fetch(context.Background(), read, Position{0, 0}, 10_000, 10<<20)
+	page, err := fetch(context.Background(), s, read, Position{0, 0}, 10_000, 10<<20)
 	if err != nil {
 		return nil, err
 	}

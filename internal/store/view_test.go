@@ -75,7 +75,7 @@ func TestRecordsView(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	page, err := a.Fetch(t.Context(), topic, Position{1, 0}, 100, 1<<20)
+	page, err := fetch(t.Context(), a, topic, Position{1, 0}, 100, 1<<20)
 	if err != nil {
 		t.Fatal(err)
 	}
