@@ -149,6 +149,27 @@ func (s *server) recovered(o *observed, r *http.Request, p any) {
 	s.problem(o, r, fmt.Errorf("panic: %v", p))
 }
 
+// aside runs what needs a large stack on a goroutine that ends with it, and
+// returns when it has ended, or panics as it did.
+func aside(what func()) {
+	failed := make(chan any, 1)
+	go func() {
+		defer func() { failed <- handedOn(recover()) }()
+		what()
+	}()
+	if p := <-failed; p != nil {
+		panic(p)
+	}
+}
+
+// handedOn returns what another goroutine shall panic with, if this one has.
+func handedOn(p any) any {
+	if p == nil || p == http.ErrAbortHandler { //nolint:errorlint // as in recovered
+		return p
+	}
+	return fmt.Sprintf("%v, at\n%s", p, debug.Stack())
+}
+
 // answer writes a JSON answer.
 func (s *server) answer(w http.ResponseWriter, r *http.Request, status int, body any) {
 	b, err := json.Marshal(body)
