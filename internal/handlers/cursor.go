@@ -179,6 +179,11 @@ func (t *topicRound) unread() (partition int, ok bool) {
 	return 0, false
 }
 
+// position returns where the cursor is in a partition.
+func (t *topicRound) position(p int) store.Position {
+	return store.Position{Partition: p, Offset: t.cursor.offsets[p]}
+}
+
 // moved reads the ends again and reports whether there is something behind the
 // cursor.
 func (t *topicRound) moved(ctx context.Context) (bool, error) {

@@ -10,12 +10,16 @@ import (
 )
 
 // StreamPartition follows a partition by server-sent events.
-func (s *server) StreamPartition(w http.ResponseWriter, r *http.Request, topic api.TopicPath, partition api.PartitionPath, params api.StreamPartitionParams) {
+func (s *server) StreamPartition(
+	w http.ResponseWriter, r *http.Request, topic api.TopicPath, partition api.PartitionPath, params api.StreamPartitionParams,
+) {
 	s.followPartition(w, r, topic, int(partition), api.FollowPartitionParams(params), eventLines{sse: true})
 }
 
 // FollowPartition follows a partition by lines of JSON.
-func (s *server) FollowPartition(w http.ResponseWriter, r *http.Request, topic api.TopicPath, partition api.PartitionPath, params api.FollowPartitionParams) {
+func (s *server) FollowPartition(
+	w http.ResponseWriter, r *http.Request, topic api.TopicPath, partition api.PartitionPath, params api.FollowPartitionParams,
+) {
 	s.followPartition(w, r, topic, int(partition), params, eventLines{})
 }
 
@@ -44,7 +48,9 @@ func (s *server) followPartition(
 	s.follow(w, r, &partitionEvents{server: s, name: topic, partition: partition, from: start}, lines, params.WaitMs)
 }
 
-func (s *server) followTopic(w http.ResponseWriter, r *http.Request, topic string, params api.FollowTopicParams, lines eventLines) {
+func (s *server) followTopic(
+	w http.ResponseWriter, r *http.Request, topic string, params api.FollowTopicParams, lines eventLines,
+) {
 	start, err := parseTopicStart(value(params.Cursor, ""), value(params.At, ""))
 	if err == nil && params.LastEventID != nil {
 		start, err = parseTopicStart(*params.LastEventID, "")
@@ -112,7 +118,10 @@ func (s *server) follow(w http.ResponseWriter, r *http.Request, from eventSource
 		panic("an event stream that nobody runs")
 	}
 	// The deadlines of observed are those of an answer that comes to an end.
-	e := &eventStream{server: s, observed: o, w: o.ResponseWriter, conn: http.NewResponseController(o.ResponseWriter), from: from, lines: lines, patience: -1}
+	w = o.ResponseWriter
+	e := &eventStream{
+		server: s, observed: o, w: w, conn: http.NewResponseController(w), from: from, lines: lines, patience: -1,
+	}
 	e.lines.memory = &s.answers
 	if waitMS != nil {
 		e.patience = time.Duration(*waitMS) * time.Millisecond

@@ -63,7 +63,8 @@ func (p *partitionEvents) read(ctx context.Context, to *eventLines) error {
 	reader := p.reader
 	if p.behind {
 		var err error
-		reader, err = p.server.store.NewReader(p.topic, store.Position{Partition: p.partition, Offset: reader.NextOffset}, to.size/aroundEvent, to.size/2)
+		pos := store.Position{Partition: p.partition, Offset: reader.NextOffset}
+		reader, err = p.server.store.NewReader(p.topic, pos, to.size/aroundEvent, to.size/2)
 		if err != nil {
 			return err
 		}
@@ -128,7 +129,7 @@ func (t *topicEvents) read(ctx context.Context, p int, to *eventLines) error {
 	t.reading = p
 	// A record comes with the cursor, which may be longer than the record.
 	records := max(1, to.size/(len(t.binary)+aroundEvent))
-	reader, err := t.server.store.NewReader(t.topic, store.Position{Partition: p, Offset: t.cursor.offsets[p]}, records, to.size/2)
+	reader, err := t.server.store.NewReader(t.topic, t.position(p), records, to.size/2)
 	if err != nil {
 		return err
 	}

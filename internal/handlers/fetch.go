@@ -19,7 +19,9 @@ const (
 )
 
 // Fetch answers with the records of a partition from a position on.
-func (s *server) Fetch(w http.ResponseWriter, r *http.Request, topic api.TopicPath, partition api.PartitionPath, params api.FetchParams) {
+func (s *server) Fetch(
+	w http.ResponseWriter, r *http.Request, topic api.TopicPath, partition api.PartitionPath, params api.FetchParams,
+) {
 	f, err := s.fetchPartition(r, topic, int(partition), fetchParams{
 		offset:     value(params.Offset, -1),
 		at:         value(params.At, ""),
@@ -40,7 +42,8 @@ func (s *server) fetchPartition(r *http.Request, topic string, partition int, pa
 	if err != nil {
 		return nil, err
 	}
-	f := s.newFetch(r, &partitionSource{server: s, topic: topic, partition: partition, from: start, params: params}, params.waitMS)
+	from := &partitionSource{server: s, topic: topic, partition: partition, from: start, params: params}
+	f := s.newFetch(r, from, params.waitMS)
 	f.page.topic, f.page.partition = topic, partition
 	return f, nil
 }
@@ -71,7 +74,9 @@ func startAt(at string) (store.At, error) {
 }
 
 // startOf returns the position at which to begin in a partition.
-func (s *server) startOf(ctx context.Context, t *store.Topic, partition int, from partitionStart) (store.Position, error) {
+func (s *server) startOf(
+	ctx context.Context, t *store.Topic, partition int, from partitionStart,
+) (store.Position, error) {
 	if from.offset < 0 {
 		return s.store.PositionAt(ctx, t, partition, from.at)
 	}
@@ -89,7 +94,9 @@ type partitionSource struct {
 }
 
 // Next hands out more of the partition.
-func (p *partitionSource) Next(ctx context.Context, take func(b *store.Batch, from, to int) error) (more bool, err error) {
+func (p *partitionSource) Next(
+	ctx context.Context, take func(b *store.Batch, from, to int) error,
+) (more bool, err error) {
 	err = p.server.onTopic(ctx, p.topic, func(t *store.Topic) error {
 		id, err := t.PartitionID(p.partition)
 		if err != nil {
@@ -157,7 +164,9 @@ func (s *server) onTopic(ctx context.Context, name string, fn func(*store.Topic)
 }
 
 // GetRecordRaw answers with the bytes of a record's value. A tombstone has none.
-func (s *server) GetRecordRaw(w http.ResponseWriter, r *http.Request, topic api.TopicPath, partition api.PartitionPath, offset api.OffsetPath) {
+func (s *server) GetRecordRaw(
+	w http.ResponseWriter, r *http.Request, topic api.TopicPath, partition api.PartitionPath, offset api.OffsetPath,
+) {
 	var rec store.Record
 	err := s.onTopic(r.Context(), topic, func(t *store.Topic) (err error) {
 		rec, err = s.store.Record(r.Context(), t, store.Position{Partition: int(partition), Offset: offset})

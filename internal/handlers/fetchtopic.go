@@ -86,7 +86,7 @@ func (t *topicReader) open() (err error) {
 		return nil
 	}
 	t.page.partition = p
-	t.reader, err = t.server.store.NewReader(t.topic, store.Position{Partition: p, Offset: t.cursor.offsets[p]}, t.records, t.bytes)
+	t.reader, err = t.server.store.NewReader(t.topic, t.position(p), t.records, t.bytes)
 	return err
 }
 

@@ -15,7 +15,10 @@ import (
 // PollGroup hears a member, commits what it has done, and answers with the next
 // records of its partitions.
 func (s *server) PollGroup(w http.ResponseWriter, r *http.Request, group api.GroupPath, memberID api.MemberIDPath) {
-	p := &groupPoll{server: s, ctx: r.Context(), asked: store.Poll{Group: group, Member: memberID}, maxRecords: defaultMaxRecords, maxBytes: defaultMaxBytes}
+	p := &groupPoll{
+		server: s, ctx: r.Context(), asked: store.Poll{Group: group, Member: memberID},
+		maxRecords: defaultMaxRecords, maxBytes: defaultMaxBytes,
+	}
 	defer func() { s.answers.give(p.held) }()
 	err := p.readBody(r)
 	if err == nil {

@@ -164,14 +164,6 @@ func (s *server) Heartbeat(w http.ResponseWriter, r *http.Request, group api.Gro
 
 var errNoEpoch = eos.InvalidRequest.Errorf("member_epoch is missing")
 
-// requiredJSON returns a JSON body.
-func (s *server) requiredJSON(r *http.Request) ([]byte, error) {
-	if _, err := mediaType(r, mediaJSON); err != nil {
-		return nil, err
-	}
-	return s.body(r)
-}
-
 // ListGroups answers with a page of groups in the order of their names.
 func (s *server) ListGroups(w http.ResponseWriter, r *http.Request, params api.ListGroupsParams) {
 	list, more, err := s.store.Groups(r.Context(), value(params.After, ""), int(value(params.Limit, defaultLimit)))

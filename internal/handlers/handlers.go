@@ -33,7 +33,7 @@ type Config struct {
 	MaxRecords     int   // of one request
 	MaxRecordBytes int64 // of topics that are created without a limit of their own
 	MaxJSONDepth   int
-	MaxBodiesBytes int64         // of all requests that are being read, and of all fetches that are being answered; 0: 256 MiB each
+	MaxBodiesBytes int64         // of all requests that are read, and of all fetches that are answered; 0: 256 MiB each
 	BodyIdle       time.Duration // how long a body may pause between two bytes; 0: 30 s
 	EventComment   time.Duration // how long an event stream is silent before it sends a comment; 0: 15 s
 	EventIdle      time.Duration // how long the client of an event stream may take nothing of it; 0: 30 s
@@ -65,7 +65,9 @@ type server struct {
 }
 
 // New returns the Handler of the API over its parts.
-func New(cfg Config, s *store.Store, a *appender.Appender, hub *wake.Hub, m *Metrics, log *slog.Logger) (*Handler, error) {
+func New(
+	cfg Config, s *store.Store, a *appender.Appender, hub *wake.Hub, m *Metrics, log *slog.Logger,
+) (*Handler, error) {
 	if cfg.MaxBodiesBytes == 0 {
 		cfg.MaxBodiesBytes = defaultMaxBodiesBytes
 	}
@@ -78,7 +80,10 @@ func New(cfg Config, s *store.Store, a *appender.Appender, hub *wake.Hub, m *Met
 	if cfg.EventIdle == 0 {
 		cfg.EventIdle = defaultEventIdle
 	}
-	srv := &server{cfg: cfg, store: s, appender: a, hub: hub, metrics: m, log: log, draining: make(chan struct{}), reading: make(chan struct{}, maxReading)}
+	srv := &server{
+		cfg: cfg, store: s, appender: a, hub: hub, metrics: m, log: log,
+		draining: make(chan struct{}), reading: make(chan struct{}, maxReading),
+	}
 	srv.groups = newGroups(s, log)
 	srv.ids.begin()
 	srv.bodies.limit, srv.answers.limit = cfg.MaxBodiesBytes, cfg.MaxBodiesBytes
@@ -91,7 +96,8 @@ func New(cfg Config, s *store.Store, a *appender.Appender, hub *wake.Hub, m *Met
 		return nil, fmt.Errorf("compression: %w", err)
 	}
 	r := chi.NewRouter()
-	r.Use(srv.observe(doc), routeByEscapedPath, middleware.GetHead, func(next http.Handler) http.Handler { return exceptStreams(compress(next), next) })
+	r.Use(srv.observe(doc), routeByEscapedPath, middleware.GetHead)
+	r.Use(func(next http.Handler) http.Handler { return exceptStreams(compress(next), next) })
 	r.NotFound(srv.notFound)
 	r.MethodNotAllowed(srv.methodNotAllowed(r))
 	doc.mount(r, srv.notFound)

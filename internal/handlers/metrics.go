@@ -86,8 +86,9 @@ func NewMetrics(s *store.Store, hub *wake.Hub) *Metrics {
 		streams: gauge("eos_event_streams", "Event streams that are open."),
 	}
 	reg.MustRegister(m.requests, m.transactions)
-	for _, fate := range []string{fateCommitted, fateAborted + eos.AbortedByClient, fateAborted + eos.AbortedByTimeout, fateAborted + eos.AbortedByFencing} {
-		m.transactions.WithLabelValues(fate)
+	m.transactions.WithLabelValues(fateCommitted)
+	for _, by := range []string{eos.AbortedByClient, eos.AbortedByTimeout, eos.AbortedByFencing} {
+		m.transactions.WithLabelValues(fateAborted + by)
 	}
 	gaugeFunc("eos_waiting_fetches", "Fetches and event streams that wait for records.", nil, func() float64 { return float64(hub.Waiting()) })
 	const pool = "eos_pool_connections"

@@ -12,7 +12,8 @@ import (
 
 // A batch of new records is appended when it has so many, or so many bytes of
 // lines. More a batch are appended faster (measured against COPY: 1,000 0.8,
-// 2,000 1.1, 4,000 1.5), and cost more to who reads a few of them. Batches of up to maxSentBytes are on their way at once.
+// 2,000 1.1, 4,000 1.5), and cost more to who reads a few of them. Batches of up
+// to maxSentBytes are on their way at once.
 const (
 	maxBatchRecords = 2000
 	maxBatchBytes   = 512 << 10
@@ -112,8 +113,10 @@ func (u *upload) line() ([]byte, bool) {
 	}
 	line, ok, err := u.lines.next()
 	if size := int64(cap(u.lines.partial)); err == nil && size > u.partial {
-		if err = u.takeMemory(size - u.partial); err == nil {
+		if u.s.bodies.take(size - u.partial) {
 			u.partial = size
+		} else {
+			err = errBodies
 		}
 	}
 	switch {
@@ -149,17 +152,10 @@ func (u *upload) account(b *streamBatch) error {
 	if size <= b.taken {
 		return nil
 	}
-	if err := u.takeMemory(size - b.taken); err != nil {
-		return err
+	if !u.s.bodies.take(size - b.taken) {
+		return errBodies
 	}
 	b.taken = size
-	return nil
-}
-
-func (u *upload) takeMemory(n int64) error {
-	if !u.s.bodies.take(n) {
-		return eos.Unavailable.Errorf("the bodies of other requests take all the memory there is for them")
-	}
 	return nil
 }
 
