@@ -2,7 +2,6 @@ package handlers
 
 import (
 	"cmp"
-	"compress/gzip"
 	"errors"
 	"io"
 	"mime"
@@ -250,6 +249,9 @@ func (s *server) whyEnded(err error) error {
 	case errors.Is(err, zstd.ErrDecoderSizeExceeded), errors.Is(err, zstd.ErrWindowSizeExceeded):
 		return s.tooLarge()
 	}
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return eos.InvalidJSON.Errorf("the body ends too early")
+	}
 	return eos.InvalidJSON.Errorf("the body cannot be read: %v", err)
 }
 
@@ -259,29 +261,4 @@ func (s *server) idled() error {
 
 func (s *server) tooLarge() error {
 	return eos.MessageTooLarge.Errorf("the body is larger than %d bytes", s.cfg.MaxBodyBytes)
-}
-
-// unpack returns the body without the Content-Encoding that was given.
-func (s *server) unpack(given []string, body io.Reader) (io.ReadCloser, error) {
-	switch {
-	case len(given) == 0, len(given) == 1 && strings.EqualFold(given[0], "identity"):
-		return io.NopCloser(body), nil // net/http closes it: that reads its rest
-	case len(given) == 1 && strings.EqualFold(given[0], "gzip"):
-		z, err := gzip.NewReader(body)
-		if err != nil {
-			if errors.Is(err, os.ErrDeadlineExceeded) {
-				return nil, s.idled()
-			}
-			return nil, eos.InvalidJSON.Errorf("the body is not gzip: %v", err)
-		}
-		return z, nil
-	case len(given) == 1 && strings.EqualFold(given[0], "zstd"):
-		z, err := zstd.NewReader(body, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(uint64(s.cfg.MaxBodyBytes)+1<<20))
-		if err != nil {
-			return nil, eos.InvalidJSON.Errorf("the body is not zstd: %v", err)
-		}
-		return z.IOReadCloser(), nil
-	default:
-		return nil, eos.UnsupportedMedia.Errorf("Content-Encoding is %q; it must be gzip, zstd or none", strings.Join(given, ", "))
-	}
 }

@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -159,25 +160,30 @@ func routeByEscapedPath(next http.Handler) http.Handler {
 }
 
 func (s *server) notFound(w http.ResponseWriter, r *http.Request) {
-	s.problem(w, r, eos.NotFound.Errorf("there is no path %s", r.URL.EscapedPath()))
+	path, hint := r.URL.EscapedPath(), ""
+	if !strings.HasPrefix(path, "/v1/") {
+		hint = "; the API is under /v1, and /docs describes it"
+	}
+	s.problem(w, r, eos.NotFound.Errorf("there is no path %s%s", path, hint))
 }
 
 func (s *server) methodNotAllowed(routes chi.Routes) http.HandlerFunc {
 	methods := []string{http.MethodGet, http.MethodPut, http.MethodPost, http.MethodPatch, http.MethodDelete}
 	return func(w http.ResponseWriter, r *http.Request) {
-		allow := ""
+		var takes []string
 		for _, m := range methods {
-			if routes.Match(chi.NewRouteContext(), m, r.URL.EscapedPath()) {
-				if allow != "" {
-					allow += ", "
-				}
-				allow += m
+			if !routes.Match(chi.NewRouteContext(), m, r.URL.EscapedPath()) {
+				continue
+			}
+			if takes = append(takes, m); m == http.MethodGet {
+				takes = append(takes, http.MethodHead)
 			}
 		}
-		if allow == "" { // a method that nothing has, on a path that nothing is
+		if takes == nil { // a method that nothing has, on a path that nothing is
 			s.notFound(w, r)
 			return
 		}
+		allow := strings.Join(takes, ", ")
 		w.Header().Set("Allow", allow)
 		s.problem(w, r, eos.MethodNotAllowed.Errorf("%s takes %s", r.URL.EscapedPath(), allow))
 	}

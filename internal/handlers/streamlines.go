@@ -72,7 +72,7 @@ func (l *streamLines) put(c chunk) {
 func (l *streamLines) next() ([]byte, bool, error) {
 	i := bytes.IndexByte(l.rest, '\n')
 	if int64(len(l.partial)+max(i, 0)) > l.max || i < 0 && int64(len(l.partial)+len(l.rest)) > l.max {
-		return nil, false, eos.MessageTooLarge.Errorf("the line is longer than %d bytes", l.max)
+		return nil, false, eos.MessageTooLarge.Errorf("it is longer than %d bytes", l.max)
 	}
 	if i >= 0 {
 		line := l.rest[:i]
@@ -121,7 +121,7 @@ func (u *upload) line() ([]byte, bool) {
 	}
 	switch {
 	case errors.Is(err, eos.MessageTooLarge.Errorf("")):
-		u.end(inRecord(err, int(u.next-u.id.Sequence)))
+		u.end(inLine(err, int(u.next-u.id.Sequence)))
 	case err != nil:
 		u.end(err)
 	case !ok && u.lines.last:

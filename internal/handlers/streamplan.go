@@ -118,7 +118,7 @@ func (u *upload) fillOne() bool {
 		return false
 	}
 	if err := u.parse(line); err != nil {
-		u.end(inRecord(err, int(u.next-u.id.Sequence)))
+		u.end(inLine(err, int(u.next-u.id.Sequence)))
 		return false
 	}
 	if err := u.account(b); err != nil {

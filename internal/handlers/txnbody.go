@@ -17,7 +17,7 @@ func (s *server) put(r *http.Request, id string) (*store.Put, error) {
 	}
 	given := map[string]bool{}
 	if body != nil {
-		err = s.readDocument(body, func(r *reader, name string) error {
+		err = s.readNested(body, aroundTransaction, func(r *reader, name string) error {
 			given[name] = true
 			return s.putField(r, name, put)
 		})
