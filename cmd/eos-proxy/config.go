@@ -113,7 +113,7 @@ func (c *Config) load(fs *flag.FlagSet, environ []string) error {
 		}
 		name, ok := names[key]
 		if !ok {
-			return usagef("unknown environment variable %s; the nearest known one is %s", key, nearest(key, names))
+			return usagef("unknown environment variable %s%s", key, nearest("", key, names))
 		}
 		if value == "" || given[name] {
 			continue
