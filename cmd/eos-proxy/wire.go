@@ -86,7 +86,7 @@ func openProxy(ctx context.Context, url string, cfg Config, log *slog.Logger) (p
 		return proxyPart{}, err
 	}
 	keeper := &housekeeping{store: s, metrics: metrics, log: log}
-	groups := &groupkeeping{store: s, groups: handler.Groups(), log: log}
+	groups := &groupkeeping{store: s, groups: handler.Groups(), metrics: metrics, log: log}
 	return proxyPart{
 		prepare: func(ctx context.Context) error { return prepare(ctx, s, url, cfg, log) },
 		isFinal: isFinal,

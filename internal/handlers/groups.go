@@ -38,12 +38,19 @@ func (s *server) JoinGroup(w http.ResponseWriter, r *http.Request, group api.Gro
 		s.problem(w, r, err)
 		return
 	}
-	s.groups.Wake(group, state.Wake)
+	s.rebalanced(group, state.Wake)
 	status := http.StatusOK
 	if state.Created {
 		status = http.StatusCreated
 	}
 	s.answer(w, r, status, apiAssignment(state))
+}
+
+// rebalanced tells the members of a group that wait, and have something to be
+// told, that it has changed.
+func (s *server) rebalanced(group string, members []string) {
+	s.metrics.Rebalanced(len(members))
+	s.groups.Wake(group, members)
 }
 
 func (s *server) joinBody(r *http.Request, memberID string) (eos.Join, error) {
@@ -129,7 +136,7 @@ func (s *server) LeaveGroup(w http.ResponseWriter, r *http.Request, group api.Gr
 		s.problem(w, r, err)
 		return
 	}
-	s.groups.Wake(group, woken)
+	s.rebalanced(group, woken)
 	w.WriteHeader(http.StatusNoContent)
 }
 
@@ -158,7 +165,7 @@ func (s *server) Heartbeat(w http.ResponseWriter, r *http.Request, group api.Gro
 		s.problem(w, r, err)
 		return
 	}
-	s.groups.Wake(group, polled.Wake)
+	s.rebalanced(group, polled.Wake)
 	s.answer(w, r, http.StatusOK, apiAssignment(&polled.MemberState))
 }
 

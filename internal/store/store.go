@@ -44,6 +44,7 @@ type Store struct {
 	log    *slog.Logger
 	unsafe bool
 	counts counts
+	totals totals
 	tail   *tail
 	prober prober
 
