@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -117,6 +118,34 @@ func TestProduceBothWays(t *testing.T) {
 	}
 	if got := slices.Sorted(maps.Keys(statuses)); !slices.Equal(got, []string{"200", "400", "404", "409", "413", "415", "416", "422"}) {
 		t.Errorf("statuses %v were counted", got)
+	}
+}
+
+// TestHTTP10BreaksOff: the real program resets the connection of an HTTP/1.0
+// client whose answer breaks off, although another server had it first.
+func TestHTTP10BreaksOff(t *testing.T) {
+	t.Parallel()
+	p := newProcess(t, "--database-url", pgtest.New(t))
+	p.must(201, "PUT", "/v1/topics/t", "")
+	p.must(200, "POST", "/v1/topics/t/records", `{"records":[{"value":1}]}`)
+	conn, err := net.Dial("tcp", strings.TrimPrefix(p.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(time.Minute))
+	if _, err := io.WriteString(conn, "GET /v1/topics/t/partitions/0/follow HTTP/1.0\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	in := bufio.NewReader(conn)
+	for line := ""; !strings.Contains(line, `"offset":0`); {
+		if line, err = in.ReadString('\n'); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.must(204, "DELETE", "/v1/topics/t", "")
+	if rest, err := io.ReadAll(in); !errors.Is(err, syscall.ECONNRESET) || !strings.Contains(string(rest), "UNKNOWN_TOPIC") {
+		t.Errorf("%q, %v; want a problem and then a reset", rest, err)
 	}
 }
 
