@@ -64,7 +64,9 @@ func (s *server) joinBody(r *http.Request, memberID string) (eos.Join, error) {
 		case "topics":
 			join.Topics, err = s.topicNames(r)
 		case "topics_pattern":
-			join.Pattern, err = r.text()
+			if join.Pattern, err = r.text(); err == nil && join.Pattern == "" {
+				err = r.wrong("a regular expression")
+			}
 		case "instance_id":
 			join.InstanceID, err = r.name()
 		case "assignor":
@@ -103,6 +105,9 @@ func (s *server) topicNames(r *reader) (topics []string, err error) {
 		topics = append(topics, name)
 		return nil
 	})
+	if err == nil && len(topics) == 0 {
+		err = eos.InvalidRequest.Errorf("there are no topics")
+	}
 	return topics, err
 }
 
