@@ -12,6 +12,9 @@ def before_call(context, case, kwargs):
     wait = (case.query or {}).get("wait_ms")
     if isinstance(wait, int) and 100 < wait <= 60_000:
         case.query["wait_ms"] = 100
+    body = case.body
+    if isinstance(body, dict) and isinstance(body.get("wait_ms"), int) and 100 < body["wait_ms"] <= 60_000:
+        case.body = {**body, "wait_ms": 100}  # of a poll
     # An event stream has no end unless it is given one.
     if case.method.upper() == "GET" and case.path.endswith(("/stream", "/follow")) and wait is None:
         case.query = {**(case.query or {}), "wait_ms": 0}

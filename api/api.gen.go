@@ -410,7 +410,9 @@ type IsolationLevel string
 
 // JoinGroupRequest What a member subscribes to: either `topics` or `topics_pattern`. A change of the subscription replaces all of it.
 type JoinGroupRequest struct {
-	// Assignor How the group's partitions are dealt out, if most members want it so: `uniform`, the default, balances all of them together; `range` gives the same partition numbers of topics that have as many to the same member.
+	// Assignor How the group's partitions are dealt out, if most members that name one want it so: `uniform`, the default and the winner of a tie, balances all of them together; `range` gives the same partition numbers of topics that have as many to the same member. A member that names none takes whichever the others want.
+	//
+	// Example: range
 	Assignor *JoinGroupRequestAssignor `json:"assignor,omitempty"`
 
 	// AutoOffsetReset Where to read a partition from that the group has no committed offset of, or one that retention has passed.
@@ -428,11 +430,15 @@ type JoinGroupRequest struct {
 	// Topics The topics, by name. They must exist.
 	Topics []TopicName `json:"topics,omitempty"`
 
-	// TopicsPattern A regular expression (RE2) that the whole name of a topic matches, also of topics that are created later.
+	// TopicsPattern A regular expression (RE2) that the whole name of a topic matches, also of topics that are created later: these follow within seconds. It need not match any.
+	//
+	// Example: billing-.*
 	TopicsPattern *string `json:"topics_pattern,omitempty"`
 }
 
-// JoinGroupRequestAssignor How the group's partitions are dealt out, if most members want it so: `uniform`, the default, balances all of them together; `range` gives the same partition numbers of topics that have as many to the same member.
+// JoinGroupRequestAssignor How the group's partitions are dealt out, if most members that name one want it so: `uniform`, the default and the winner of a tie, balances all of them together; `range` gives the same partition numbers of topics that have as many to the same member. A member that names none takes whichever the others want.
+//
+// Example: range
 type JoinGroupRequestAssignor string
 
 // JoinGroupRequestAutoOffsetReset Where to read a partition from that the group has no committed offset of, or one that retention has passed.
@@ -446,10 +452,12 @@ type MemberAssignment struct {
 	// Assignment All partitions that the member has now.
 	Assignment []TopicPartitions `json:"assignment"`
 
-	// Revoking Partitions that it is to let go of, which its next poll or heartbeat with this epoch says that it did. Until then it can commit offsets of them; with that poll, for the last time.
+	// Revoking Partitions that it is to let go of, which its next poll or heartbeat with this epoch says that it did. Until then it can commit offsets of them; with that poll, for the last time. Left out when there are none. Who has not let go within its rebalance timeout is removed from the group.
 	Revoking []TopicPartitions `json:"revoking,omitempty"`
 
-	// HeartbeatIntervalMs How often the member should poll or send a heartbeat, in milliseconds.
+	// HeartbeatIntervalMs How often the member should poll or send a heartbeat, in milliseconds: a third of its session timeout. A poll waits no longer than that.
+	//
+	// Example: 15000
 	HeartbeatIntervalMs int64 `json:"heartbeat_interval_ms"`
 }
 

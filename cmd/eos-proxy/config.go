@@ -78,7 +78,7 @@ func (c *Config) flags(name string) *flag.FlagSet {
 	define(fs, &c.MaxRecords, "max-records", "10000", "most `records` in one request", number(1, 1_000_000))
 	define(fs, &c.MaxRecordBytes, "max-record-bytes", "1048576", "a topic's max_record_bytes in `bytes`, where the topic does not say", number[int64](1, 256<<20))
 	define(fs, &c.MaxHeaderBytes, "max-header-bytes", "16384", "largest header block of a request in `bytes`", number(5000, 1<<20))
-	define(fs, &c.MaxJSONDepth, "max-json-depth", "64", "deepest nesting of JSON in a request, in `levels`", number(4, 10_000))
+	define(fs, &c.MaxJSONDepth, "max-json-depth", "64", "deepest nesting of a record, or of other JSON in a request, in `levels`", number(4, 10_000))
 
 	define(fs, &c.SequenceWait, "sequence-wait", "100ms", "`duration` that a request with an early sequence waits for the one before it", duration(0, 10*time.Second))
 	define(fs, &c.StopDelay, "stop-delay", "0s", "`duration` that the program serves on when it is told to stop, while /readyz says\n503, so that load balancers notice first", duration(0, time.Hour))
@@ -116,7 +116,7 @@ func (c *Config) load(fs *flag.FlagSet, environ []string) error {
 		}
 		name, ok := names[key]
 		if !ok {
-			return usagef("unknown environment variable %s; the nearest known one is %s", key, nearest(key, names))
+			return usagef("unknown environment variable %s%s", key, nearest("", key, names))
 		}
 		if value == "" || given[name] {
 			continue

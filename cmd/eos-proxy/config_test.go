@@ -133,10 +133,13 @@ func TestRefusals(t *testing.T) {
 		args, environ []string
 		file          string
 		want          string // in the error
+		not           string // in it, unless empty
 	}{
 		{name: "no command", want: "no command: it is one of serve, migrate, bench, version"},
 		{name: "unknown command", args: []string{"sevre"}, want: `unknown command "sevre"; the nearest known one is serve`},
 		{name: "help of an unknown command", args: []string{"help", "migrat"}, want: `unknown command "migrat"; the nearest known one is migrate`},
+		{name: "command like no other", args: []string{"start"}, want: `unknown command "start"`, not: "nearest"},
+		{name: "flag like no other", args: []string{"serve", "--verbose"}, want: "unknown flag --verbose; see eos-proxy serve --help", not: "nearest"},
 		{name: "flag before the command", args: []string{"--listen", ":1", "serve"}, want: "--listen stands after its command: eos-proxy serve --listen"},
 		{name: "argument", args: []string{"serve", "now"}, want: `serve takes flags only, but got "now"`},
 		{name: "unknown flag", args: []string{"serve", "--lisen=:1"}, want: "unknown flag --lisen; the nearest known one is --listen"},
@@ -179,6 +182,9 @@ func TestRefusals(t *testing.T) {
 			}
 			if !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("error %q, want one with %q", err, tc.want)
+			}
+			if tc.not != "" && strings.Contains(err.Error(), tc.not) {
+				t.Errorf("error %q has %q", err, tc.not)
 			}
 			if strings.Contains(err.Error(), "hunter2") {
 				t.Errorf("error %q repeats a password", err)

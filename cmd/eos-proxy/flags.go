@@ -122,7 +122,7 @@ func fileParser(fs *flag.FlagSet) ff.ConfigFileParser {
 			case f == nil && fs.Lookup(fileName(name)) != nil:
 				return usagef("line %d: between %s and its value must stand a blank", n, fileName(name))
 			case f == nil:
-				return usagef("line %d: unknown setting %q; the nearest known one is %s", n, fileName(name), nearestFlag(fs, fileName(name)))
+				return usagef("line %d: unknown setting %q%s", n, fileName(name), nearestFlag("", fs, fileName(name)))
 			case name == "config":
 				return usagef("line %d: a file cannot name another file", n)
 			case seen[name] > 0:
@@ -162,18 +162,23 @@ func innermost(err error) error {
 	return err
 }
 
-// nearestFlag returns the name of the flag that resembles name most.
-func nearestFlag(fs *flag.FlagSet, name string) string {
+// nearestFlag is nearest for the names of flags.
+func nearestFlag(prefix string, fs *flag.FlagSet, name string) string {
 	known := make(map[string]string)
 	fs.VisitAll(func(f *flag.Flag) { known[f.Name] = f.Name })
-	return nearest(name, known)
+	return nearest(prefix, name, known)
 }
 
-// nearest returns the key of known that resembles word most; known must not be empty.
-func nearest[V any](word string, known map[string]V) string {
-	return slices.MinFunc(slices.Sorted(maps.Keys(known)), func(a, b string) int {
+// nearest returns what to say of the key of known, which must not be empty, that resembles word most, with a
+// prefix before it; nothing if more than every third letter is another one: that would be no help.
+func nearest[V any](prefix, word string, known map[string]V) string {
+	key := slices.MinFunc(slices.Sorted(maps.Keys(known)), func(a, b string) int {
 		return cmp.Compare(distance(word, a), distance(word, b))
 	})
+	if distance(word, key) > 1+len(word)/3 {
+		return ""
+	}
+	return "; the nearest known one is " + prefix + key
 }
 
 // distance returns how many bytes must be inserted, deleted or replaced to turn a into b.

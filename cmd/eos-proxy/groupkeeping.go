@@ -6,24 +6,28 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/eos-proxy/eos-proxy/internal/handlers"
 	"github.com/eos-proxy/eos-proxy/internal/store"
 	"github.com/eos-proxy/eos-proxy/internal/wake"
 )
 
 // How often groupkeeping looks for members whose session is over and for topics that have changed, every how
-// many of the latter rounds it deletes what is left of dead groups, and how much in one SQL transaction.
+// many of the latter rounds it deletes what is left of dead groups, and how much in one SQL transaction; and
+// counts the groups that there are.
 const (
 	sessionsInterval = 250 * time.Millisecond
 	topicsInterval   = 2 * time.Second
 	roundsPerForget  = 30
+	roundsPerGroups  = 5
 	forgetAtOnce     = 1000
 )
 
 // groupkeeping does for consumer groups what no request does. Any number of proxies may do so at once.
 type groupkeeping struct {
-	store  *store.Store
-	groups *wake.Groups
-	log    *slog.Logger
+	store   *store.Store
+	groups  *wake.Groups
+	metrics *handlers.Metrics
+	log     *slog.Logger
 
 	back      time.Time // since when the database is there, by its own clock; zero while it is not; owned by RunSessions
 	refresher *store.Refresher
@@ -68,13 +72,21 @@ func (g *groupkeeping) expire(ctx context.Context) (err error) {
 	if err != nil {
 		g.back = time.Time{}
 	}
-	return err
+	return g.metrics.Done(handlers.DutySessions, err)
 }
 
 // refresh is one pass of RunTopics.
 func (g *groupkeeping) refresh(ctx context.Context, round int) error {
 	moved, err := g.refresher.Refresh(ctx)
 	g.wake(moved)
+	err = g.metrics.Done(handlers.DutyTopics, err)
+	if round%roundsPerGroups == 0 {
+		counts, countErr := g.store.CountGroups(ctx)
+		if countErr == nil {
+			g.metrics.Groups(counts)
+		}
+		err = errors.Join(err, countErr)
+	}
 	if round%roundsPerForget == 0 {
 		_, forgetErr := g.store.ForgetGroups(ctx, forgetAtOnce)
 		err = errors.Join(err, forgetErr)
@@ -84,6 +96,7 @@ func (g *groupkeeping) refresh(ctx context.Context, round int) error {
 
 func (g *groupkeeping) wake(moved []store.Moved) {
 	for _, m := range moved {
+		g.metrics.Rebalanced(len(m.Wake))
 		g.groups.Wake(m.Group, m.Wake)
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/eos-proxy/eos-proxy/internal/eos"
 	"github.com/eos-proxy/eos-proxy/internal/faults"
+	"github.com/eos-proxy/eos-proxy/internal/handlers"
 	"github.com/eos-proxy/eos-proxy/internal/pgtest"
 	"github.com/eos-proxy/eos-proxy/internal/store"
 	"github.com/eos-proxy/eos-proxy/internal/wake"
@@ -49,9 +50,12 @@ func TestGroupkeeping(t *testing.T) {
 	for _, id := range []string{"m1", "m2"} {
 		t.Cleanup(groups.Wait(wake.GroupMember{Group: "g", Member: id}, 0, func() { woken = append(woken, id) }))
 	}
-	keeper := &groupkeeping{store: s, groups: groups, log: slog.New(slog.DiscardHandler), refresher: s.NewRefresher()}
+	log := slog.New(slog.DiscardHandler)
+	metrics := handlers.NewMetrics(s, wake.New(s.Ends, log))
+	keeper := &groupkeeping{store: s, groups: groups, metrics: metrics, log: log, refresher: s.NewRefresher()}
 
 	must(keeper.refresh(t.Context(), 0))
+	mustShow(t, metrics, `eos_groups{state="stable"} 1`, `eos_groups{state="empty"} 0`, `eos_group_members 2`, `eos_rebalances_total 0`)
 	create("t2")
 	must(keeper.refresh(t.Context(), 1))
 	if len(woken) != 1 {
@@ -85,5 +89,12 @@ func TestGroupkeeping(t *testing.T) {
 	}
 	if !slices.Contains(woken, "m1") || !slices.Contains(woken, "m2") {
 		t.Errorf("the expiry has woken %v", woken)
+	}
+	must(keeper.refresh(t.Context(), roundsPerGroups))
+	mustShow(t, metrics, `eos_groups{state="stable"} 0`, `eos_groups{state="empty"} 1`, `eos_group_members 0`,
+		`eos_expired_members_total 2`, `eos_rebalances_total 2`)
+	done, never := metric(t, metrics, `eos_duty_age_seconds{duty="sessions"}`), metric(t, metrics, `eos_duty_age_seconds{duty="trim"}`)
+	if done <= 0 || done >= never {
+		t.Errorf("sessions were looked at %v s ago, what was never done is %v s old", done, never)
 	}
 }

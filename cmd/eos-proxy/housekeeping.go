@@ -56,7 +56,7 @@ func (h *housekeeping) Run(ctx context.Context) error {
 
 // pass does each duty that is due in a round, whatever becomes of the others.
 func (h *housekeeping) pass(ctx context.Context, round int) error {
-	err := h.abortExpired(ctx)
+	err := h.metrics.Done(handlers.DutyTransactions, h.abortExpired(ctx))
 	if round%roundsPerCount == 0 {
 		open, countErr := h.store.CountOpen(ctx)
 		if countErr == nil {
@@ -100,7 +100,11 @@ func (h *housekeeping) retain(ctx context.Context) (more bool, err error) {
 	starts, retainErr := h.store.Retain(ctx)
 	trimmed, trimErr := h.store.Trim(ctx, trimBatches)
 	_, old, forgetErr := h.store.ForgetOld(ctx)
-	return starts || trimmed > 0 || old, errors.Join(retainErr, trimErr, forgetErr)
+	return starts || trimmed > 0 || old, errors.Join(
+		h.metrics.Done(handlers.DutyRetention, retainErr),
+		h.metrics.Done(handlers.DutyTrim, trimErr),
+		h.metrics.Done(handlers.DutyForget, forgetErr),
+	)
 }
 
 func (h *housekeeping) abortExpired(ctx context.Context) error {

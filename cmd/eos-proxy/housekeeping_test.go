@@ -3,6 +3,10 @@ package main
 import (
 	"context"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/eos-proxy/eos-proxy/internal/eos"
@@ -33,8 +37,11 @@ func TestR1HousekeepingRetains(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	records := []eos.Record{{Value: []byte("1"), Flags: eos.KeyNull, Timestamp: -1, Partition: -1}}
-	r, err := store.NewRequest(eos.Append{Identity: eos.Identity{ProducerID: eos.NoProducer}, RecordCount: 1}, topic.Topic, 0, records, 0)
+	one := eos.Record{Value: []byte("1"), Flags: eos.KeyNull, Timestamp: -1, Partition: -1}
+	two := one
+	two.Value = []byte("22")
+	records := []eos.Record{one, two}
+	r, err := store.NewRequest(eos.Append{Identity: eos.Identity{ProducerID: eos.NoProducer}, RecordCount: 2}, topic.Topic, 0, records, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +52,7 @@ func TestR1HousekeepingRetains(t *testing.T) {
 		t.Fatal(err)
 	}
 	state, err := s.TopicState(t.Context(), "t")
-	if err != nil || state.Partitions[0].LogStartOffset != 1 || state.Partitions[0].HighWatermark != 1 {
+	if err != nil || state.Partitions[0].LogStartOffset != 2 || state.Partitions[0].HighWatermark != 2 {
 		t.Fatalf("%+v, %v", state, err)
 	}
 	conn, err := pgx.Connect(t.Context(), url)
@@ -65,4 +72,41 @@ func TestR1HousekeepingRetains(t *testing.T) {
 	if err := conn.QueryRow(t.Context(), `SELECT count(*) FROM batches`).Scan(&left); err != nil || left != 0 {
 		t.Errorf("%d batches are left, %v", left, err)
 	}
+	mustShow(t, h.metrics, "eos_removed_records_total 2", "eos_removed_batches_total 1", "eos_removed_bytes_total 3")
+	done, never := metric(t, h.metrics, `eos_duty_age_seconds{duty="trim"}`), metric(t, h.metrics, `eos_duty_age_seconds{duty="topics"}`)
+	if done <= 0 || done >= never {
+		t.Errorf("batches were deleted %v s ago, what was never done is %v s old", done, never)
+	}
+}
+
+// metricsPage returns what Prometheus would read.
+func metricsPage(t *testing.T, m *handlers.Metrics) string {
+	t.Helper()
+	w := httptest.NewRecorder()
+	m.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", nil))
+	return w.Body.String()
+}
+
+// mustShow fails unless the metrics have these lines.
+func mustShow(t *testing.T, m *handlers.Metrics, lines ...string) {
+	t.Helper()
+	page := metricsPage(t, m)
+	for _, line := range lines {
+		if !strings.Contains(page, "\n"+line+"\n") {
+			name, _, _ := strings.Cut(line, " ")
+			t.Errorf("want %s, not %g", line, metric(t, m, name))
+		}
+	}
+}
+
+// metric returns the value of a series.
+func metric(t *testing.T, m *handlers.Metrics, name string) float64 {
+	t.Helper()
+	_, rest, ok := strings.Cut(metricsPage(t, m), "\n"+name+" ")
+	text, _, _ := strings.Cut(rest, "\n")
+	value, err := strconv.ParseFloat(text, 64)
+	if !ok || err != nil {
+		t.Fatalf("there is no %s, %v", name, err)
+	}
+	return value
 }

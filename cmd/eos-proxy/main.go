@@ -159,7 +159,7 @@ func newCommands(w wiring, environ []string, stdout, stderr io.Writer) *ffcli.Co
 		case len(args) == 0:
 			return usagef("no command: it is one of serve, migrate, bench, version; see eos-proxy --help")
 		case args[0] != "help":
-			return usagef("unknown command %q; the nearest known one is %s", args[0], nearestCommand(root, args[0]))
+			return usagef("unknown command %q%s", args[0], nearestCommand(root, args[0]))
 		case len(args) == 1:
 			return flag.ErrHelp
 		}
@@ -169,7 +169,7 @@ func newCommands(w wiring, environ []string, stdout, stderr io.Writer) *ffcli.Co
 				return err
 			}
 		}
-		return usagef("unknown command %q; the nearest known one is %s", args[1], nearestCommand(root, args[1]))
+		return usagef("unknown command %q%s", args[1], nearestCommand(root, args[1]))
 	}
 	return root
 }

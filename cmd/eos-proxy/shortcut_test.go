@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -21,8 +22,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestProduceBothWays sends the same produce requests on two connections to the
-// real program: as they are, and with a header that only net/http takes. Nobody
+// TestProduceBothWays sends the same produce requests, and then fetches, on two
+// connections to the real program: as they are, and with a header that only net/http takes. Nobody
 // may see the difference, nor may the metrics.
 func TestProduceBothWays(t *testing.T) {
 	t.Parallel()
@@ -81,10 +82,33 @@ func TestProduceBothWays(t *testing.T) {
 			w.answers = append(w.answers, mustAnswer(t, w.conn, w.topic))
 		}
 	}
+	for _, path := range []string{
+		"/v1/topics/TOPIC/partitions/0/records",
+		"/v1/topics/TOPIC/partitions/0/records?offset=1&max_records=3&wait_ms=5",
+		"/v1/topics/TOPIC/partitions/0/records?at=latest&wait_ms=1",
+		"/v1/topics/TOPIC/partitions/0/records?offset=999",
+		"/v1/topics/TOPIC/partitions/0/records?offset=-1",
+		"/v1/topics/TOPIC/partitions/0/records?offset=1&at=latest",
+		"/v1/topics/TOPIC/partitions/9/records",
+		"/v1/topics/TOPIC/records?at=earliest",
+		"/v1/topics/TOPIC/records?at=latest&wait_ms=1",
+		"/v1/topics/TOPIC/records?cursor=AQEA",
+		"/v1/topics/TOPIC/records?max_records=0",
+		"/v1/topics/TOPIC/records?unknown=1",
+		"/v1/topics/missing/records?wait_ms=1",
+	} {
+		for _, w := range ways {
+			raw := "GET " + strings.ReplaceAll(path, "TOPIC", w.topic) + " HTTP/1.1\r\nHost: x\r\nRequest-Id: x\r\n" + w.header + "\r\n"
+			if _, err := io.WriteString(w.conn, raw); err != nil {
+				t.Fatal(err)
+			}
+			w.answers = append(w.answers, mustAnswer(t, w.conn, w.topic))
+		}
+	}
 	if diff := cmp.Diff(ways[0].answers, ways[1].answers); diff != "" {
 		t.Errorf("the answers differ (-shortcut +net/http):\n%s", diff)
 	}
-	counts := regexp.MustCompile(`eos_requests_total\{operation="produce[^"]*",status="(\d+)"\} (\d+)`).FindAllStringSubmatch(p.must(200, "GET", "/metrics", ""), -1)
+	counts := regexp.MustCompile(`eos_requests_total\{operation="(?:produce|fetch)[^"]*",status="(\d+)"\} (\d+)`).FindAllStringSubmatch(p.must(200, "GET", "/metrics", ""), -1)
 	statuses := map[string]bool{}
 	for _, c := range counts {
 		if n, err := strconv.Atoi(c[2]); err != nil || n%2 != 0 {
@@ -92,10 +116,41 @@ func TestProduceBothWays(t *testing.T) {
 		}
 		statuses[c[1]] = true
 	}
-	if got := slices.Sorted(maps.Keys(statuses)); !slices.Equal(got, []string{"200", "400", "404", "409", "413", "415", "422"}) {
+	if got := slices.Sorted(maps.Keys(statuses)); !slices.Equal(got, []string{"200", "400", "404", "409", "413", "415", "416", "422"}) {
 		t.Errorf("statuses %v were counted", got)
 	}
 }
+
+// TestHTTP10BreaksOff: the real program resets the connection of an HTTP/1.0
+// client whose answer breaks off, although another server had it first.
+func TestHTTP10BreaksOff(t *testing.T) {
+	t.Parallel()
+	p := newProcess(t, "--database-url", pgtest.New(t))
+	p.must(201, "PUT", "/v1/topics/t", "")
+	p.must(200, "POST", "/v1/topics/t/records", `{"records":[{"value":1}]}`)
+	conn, err := net.Dial("tcp", strings.TrimPrefix(p.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(time.Minute))
+	if _, err := io.WriteString(conn, "GET /v1/topics/t/partitions/0/follow HTTP/1.0\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	in := bufio.NewReader(conn)
+	for line := ""; !strings.Contains(line, `"offset":0`); {
+		if line, err = in.ReadString('\n'); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.must(204, "DELETE", "/v1/topics/t", "")
+	if rest, err := io.ReadAll(in); !errors.Is(err, syscall.ECONNRESET) || !strings.Contains(string(rest), "UNKNOWN_TOPIC") {
+		t.Errorf("%q, %v; want a problem and then a reset", rest, err)
+	}
+}
+
+// notTheSame is what two topics do not have in common.
+var notTheSame = regexp.MustCompile(`"(timestamp|cursor)":("[^"]*"|[0-9]+)`)
 
 // mustAnswer reads an answer, without its date and with another name for the
 // topic.
@@ -113,6 +168,7 @@ func mustAnswer(t *testing.T, conn net.Conn, topic string) string {
 		t.Errorf("an answer without date or id: %v", res.Header)
 	}
 	res.Header.Del("Date")
+	body = notTheSame.ReplaceAll(body, []byte(`"$1":…`))
 	text := fmt.Sprintf("%s close %v %v %s", res.Status, res.Close, res.Header, body)
 	return strings.NewReplacer(`"`+topic+`"`, `"TOPIC"`, `\"`+topic+`\"`, `\"TOPIC\"`).Replace(text)
 }

@@ -115,17 +115,17 @@ func flagError(c *ffcli.Command, err error) error {
 				return usagef("--%s stands after its command: eos-proxy %s --%[1]s", name, sub.Name)
 			}
 		}
-		return usagef("unknown flag --%s; the nearest known one is --%s; see %s --help", name, nearestFlag(c.FlagSet, name), call)
+		return usagef("unknown flag --%s%s; see %s --help", name, nearestFlag("--", c.FlagSet, name), call)
 	}
 	text := strings.TrimPrefix(err.Error(), "error parsing commandline arguments: ")
 	return usagef("%s; see %s --help", text, call)
 }
 
-// nearestCommand returns the name of the subcommand that resembles name most.
+// nearestCommand is nearest for the names of subcommands.
 func nearestCommand(root *ffcli.Command, name string) string {
 	known := map[string]bool{"help": true}
 	for _, c := range root.Subcommands {
 		known[c.Name] = true
 	}
-	return nearest(name, known)
+	return nearest("", name, known)
 }

@@ -88,7 +88,7 @@ func openProxy(ctx context.Context, url string, cfg Config, environ []string, lo
 		return proxyPart{}, err
 	}
 	keeper := &housekeeping{store: s, metrics: metrics, log: log}
-	groups := &groupkeeping{store: s, groups: handler.Groups(), log: log}
+	groups := &groupkeeping{store: s, groups: handler.Groups(), metrics: metrics, log: log}
 	loops := []loop{
 		{"appender", app.Run},
 		{"appender of what is locked", app.RunAside},

@@ -39,7 +39,7 @@ func (s *scripted) Next(context.Context, func(*store.Batch, int, int) error) (mo
 	return false, err
 }
 
-func (s *scripted) Moved(context.Context) (bool, error) {
+func (s *scripted) moved(context.Context) (bool, error) {
 	if len(s.move) == 0 {
 		return false, nil
 	}

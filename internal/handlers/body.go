@@ -2,7 +2,6 @@ package handlers
 
 import (
 	"cmp"
-	"compress/gzip"
 	"errors"
 	"io"
 	"mime"
@@ -67,10 +66,12 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
+var errBodies = eos.Unavailable.Errorf("the bodies of other requests take all the memory there is for them")
+
 // take reserves n more bytes of memory for the body.
 func (b *requestBody) take(n int64) error {
 	if !b.memory.take(n) {
-		return eos.Unavailable.Errorf("the bodies of other requests take all the memory there is for them")
+		return errBodies
 	}
 	b.taken += n
 	return nil
@@ -125,7 +126,8 @@ func mediaType(r *http.Request, accepted ...string) (string, error) {
 			}
 		}
 	}
-	return "", eos.UnsupportedMedia.Errorf("Content-Type is %q; it must be %s in UTF-8", strings.Join(given, ", "), strings.Join(accepted, " or "))
+	return "", eos.UnsupportedMedia.Errorf("Content-Type is %q; it must be %s in UTF-8",
+		strings.Join(given, ", "), strings.Join(accepted, " or "))
 }
 
 // What is read and thrown away of a body that is too large: most clients read
@@ -136,8 +138,32 @@ const (
 	maxDiscardIdle = time.Second
 )
 
-// body reads the whole body, unpacked.
-func (s *server) body(r *http.Request) ([]byte, error) { return s.readBody(r, bodyOf(r)) }
+// requiredJSON reads a JSON body.
+func (s *server) requiredJSON(r *http.Request) ([]byte, error) {
+	body, _, err := s.readMedia(r, bodyOf(r), mediaJSON)
+	return body, err
+}
+
+// optionalJSON reads a JSON body, or nil when there is none.
+func (s *server) optionalJSON(r *http.Request) ([]byte, error) {
+	if r.ContentLength == 0 {
+		return nil, nil
+	}
+	body, err := s.requiredJSON(r)
+	if err != nil || len(body) == 0 {
+		return nil, err
+	}
+	return body, nil
+}
+
+// readMedia reads a body of one of the accepted media types, and returns which
+// it is.
+func (s *server) readMedia(r *http.Request, body *requestBody, accepted ...string) (b []byte, media string, err error) {
+	if media, err = mediaType(r, accepted...); err == nil {
+		b, err = s.readBody(r, body)
+	}
+	return b, media, err
+}
 
 // bodyOf returns the body that observe gave a request.
 func bodyOf(r *http.Request) *requestBody {
@@ -148,7 +174,7 @@ func bodyOf(r *http.Request) *requestBody {
 	return body
 }
 
-// readBody is body where r has not been given its body.
+// readBody reads the whole body of r, unpacked.
 func (s *server) readBody(r *http.Request, body *requestBody) ([]byte, error) {
 	if r.ContentLength > s.cfg.MaxBodyBytes && len(r.Header["Content-Encoding"]) == 0 {
 		if r.Header["Expect"] == nil { // else the client waits for the answer before it sends
@@ -204,17 +230,29 @@ func (s *server) readAll(r *http.Request, body *requestBody) ([]byte, error) {
 		switch {
 		case int64(len(buf)) > s.cfg.MaxBodyBytes:
 			return nil, s.tooLarge()
-		case err == nil:
 		case errors.Is(err, io.EOF):
 			return buf, nil
-		case errors.Is(err, os.ErrDeadlineExceeded):
-			return nil, s.idled()
-		case errors.Is(err, zstd.ErrDecoderSizeExceeded), errors.Is(err, zstd.ErrWindowSizeExceeded):
-			return nil, s.tooLarge()
-		default:
-			return nil, eos.InvalidJSON.Errorf("the body cannot be read: %v", err)
+		case err != nil:
+			return nil, s.whyEnded(err)
 		}
 	}
+}
+
+// whyEnded turns the error that ended a body into the one that its client gets;
+// io.EOF stays.
+func (s *server) whyEnded(err error) error {
+	switch {
+	case err == nil, errors.Is(err, io.EOF):
+		return err
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return s.idled()
+	case errors.Is(err, zstd.ErrDecoderSizeExceeded), errors.Is(err, zstd.ErrWindowSizeExceeded):
+		return s.tooLarge()
+	}
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return eos.InvalidJSON.Errorf("the body ends too early")
+	}
+	return eos.InvalidJSON.Errorf("the body cannot be read: %v", err)
 }
 
 func (s *server) idled() error {
@@ -223,29 +261,4 @@ func (s *server) idled() error {
 
 func (s *server) tooLarge() error {
 	return eos.MessageTooLarge.Errorf("the body is larger than %d bytes", s.cfg.MaxBodyBytes)
-}
-
-// unpack returns the body without the Content-Encoding that was given.
-func (s *server) unpack(given []string, body io.Reader) (io.ReadCloser, error) {
-	switch {
-	case len(given) == 0, len(given) == 1 && strings.EqualFold(given[0], "identity"):
-		return io.NopCloser(body), nil // net/http closes it: that reads its rest
-	case len(given) == 1 && strings.EqualFold(given[0], "gzip"):
-		z, err := gzip.NewReader(body)
-		if err != nil {
-			if errors.Is(err, os.ErrDeadlineExceeded) {
-				return nil, s.idled()
-			}
-			return nil, eos.InvalidJSON.Errorf("the body is not gzip: %v", err)
-		}
-		return z, nil
-	case len(given) == 1 && strings.EqualFold(given[0], "zstd"):
-		z, err := zstd.NewReader(body, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(uint64(s.cfg.MaxBodyBytes)+1<<20))
-		if err != nil {
-			return nil, eos.InvalidJSON.Errorf("the body is not zstd: %v", err)
-		}
-		return z.IOReadCloser(), nil
-	default:
-		return nil, eos.UnsupportedMedia.Errorf("Content-Encoding is %q; it must be gzip, zstd or none", strings.Join(given, ", "))
-	}
 }

@@ -11,7 +11,9 @@ import (
 )
 
 // DeleteRecords removes what was committed to a topic before a time.
-func (s *server) DeleteRecords(w http.ResponseWriter, r *http.Request, topic api.TopicPath, params api.DeleteRecordsParams) {
+func (s *server) DeleteRecords(
+	w http.ResponseWriter, r *http.Request, topic api.TopicPath, params api.DeleteRecordsParams,
+) {
 	s.deleteRecords(w, r, topic, func(ctx context.Context, t *store.Topic) error {
 		return s.store.DeleteRecordsBefore(ctx, t, -1, time.UnixMilli(params.Before))
 	})
@@ -19,7 +21,9 @@ func (s *server) DeleteRecords(w http.ResponseWriter, r *http.Request, topic api
 
 // DeleteRecordsOfPartition removes what a partition has below an offset, or
 // what was committed to it before a time.
-func (s *server) DeleteRecordsOfPartition(w http.ResponseWriter, r *http.Request, topic api.TopicPath, partition api.PartitionPath, params api.DeleteRecordsOfPartitionParams) {
+func (s *server) DeleteRecordsOfPartition(
+	w http.ResponseWriter, r *http.Request, topic api.TopicPath, partition api.PartitionPath, params api.DeleteRecordsOfPartitionParams,
+) {
 	if (params.Before == nil) == (params.BeforeOffset == nil) {
 		s.problem(w, r, eos.InvalidParameter.Errorf("one of before_offset and before is needed, and only one"))
 		return
@@ -33,7 +37,9 @@ func (s *server) DeleteRecordsOfPartition(w http.ResponseWriter, r *http.Request
 }
 
 // deleteRecords answers with the topic as a deletion left it.
-func (s *server) deleteRecords(w http.ResponseWriter, r *http.Request, topic string, fn func(ctx context.Context, t *store.Topic) error) {
+func (s *server) deleteRecords(
+	w http.ResponseWriter, r *http.Request, topic string, fn func(ctx context.Context, t *store.Topic) error,
+) {
 	s.store.Forget(topic) // partitions may have been added
 	err := s.onTopic(r.Context(), topic, func(t *store.Topic) error { return fn(r.Context(), t) })
 	if err != nil {

@@ -10,10 +10,11 @@ import (
 // compressedFrom is how large an answer must be to be worth compressing.
 const compressedFrom = 1024
 
-// direct answers produce requests, and fetches, past the router, the generated code and the compression, which together cost more than
-// all the rest of a request of one record, in time and, for a fetch that waits,
-// in memory. Whatever is unusual about one goes the long way, and is answered
-// there; whatever goes here is answered as it would be there.
+// direct answers produce requests, and fetches, past the router, the generated
+// code and the compression, which together cost more than all the rest of a
+// request of one record, in time and, for a fetch that waits, in memory.
+// Whatever is unusual about one goes the long way, and is answered there;
+// whatever goes here is answered as it would be there.
 type direct struct {
 	server      *server
 	toTopic     *operation
@@ -121,16 +122,16 @@ func (d *direct) problem(o *observed, r *http.Request, err error) {
 	d.compress(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { d.server.problem(w, r, err) }))(o, r)
 }
 
-// IsRecordsPath reports whether requests to a path produce or fetch records, for a
-// server that has a shorter way for these.
+// IsRecordsPath reports whether requests to a path produce or fetch records, for
+// a server that has a shorter way for these.
 func IsRecordsPath(path string) bool {
 	_, _, ok := recordsPath(path)
 	return ok
 }
 
 // recordsPath returns the topic whose records a path names, and the partition,
-// -1 if it names none; not ok for other paths, and for names
-// that are not plainly right.
+// -1 if it names none; not ok for other paths, and for names that are not
+// plainly right.
 func recordsPath(path string) (topic string, partition int64, ok bool) {
 	path, ok = strings.CutPrefix(path, "/v1/topics/")
 	if !ok {

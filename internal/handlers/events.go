@@ -2,23 +2,24 @@ package handlers
 
 import (
 	"context"
-	"fmt"
 	"net/http"
-	"runtime/debug"
 	"strings"
 	"time"
 
 	"github.com/eos-proxy/eos-proxy/api"
-	"github.com/eos-proxy/eos-proxy/internal/eos"
 )
 
 // StreamPartition follows a partition by server-sent events.
-func (s *server) StreamPartition(w http.ResponseWriter, r *http.Request, topic api.TopicPath, partition api.PartitionPath, params api.StreamPartitionParams) {
+func (s *server) StreamPartition(
+	w http.ResponseWriter, r *http.Request, topic api.TopicPath, partition api.PartitionPath, params api.StreamPartitionParams,
+) {
 	s.followPartition(w, r, topic, int(partition), api.FollowPartitionParams(params), eventLines{sse: true})
 }
 
 // FollowPartition follows a partition by lines of JSON.
-func (s *server) FollowPartition(w http.ResponseWriter, r *http.Request, topic api.TopicPath, partition api.PartitionPath, params api.FollowPartitionParams) {
+func (s *server) FollowPartition(
+	w http.ResponseWriter, r *http.Request, topic api.TopicPath, partition api.PartitionPath, params api.FollowPartitionParams,
+) {
 	s.followPartition(w, r, topic, int(partition), params, eventLines{})
 }
 
@@ -32,35 +33,34 @@ func (s *server) FollowTopic(w http.ResponseWriter, r *http.Request, topic api.T
 	s.followTopic(w, r, topic, params, eventLines{cursors: true})
 }
 
-func (s *server) followPartition(w http.ResponseWriter, r *http.Request, topic string, partition int, params api.FollowPartitionParams, lines eventLines) {
-	if params.Offset != nil && params.At != nil {
-		s.problem(w, r, eos.InvalidParameter.Errorf("offset and at exclude each other"))
-		return
-	}
-	at, err := parseAt(value(params.At, "earliest"))
+func (s *server) followPartition(
+	w http.ResponseWriter, r *http.Request, topic string, partition int, params api.FollowPartitionParams, lines eventLines,
+) {
+	start, err := parsePartitionStart(value(params.Offset, -1), value(params.At, ""))
 	if err != nil {
 		s.problem(w, r, err)
 		return
 	}
-	from := &partitionEvents{server: s, name: topic, partition: partition, at: at, offset: value(params.Offset, -1)}
 	if params.LastEventID != nil {
-		from.offset = *params.LastEventID + 1
+		start.offset = *params.LastEventID + 1
 	}
 	lines.limit(params.MaxRecords, params.MaxBytes)
-	s.follow(w, r, from, lines, params.WaitMs)
+	s.follow(w, r, &partitionEvents{server: s, name: topic, partition: partition, from: start}, lines, params.WaitMs)
 }
 
-func (s *server) followTopic(w http.ResponseWriter, r *http.Request, topic string, params api.FollowTopicParams, lines eventLines) {
-	if params.Cursor != nil && params.At != nil {
-		s.problem(w, r, eos.InvalidParameter.Errorf("cursor and at exclude each other"))
+func (s *server) followTopic(
+	w http.ResponseWriter, r *http.Request, topic string, params api.FollowTopicParams, lines eventLines,
+) {
+	start, err := parseTopicStart(value(params.Cursor, ""), value(params.At, ""))
+	if err == nil && params.LastEventID != nil {
+		start, err = parseTopicStart(*params.LastEventID, "")
+	}
+	if err != nil {
+		s.problem(w, r, err)
 		return
 	}
-	from := &topicEvents{server: s, name: topic, given: api.FetchTopicParams{Cursor: params.Cursor, At: params.At}}
-	if params.LastEventID != nil {
-		from.given = api.FetchTopicParams{Cursor: params.LastEventID}
-	}
 	lines.limit(params.MaxRecords, params.MaxBytes)
-	s.follow(w, r, from, lines, params.WaitMs)
+	s.follow(w, r, &topicEvents{topicRound: topicRound{server: s, name: topic}, from: start}, lines, params.WaitMs)
 }
 
 // isEvents reports whether a path is that of an event stream. Its answer is
@@ -94,14 +94,7 @@ type eventSlotKey struct{}
 func (d *direct) events(w http.ResponseWriter, r *http.Request) {
 	slot := new(eventSlot)
 	routed := r.WithContext(context.WithValue(r.Context(), eventSlotKey{}, slot))
-	failed := make(chan any, 1)
-	go func() {
-		defer func() { failed <- handedOn(recover()) }()
-		d.routed.ServeHTTP(w, routed)
-	}()
-	if p := <-failed; p != nil {
-		panic(p)
-	}
+	aside(func() { d.routed.ServeHTTP(w, routed) })
 	if slot.stream == nil {
 		return
 	}
@@ -109,14 +102,6 @@ func (d *direct) events(w http.ResponseWriter, r *http.Request) {
 	e.r, e.observed.slot = r, nil
 	defer d.server.end(e.observed, r, func() string { return slot.operation })
 	e.run()
-}
-
-// handedOn returns what another goroutine shall panic with, if this one has.
-func handedOn(p any) any {
-	if p == nil || p == http.ErrAbortHandler { //nolint:errorlint // the documented sentinel, compared as net/http does
-		return p
-	}
-	return fmt.Sprintf("%v, at\n%s", p, debug.Stack())
 }
 
 // Where the configuration does not say.
@@ -133,7 +118,10 @@ func (s *server) follow(w http.ResponseWriter, r *http.Request, from eventSource
 		panic("an event stream that nobody runs")
 	}
 	// The deadlines of observed are those of an answer that comes to an end.
-	e := &eventStream{server: s, observed: o, w: o.ResponseWriter, conn: http.NewResponseController(o.ResponseWriter), from: from, lines: lines, patience: -1}
+	w = o.ResponseWriter
+	e := &eventStream{
+		server: s, observed: o, w: w, conn: http.NewResponseController(w), from: from, lines: lines, patience: -1,
+	}
 	e.lines.memory = &s.answers
 	if waitMS != nil {
 		e.patience = time.Duration(*waitMS) * time.Millisecond

@@ -79,7 +79,9 @@ func (l *eventLines) mediaType() string {
 // add adds records of a batch, from one to before another, until there are
 // enough, and returns how many it added. Partition -1 is left out. The id of a
 // record is what appendID appends for its offset.
-func (l *eventLines) add(b *store.Batch, from, to, partition int, appendID func(to []byte, offset int64) []byte) (added int, err error) {
+func (l *eventLines) add(
+	b *store.Batch, from, to, partition int, appendID func(to []byte, offset int64) []byte,
+) (added int, err error) {
 	for i := from; i < to; i++ {
 		one := b.Size(i, i+1)
 		if l.full || !l.allows(one) {

@@ -3,12 +3,9 @@ package handlers
 import (
 	"context"
 	"encoding/base64"
-	"encoding/binary"
 	"slices"
 	"strconv"
 
-	"github.com/eos-proxy/eos-proxy/api"
-	"github.com/eos-proxy/eos-proxy/internal/eos"
 	"github.com/eos-proxy/eos-proxy/internal/store"
 	"github.com/eos-proxy/eos-proxy/internal/wake"
 )
@@ -20,8 +17,7 @@ type partitionEvents struct {
 	server    *server
 	name      string
 	partition int
-	offset    int64    // where to begin; -1: at
-	at        store.At // where to begin, if there is no offset
+	from      partitionStart
 
 	topic  *store.Topic  // one of the same name that comes later is another
 	reader *store.Reader // has the position; nil before the first next
@@ -47,15 +43,13 @@ func (p *partitionEvents) next(ctx context.Context, to *eventLines) (more bool, 
 	return p.behind, err
 }
 
-func (p *partitionEvents) open(ctx context.Context, t *store.Topic, to *eventLines) (err error) {
-	pos := store.Position{Partition: p.partition, Offset: p.offset}
-	if pos.Offset < 0 {
-		if pos, err = p.server.store.PositionAt(ctx, t, p.partition, p.at); err != nil {
-			return err
-		}
-		if p.at != store.Earliest {
-			to.place(strconv.AppendInt(nil, pos.Offset-1, 10))
-		}
+func (p *partitionEvents) open(ctx context.Context, t *store.Topic, to *eventLines) error {
+	pos, err := p.server.startOf(ctx, t, p.partition, p.from)
+	if err != nil {
+		return err
+	}
+	if p.from.offset < 0 && p.from.at != store.Earliest {
+		to.place(strconv.AppendInt(nil, pos.Offset-1, 10))
 	}
 	if p.reader, err = p.server.store.NewReader(t, pos, endless, endless); err != nil {
 		return err
@@ -69,7 +63,8 @@ func (p *partitionEvents) read(ctx context.Context, to *eventLines) error {
 	reader := p.reader
 	if p.behind {
 		var err error
-		reader, err = p.server.store.NewReader(p.topic, store.Position{Partition: p.partition, Offset: reader.NextOffset}, to.size/aroundEvent, to.size/2)
+		pos := store.Position{Partition: p.partition, Offset: reader.NextOffset}
+		reader, err = p.server.store.NewReader(p.topic, pos, to.size/aroundEvent, to.size/2)
 		if err != nil {
 			return err
 		}
@@ -96,39 +91,32 @@ func (*partitionEvents) refresh(context.Context) (bool, error) { return false, n
 // topicEvents are all partitions of a topic that are being followed, a piece of
 // each that has more after the other.
 type topicEvents struct {
-	server *server
-	name   string
-	given  api.FetchTopicParams // where to begin
+	topicRound
+	from topicStart
 
-	topic   *store.Topic // nil before the first next
-	cursor  cursor       // behind the last record
-	binary  []byte       // the cursor, before it is encoded
-	reading int          // the partition that is being read
-
-	ends       map[int64]int64 // by partition id; nil: to be read
-	first      int             // the partition that this round began with
-	visited    int             // partitions of this round, from first on
-	unfinished bool            // a partition of this round has more
+	binary     []byte // the cursor, before it is encoded
+	reading    int    // the partition that is being read
+	unfinished bool   // a partition of this round has more
 }
 
 // next hands out more of one partition.
 func (t *topicEvents) next(ctx context.Context, to *eventLines) (more bool, err error) {
 	if t.topic == nil {
-		if err := t.open(ctx, to); err != nil {
+		if err := t.begin(ctx, t.from); err != nil {
 			return false, err
+		}
+		if t.from.given == nil && t.from.at != store.Earliest {
+			to.place([]byte(t.cursor.encode()))
 		}
 	}
 	if t.ends == nil {
+		t.unfinished = false
 		if err := t.readEnds(ctx); err != nil {
 			return false, err
 		}
 	}
-	for n := len(t.cursor.offsets); t.visited < n; {
-		p := (t.first + t.visited) % n
-		t.visited++
-		if t.cursor.offsets[p] != t.ends[t.topic.PartitionIDs[p]] {
-			return true, t.read(ctx, p, to)
-		}
+	if p, ok := t.unread(); ok {
+		return true, t.read(ctx, p, to)
 	}
 	if t.unfinished {
 		t.ends = nil
@@ -136,28 +124,12 @@ func (t *topicEvents) next(ctx context.Context, to *eventLines) (more bool, err 
 	return t.unfinished, nil
 }
 
-func (t *topicEvents) open(ctx context.Context, to *eventLines) error {
-	from, err := parseStart(value(t.given.Cursor, ""), value(t.given.At, ""))
-	if err != nil {
-		return err
-	}
-	topic, at, err := t.server.start(ctx, t.name, from)
-	if err != nil {
-		return err
-	}
-	t.topic, t.cursor = topic, *at
-	if t.given.At != nil && *t.given.At != "earliest" {
-		to.place([]byte(t.cursor.encode()))
-	}
-	return nil
-}
-
 // read hands out a piece of a partition.
 func (t *topicEvents) read(ctx context.Context, p int, to *eventLines) error {
 	t.reading = p
 	// A record comes with the cursor, which may be longer than the record.
 	records := max(1, to.size/(len(t.binary)+aroundEvent))
-	reader, err := t.server.store.NewReader(t.topic, store.Position{Partition: p, Offset: t.cursor.offsets[p]}, records, to.size/2)
+	reader, err := t.server.store.NewReader(t.topic, t.position(p), records, to.size/2)
 	if err != nil {
 		return err
 	}
@@ -177,43 +149,8 @@ func (t *topicEvents) read(ctx context.Context, p int, to *eventLines) error {
 // read, and appends it.
 func (t *topicEvents) appendCursor(to []byte, offset int64) []byte {
 	t.cursor.offsets[t.reading] = offset + 1
-	b := binary.AppendUvarint(append(t.binary[:0], cursorVersion), uint64(t.cursor.topicID))
-	b = binary.AppendUvarint(b, uint64(t.cursor.first))
-	for _, o := range t.cursor.offsets {
-		b = binary.AppendUvarint(b, uint64(o))
-	}
-	t.binary = b
-	return base64.RawURLEncoding.AppendEncode(to, b)
-}
-
-// moved reads the ends again and reports whether there is something behind the
-// cursor.
-func (t *topicEvents) moved(ctx context.Context) (bool, error) {
-	if err := t.readEnds(ctx); err != nil {
-		return false, err
-	}
-	for p, offset := range t.cursor.offsets {
-		if offset != t.ends[t.topic.PartitionIDs[p]] {
-			return true, nil
-		}
-	}
-	t.ends = nil
-	return false, nil
-}
-
-func (t *topicEvents) wait(w *wake.Waiter) { w.Wait(t.ends) }
-
-// readEnds begins a round.
-func (t *topicEvents) readEnds(ctx context.Context) (err error) {
-	t.first, t.visited, t.unfinished = t.cursor.first, 0, false
-	if t.ends, err = t.server.store.Ends(ctx, t.topic.PartitionIDs); err != nil {
-		return err
-	}
-	if len(t.ends) < len(t.topic.PartitionIDs) {
-		t.server.store.Forget(t.name)
-		return eos.UnknownTopic.Errorf("topic %q does not exist any more", t.name)
-	}
-	return nil
+	t.binary = t.cursor.appendBinary(t.binary[:0])
+	return base64.RawURLEncoding.AppendEncode(to, t.binary)
 }
 
 // refresh looks for partitions that were added.

@@ -89,7 +89,7 @@ func TestSlowReaderThatRetentionPasses(t *testing.T) {
 // TestStalledReaderIsCutOff, and what it held is given back.
 func TestStalledReaderIsCutOff(t *testing.T) {
 	t.Parallel()
-	p, n := newLong(t, func(s *settings) { s.EventIdle = 100 * time.Millisecond })
+	p, n := newLong(t, func(s *settings) { s.EventIdle = time.Second })
 	streams := []*follower{p.follow(t, "/v1/topics/t/partitions/0/stream"), p.follow(t, "/v1/topics/t/follow")}
 	p.untilMetric(t, "eos_event_streams", 0)
 	for _, f := range streams {

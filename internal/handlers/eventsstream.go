@@ -135,7 +135,7 @@ func (e *eventStream) goOn() {
 			return
 		}
 		e.send()
-		if err == nil && !more && !e.lines.ended && e.patience != 0 && !e.stopping() {
+		if err == nil && !more && !e.lines.ended && e.patience != 0 && !e.server.isDraining() {
 			if more, err = e.settle(); e.waiting {
 				return
 			}
@@ -146,7 +146,7 @@ func (e *eventStream) goOn() {
 			return
 		case e.lines.ended || !more && e.patience == 0:
 			return
-		case e.stopping():
+		case e.server.isDraining():
 			e.stop()
 			return
 		}
@@ -176,7 +176,7 @@ func (e *eventStream) settle() (more bool, err error) {
 	// What this proxy wrote between the read and the registration wakes nobody;
 	// what others wrote, the hub finds out. Nor does a drain.
 	more, err = e.from.moved(e.r.Context())
-	if err != nil || more || e.stopping() {
+	if err != nil || more || e.server.isDraining() {
 		e.leave()
 	}
 	return more, err
@@ -206,16 +206,6 @@ func (e *eventStream) tick() {
 		return
 	}
 	e.goOn()
-}
-
-// stopping reports whether the proxy stops.
-func (e *eventStream) stopping() bool {
-	select {
-	case <-e.server.draining:
-		return true
-	default:
-		return false
-	}
 }
 
 // stop ends the stream because the proxy stops. The client goes on elsewhere;

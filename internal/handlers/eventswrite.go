@@ -62,7 +62,7 @@ func (e *eventStream) deadline() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	idle := e.server.cfg.EventIdle
-	if e.stopping() {
+	if e.server.isDraining() {
 		idle = min(idle, drainIdle)
 	}
 	_ = e.conn.SetWriteDeadline(time.Now().Add(idle)) // where it is not supported there is no connection to hold

@@ -19,7 +19,9 @@ const (
 )
 
 // Fetch answers with the records of a partition from a position on.
-func (s *server) Fetch(w http.ResponseWriter, r *http.Request, topic api.TopicPath, partition api.PartitionPath, params api.FetchParams) {
+func (s *server) Fetch(
+	w http.ResponseWriter, r *http.Request, topic api.TopicPath, partition api.PartitionPath, params api.FetchParams,
+) {
 	f, err := s.fetchPartition(r, topic, int(partition), fetchParams{
 		offset:     value(params.Offset, -1),
 		at:         value(params.At, ""),
@@ -36,19 +38,34 @@ func (s *server) Fetch(w http.ResponseWriter, r *http.Request, topic api.TopicPa
 }
 
 func (s *server) fetchPartition(r *http.Request, topic string, partition int, params fetchParams) (*fetch, error) {
-	if params.offset >= 0 && params.at != "" {
-		return nil, eos.InvalidParameter.Errorf("offset and at exclude each other")
-	}
-	at, err := startAt(params.at)
+	start, err := parsePartitionStart(params.offset, params.at)
 	if err != nil {
 		return nil, err
 	}
-	f := s.newFetch(r, &partitionSource{server: s, topic: topic, partition: partition, at: at, params: params}, params.waitMS)
+	from := &partitionSource{server: s, topic: topic, partition: partition, from: start, params: params}
+	f := s.newFetch(r, from, params.waitMS)
 	f.page.topic, f.page.partition = topic, partition
 	return f, nil
 }
 
-// startAt returns where a fetch without a position begins.
+// partitionStart is where to begin in a partition.
+type partitionStart struct {
+	offset int64    // -1: at
+	at     store.At // if there is no offset
+}
+
+// parsePartitionStart reads the parameters that say where to begin; offset -1
+// and an empty at are not given.
+func parsePartitionStart(offset int64, at string) (start partitionStart, err error) {
+	if offset >= 0 && at != "" {
+		return start, eos.InvalidParameter.Errorf("offset and at exclude each other")
+	}
+	start.offset = offset
+	start.at, err = startAt(at)
+	return start, err
+}
+
+// startAt returns where who has no position begins.
 func startAt(at string) (store.At, error) {
 	if at == "" {
 		return store.Earliest, nil
@@ -56,18 +73,30 @@ func startAt(at string) (store.At, error) {
 	return parseAt(at)
 }
 
+// startOf returns the position at which to begin in a partition.
+func (s *server) startOf(
+	ctx context.Context, t *store.Topic, partition int, from partitionStart,
+) (store.Position, error) {
+	if from.offset < 0 {
+		return s.store.PositionAt(ctx, t, partition, from.at)
+	}
+	return store.Position{Partition: partition, Offset: from.offset}, nil
+}
+
 // partitionSource is a partition that is being fetched.
 type partitionSource struct {
 	server    *server
 	topic     string
 	partition int
-	at        store.At // where to begin if there is no offset
+	from      partitionStart
 	params    fetchParams
 	reader    *store.Reader // of the partition that the topic now has; nil before the first Next
 }
 
 // Next hands out more of the partition.
-func (p *partitionSource) Next(ctx context.Context, take func(b *store.Batch, from, to int) error) (more bool, err error) {
+func (p *partitionSource) Next(
+	ctx context.Context, take func(b *store.Batch, from, to int) error,
+) (more bool, err error) {
 	err = p.server.onTopic(ctx, p.topic, func(t *store.Topic) error {
 		id, err := t.PartitionID(p.partition)
 		if err != nil {
@@ -84,12 +113,10 @@ func (p *partitionSource) Next(ctx context.Context, take func(b *store.Batch, fr
 	return more, err
 }
 
-func (p *partitionSource) open(ctx context.Context, t *store.Topic) (err error) {
-	pos := store.Position{Partition: p.partition, Offset: p.params.offset}
-	if pos.Offset < 0 {
-		if pos, err = p.server.store.PositionAt(ctx, t, p.partition, p.at); err != nil {
-			return err
-		}
+func (p *partitionSource) open(ctx context.Context, t *store.Topic) error {
+	pos, err := p.server.startOf(ctx, t, p.partition, p.from)
+	if err != nil {
+		return err
 	}
 	if p.reader, err = p.server.store.NewReader(t, pos, int(p.params.maxRecords), int(p.params.maxBytes)); err != nil {
 		return err
@@ -100,8 +127,7 @@ func (p *partitionSource) open(ctx context.Context, t *store.Topic) (err error) 
 	return nil
 }
 
-// Moved is that of the reader.
-func (p *partitionSource) Moved(ctx context.Context) (bool, error) { return p.reader.Moved(ctx) }
+func (p *partitionSource) moved(ctx context.Context) (bool, error) { return p.reader.Moved(ctx) }
 
 func (p *partitionSource) wait(w *wake.Waiter) { w.WaitOne(p.reader.Log(), p.reader.HighWatermark) }
 
@@ -138,7 +164,9 @@ func (s *server) onTopic(ctx context.Context, name string, fn func(*store.Topic)
 }
 
 // GetRecordRaw answers with the bytes of a record's value. A tombstone has none.
-func (s *server) GetRecordRaw(w http.ResponseWriter, r *http.Request, topic api.TopicPath, partition api.PartitionPath, offset api.OffsetPath) {
+func (s *server) GetRecordRaw(
+	w http.ResponseWriter, r *http.Request, topic api.TopicPath, partition api.PartitionPath, offset api.OffsetPath,
+) {
 	var rec store.Record
 	err := s.onTopic(r.Context(), topic, func(t *store.Topic) (err error) {
 		rec, err = s.store.Record(r.Context(), t, store.Position{Partition: int(partition), Offset: offset})

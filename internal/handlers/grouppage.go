@@ -92,7 +92,6 @@ func (p *groupPoll) readPage(page *polledPage, maxRecords, maxBytes int) (record
 
 // take encodes records of a batch.
 func (p *groupPoll) take(page *polledPage, b *store.Batch, from, to int) error {
-	const aroundRecord = 96
 	need := int64(b.Size(from, to) + (to-from)*aroundRecord)
 	if !p.server.answers.take(need) {
 		return errAnswers

@@ -15,7 +15,10 @@ import (
 // PollGroup hears a member, commits what it has done, and answers with the next
 // records of its partitions.
 func (s *server) PollGroup(w http.ResponseWriter, r *http.Request, group api.GroupPath, memberID api.MemberIDPath) {
-	p := &groupPoll{server: s, ctx: r.Context(), asked: store.Poll{Group: group, Member: memberID}, maxRecords: defaultMaxRecords, maxBytes: defaultMaxBytes}
+	p := &groupPoll{
+		server: s, ctx: r.Context(), asked: store.Poll{Group: group, Member: memberID},
+		maxRecords: defaultMaxRecords, maxBytes: defaultMaxBytes,
+	}
 	defer func() { s.answers.give(p.held) }()
 	err := p.readBody(r)
 	if err == nil {
@@ -159,7 +162,7 @@ func (p *groupPoll) attempt() (over bool, err error) {
 		return false, err
 	}
 	p.polled = polled
-	p.server.groups.Wake(p.asked.Group, polled.Wake)
+	p.server.rebalanced(p.asked.Group, polled.Wake)
 	if err := p.read(); err != nil {
 		return false, err
 	}
@@ -173,6 +176,8 @@ func (p *groupPoll) await(timeout <-chan time.Time) (woken bool, err error) {
 	for _, r := range p.polled.Readable {
 		ends[r.Log] = r.HighWatermark
 	}
+	p.server.metrics.polls.Inc()
+	defer p.server.metrics.polls.Dec()
 	waiter := p.server.hub.Wait(ends)
 	defer waiter.Stop()
 	me := wake.GroupMember{Group: p.asked.Group, Member: p.asked.Member, Epoch: p.polled.Epoch}

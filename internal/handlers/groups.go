@@ -38,12 +38,19 @@ func (s *server) JoinGroup(w http.ResponseWriter, r *http.Request, group api.Gro
 		s.problem(w, r, err)
 		return
 	}
-	s.groups.Wake(group, state.Wake)
+	s.rebalanced(group, state.Wake)
 	status := http.StatusOK
 	if state.Created {
 		status = http.StatusCreated
 	}
 	s.answer(w, r, status, apiAssignment(state))
+}
+
+// rebalanced tells the members of a group that wait, and have something to be
+// told, that it has changed.
+func (s *server) rebalanced(group string, members []string) {
+	s.metrics.Rebalanced(len(members))
+	s.groups.Wake(group, members)
 }
 
 func (s *server) joinBody(r *http.Request, memberID string) (eos.Join, error) {
@@ -57,7 +64,9 @@ func (s *server) joinBody(r *http.Request, memberID string) (eos.Join, error) {
 		case "topics":
 			join.Topics, err = s.topicNames(r)
 		case "topics_pattern":
-			join.Pattern, err = r.text()
+			if join.Pattern, err = r.text(); err == nil && join.Pattern == "" {
+				err = r.wrong("a regular expression")
+			}
 		case "instance_id":
 			join.InstanceID, err = r.name()
 		case "assignor":
@@ -96,6 +105,9 @@ func (s *server) topicNames(r *reader) (topics []string, err error) {
 		topics = append(topics, name)
 		return nil
 	})
+	if err == nil && len(topics) == 0 {
+		err = eos.InvalidRequest.Errorf("there are no topics")
+	}
 	return topics, err
 }
 
@@ -129,7 +141,7 @@ func (s *server) LeaveGroup(w http.ResponseWriter, r *http.Request, group api.Gr
 		s.problem(w, r, err)
 		return
 	}
-	s.groups.Wake(group, woken)
+	s.rebalanced(group, woken)
 	w.WriteHeader(http.StatusNoContent)
 }
 
@@ -158,19 +170,11 @@ func (s *server) Heartbeat(w http.ResponseWriter, r *http.Request, group api.Gro
 		s.problem(w, r, err)
 		return
 	}
-	s.groups.Wake(group, polled.Wake)
+	s.rebalanced(group, polled.Wake)
 	s.answer(w, r, http.StatusOK, apiAssignment(&polled.MemberState))
 }
 
 var errNoEpoch = eos.InvalidRequest.Errorf("member_epoch is missing")
-
-// requiredJSON returns a JSON body.
-func (s *server) requiredJSON(r *http.Request) ([]byte, error) {
-	if _, err := mediaType(r, mediaJSON); err != nil {
-		return nil, err
-	}
-	return s.body(r)
-}
 
 // ListGroups answers with a page of groups in the order of their names.
 func (s *server) ListGroups(w http.ResponseWriter, r *http.Request, params api.ListGroupsParams) {

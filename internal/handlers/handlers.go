@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -33,7 +34,7 @@ type Config struct {
 	MaxRecords     int   // of one request
 	MaxRecordBytes int64 // of topics that are created without a limit of their own
 	MaxJSONDepth   int
-	MaxBodiesBytes int64         // of all requests that are being read, and of all fetches that are being answered; 0: 256 MiB each
+	MaxBodiesBytes int64         // of all requests that are read, and of all fetches that are answered; 0: 256 MiB each
 	BodyIdle       time.Duration // how long a body may pause between two bytes; 0: 30 s
 	EventComment   time.Duration // how long an event stream is silent before it sends a comment; 0: 15 s
 	EventIdle      time.Duration // how long the client of an event stream may take nothing of it; 0: 30 s
@@ -65,7 +66,9 @@ type server struct {
 }
 
 // New returns the Handler of the API over its parts.
-func New(cfg Config, s *store.Store, a *appender.Appender, hub *wake.Hub, m *Metrics, log *slog.Logger) (*Handler, error) {
+func New(
+	cfg Config, s *store.Store, a *appender.Appender, hub *wake.Hub, m *Metrics, log *slog.Logger,
+) (*Handler, error) {
 	if cfg.MaxBodiesBytes == 0 {
 		cfg.MaxBodiesBytes = defaultMaxBodiesBytes
 	}
@@ -78,7 +81,10 @@ func New(cfg Config, s *store.Store, a *appender.Appender, hub *wake.Hub, m *Met
 	if cfg.EventIdle == 0 {
 		cfg.EventIdle = defaultEventIdle
 	}
-	srv := &server{cfg: cfg, store: s, appender: a, hub: hub, metrics: m, log: log, draining: make(chan struct{}), reading: make(chan struct{}, maxReading)}
+	srv := &server{
+		cfg: cfg, store: s, appender: a, hub: hub, metrics: m, log: log,
+		draining: make(chan struct{}), reading: make(chan struct{}, maxReading),
+	}
 	srv.groups = newGroups(s, log)
 	srv.ids.begin()
 	srv.bodies.limit, srv.answers.limit = cfg.MaxBodiesBytes, cfg.MaxBodiesBytes
@@ -91,7 +97,8 @@ func New(cfg Config, s *store.Store, a *appender.Appender, hub *wake.Hub, m *Met
 		return nil, fmt.Errorf("compression: %w", err)
 	}
 	r := chi.NewRouter()
-	r.Use(srv.observe(doc), routeByEscapedPath, middleware.GetHead, func(next http.Handler) http.Handler { return exceptStreams(compress(next), next) })
+	r.Use(srv.observe(doc), routeByEscapedPath, middleware.GetHead)
+	r.Use(func(next http.Handler) http.Handler { return exceptStreams(compress(next), next) })
 	r.NotFound(srv.notFound)
 	r.MethodNotAllowed(srv.methodNotAllowed(r))
 	doc.mount(r, srv.notFound)
@@ -153,25 +160,30 @@ func routeByEscapedPath(next http.Handler) http.Handler {
 }
 
 func (s *server) notFound(w http.ResponseWriter, r *http.Request) {
-	s.problem(w, r, eos.NotFound.Errorf("there is no path %s", r.URL.EscapedPath()))
+	path, hint := r.URL.EscapedPath(), ""
+	if !strings.HasPrefix(path, "/v1/") {
+		hint = "; the API is under /v1, and /docs describes it"
+	}
+	s.problem(w, r, eos.NotFound.Errorf("there is no path %s%s", path, hint))
 }
 
 func (s *server) methodNotAllowed(routes chi.Routes) http.HandlerFunc {
 	methods := []string{http.MethodGet, http.MethodPut, http.MethodPost, http.MethodPatch, http.MethodDelete}
 	return func(w http.ResponseWriter, r *http.Request) {
-		allow := ""
+		var takes []string
 		for _, m := range methods {
-			if routes.Match(chi.NewRouteContext(), m, r.URL.EscapedPath()) {
-				if allow != "" {
-					allow += ", "
-				}
-				allow += m
+			if !routes.Match(chi.NewRouteContext(), m, r.URL.EscapedPath()) {
+				continue
+			}
+			if takes = append(takes, m); m == http.MethodGet {
+				takes = append(takes, http.MethodHead)
 			}
 		}
-		if allow == "" { // a method that nothing has, on a path that nothing is
+		if takes == nil { // a method that nothing has, on a path that nothing is
 			s.notFound(w, r)
 			return
 		}
+		allow := strings.Join(takes, ", ")
 		w.Header().Set("Allow", allow)
 		s.problem(w, r, eos.MethodNotAllowed.Errorf("%s takes %s", r.URL.EscapedPath(), allow))
 	}

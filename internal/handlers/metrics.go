@@ -32,6 +32,11 @@ type Metrics struct {
 	oldest       prometheus.Gauge
 	staged       prometheus.Gauge
 	streams      prometheus.Gauge
+	polls        prometheus.Gauge
+	rebalances   prometheus.Counter
+	groups       *prometheus.GaugeVec
+	members      prometheus.Gauge
+	duties       duties
 }
 
 // The fates that transactions are counted by.
@@ -84,17 +89,31 @@ func NewMetrics(s *store.Store, hub *wake.Hub) *Metrics {
 		oldest:  gauge("eos_oldest_open_transaction_seconds", "Age of the oldest ongoing transaction."),
 		staged:  gauge("eos_staged_bytes", "Bytes staged in ongoing transactions."),
 		streams: gauge("eos_event_streams", "Event streams that are open."),
+		polls:   gauge("eos_waiting_polls", "Polls of group members that wait for records or a rebalance."),
+		rebalances: counter("eos_rebalances_total",
+			"Changes of groups by this proxy after which members have something to be told."),
+		groups: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "eos_groups", Help: "Groups in the database, by state.",
+		}, []string{"state"}),
+		members: gauge("eos_group_members", "Members of all groups in the database."),
 	}
-	reg.MustRegister(m.requests, m.transactions)
-	for _, fate := range []string{fateCommitted, fateAborted + eos.AbortedByClient, fateAborted + eos.AbortedByTimeout, fateAborted + eos.AbortedByFencing} {
-		m.transactions.WithLabelValues(fate)
+	reg.MustRegister(m.requests, m.transactions, m.groups)
+	m.transactions.WithLabelValues(fateCommitted)
+	for _, by := range []string{eos.AbortedByClient, eos.AbortedByTimeout, eos.AbortedByFencing} {
+		m.transactions.WithLabelValues(fateAborted + by)
 	}
-	gaugeFunc("eos_waiting_fetches", "Fetches and event streams that wait for records.", nil, func() float64 { return float64(hub.Waiting()) })
+	m.Groups(store.GroupCounts{})
+	m.duties.register(reg)
+	registerTotals(reg, s)
+	gaugeFunc("eos_waiting_fetches", "Fetches, event streams and polls that wait for records.", nil,
+		func() float64 { return float64(hub.Waiting()) })
 	const pool = "eos_pool_connections"
 	const poolHelp = "Connections to the database, by state."
-	gaugeFunc(pool, poolHelp, prometheus.Labels{"state": "in_use"}, func() float64 { return float64(s.Pool().AcquiredConns()) })
+	gaugeFunc(pool, poolHelp, prometheus.Labels{"state": "in_use"},
+		func() float64 { return float64(s.Pool().AcquiredConns()) })
 	gaugeFunc(pool, poolHelp, prometheus.Labels{"state": "idle"}, func() float64 { return float64(s.Pool().IdleConns()) })
-	gaugeFunc("eos_pool_max_connections", "Connections that the pool may open.", nil, func() float64 { return float64(s.Pool().MaxConns()) })
+	gaugeFunc("eos_pool_max_connections", "Connections that the pool may open.", nil,
+		func() float64 { return float64(s.Pool().MaxConns()) })
 	return m
 }
 
@@ -115,6 +134,22 @@ func (m *Metrics) Open(o store.OpenTransactions) {
 	m.open.Set(float64(o.Count))
 	m.oldest.Set(o.OldestSeconds)
 	m.staged.Set(float64(o.StagedBytes))
+}
+
+// Groups shows what groups there are.
+func (m *Metrics) Groups(c store.GroupCounts) {
+	m.groups.WithLabelValues(eos.GroupEmpty).Set(float64(c.Empty))
+	m.groups.WithLabelValues(eos.GroupReconciling).Set(float64(c.Reconciling))
+	m.groups.WithLabelValues(eos.GroupStable).Set(float64(c.Stable))
+	m.members.Set(float64(c.Members))
+}
+
+// Rebalanced counts a change of a group after which so many of its members have
+// something to be told.
+func (m *Metrics) Rebalanced(told int) {
+	if told > 0 {
+		m.rebalances.Inc()
+	}
 }
 
 // TimedOut counts transactions that were aborted for their timeout.

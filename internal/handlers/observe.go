@@ -137,16 +137,52 @@ func (s *server) end(o *observed, r *http.Request, operationID func() string) {
 // recovered answers for a handler that panicked; http.ErrAbortHandler goes on.
 func (s *server) recovered(o *observed, r *http.Request, p any) {
 	if p == http.ErrAbortHandler { //nolint:errorlint // the documented sentinel, compared as net/http does
-		panic(p)
+		breakOff(o, r)
 	}
 	if requestID(o) == "" {
 		s.identify(o, r)
 	}
 	s.log.Error("panic", "request_id", requestID(o), "panic", p, "stack", string(debug.Stack()))
 	if o.status != 0 {
-		panic(http.ErrAbortHandler) // the answer has begun: break it off
+		breakOff(o, r)
 	}
 	s.problem(o, r, fmt.Errorf("panic: %v", p))
+}
+
+// breakOff ends an answer, if it has begun, so that it does not look complete,
+// and panics. In HTTP/1.0 an answer may end with its connection: that must be
+// reset.
+func breakOff(o *observed, r *http.Request) {
+	if o.status != 0 && !r.ProtoAtLeast(1, 1) {
+		if conn, _, err := http.NewResponseController(o.ResponseWriter).Hijack(); err == nil {
+			if c, ok := conn.(interface{ SetLinger(sec int) error }); ok {
+				_ = c.SetLinger(0) // Close resets then
+			}
+			_ = conn.Close()
+		}
+	}
+	panic(http.ErrAbortHandler)
+}
+
+// aside runs what needs a large stack on a goroutine that ends with it, and
+// returns when it has ended, or panics as it did.
+func aside(what func()) {
+	failed := make(chan any, 1)
+	go func() {
+		defer func() { failed <- handedOn(recover()) }()
+		what()
+	}()
+	if p := <-failed; p != nil {
+		panic(p)
+	}
+}
+
+// handedOn returns what another goroutine shall panic with, if this one has.
+func handedOn(p any) any {
+	if p == nil || p == http.ErrAbortHandler { //nolint:errorlint // as in recovered
+		return p
+	}
+	return fmt.Sprintf("%v, at\n%s", p, debug.Stack())
 }
 
 // answer writes a JSON answer.

@@ -81,6 +81,37 @@ func TestMetricsCount(t *testing.T) {
 	}
 }
 
+// TestMetricsOfGroups: polls that wait are counted, and changes of a group that
+// members have to be told of.
+func TestMetricsOfGroups(t *testing.T) {
+	t.Parallel()
+	p := newProxy(t)
+	c := p.client(t)
+	c.mustDo(t, http.StatusCreated, http.MethodPut, "/v1/topics/t", `{"partition_count":2}`)
+	c.mustDo(t, http.StatusCreated, http.MethodPut, "/v1/groups/g/members/m1", `{"topics":["t"]}`)
+	before := p.metrics(t)
+	if before["eos_waiting_polls"] != 0 {
+		t.Errorf("%g waiting polls before the first", before["eos_waiting_polls"])
+	}
+	polled := make(chan *answer, 1)
+	go func() {
+		r := request{
+			method: http.MethodPost, path: "/v1/groups/g/members/m1/poll",
+			header: http.Header{"Content-Type": {"application/json"}}, body: []byte(`{"member_epoch":1,"wait_ms":15000}`),
+		}
+		polled <- p.client(t).do(t, &r)
+	}()
+	p.untilMetric(t, "eos_waiting_polls", 1)
+	c.mustDo(t, http.StatusCreated, http.MethodPut, "/v1/groups/g/members/m2", `{"topics":["t"]}`)
+	if a := <-polled; a.status != http.StatusOK || !strings.Contains(string(a.body), `"revoking"`) {
+		t.Errorf("the poll was answered %d %s", a.status, a.body)
+	}
+	got := p.metrics(t)
+	if n := got["eos_rebalances_total"] - before["eos_rebalances_total"]; n != 1 || got["eos_waiting_polls"] != 0 {
+		t.Errorf("%g rebalances, %g waiting polls", n, got["eos_waiting_polls"])
+	}
+}
+
 // TestRequestID: an answer carries the client's own id, if it is a proper one.
 func TestRequestID(t *testing.T) {
 	t.Parallel()

@@ -38,6 +38,10 @@ const maxPageBuffer = 4 << 20
 
 var errAnswers = eos.Unavailable.Errorf("the answers to other fetches take all the memory there is for them")
 
+// aroundRecord is what a record takes in an answer beside its key, value and
+// headers, about.
+const aroundRecord = 96
+
 // close gives back what the page holds.
 func (p *page) close() {
 	p.server.answers.give(p.held)
@@ -50,7 +54,6 @@ func (p *page) close() {
 
 // take encodes records of a batch, from one to before another.
 func (p *page) take(b *store.Batch, from, to int) error {
-	const aroundRecord = 96
 	need := int64(len(p.buf) + b.Size(from, to) + (to-from)*aroundRecord)
 	if need > p.held {
 		if !p.server.answers.take(need - p.held) {

@@ -31,7 +31,10 @@ type param struct {
 
 func newParam(p *openapi3.Parameter) (param, error) {
 	schema := p.Schema.Value
-	out := param{name: p.Name, in: p.In, required: p.Required, integer: schema.Type.Is("integer"), high: eos.MaxInteger, shortest: int(schema.MinLength)}
+	out := param{
+		name: p.Name, in: p.In, required: p.Required,
+		integer: schema.Type.Is("integer"), high: eos.MaxInteger, shortest: int(schema.MinLength),
+	}
 	if p.In == openapi3.ParameterInHeader {
 		out.name = http.CanonicalHeaderKey(p.Name)
 	}
@@ -118,7 +121,8 @@ func (p *param) check(value string) error {
 	case p.enum != nil:
 		return eos.InvalidParameter.Errorf("%s must be %s, not %q", p.name, strings.Join(p.enum, " or "), value)
 	case p.longest > 0:
-		return eos.InvalidParameter.Errorf("%s must be %d to %d characters that match %s, not %q", p.name, p.shortest, p.longest, p.pattern, value)
+		return eos.InvalidParameter.Errorf("%s must be %d to %d characters that match %s, not %q",
+			p.name, p.shortest, p.longest, p.pattern, value)
 	}
 	return eos.InvalidParameter.Errorf("%s must match %s, not %q", p.name, p.pattern, value)
 }

@@ -16,7 +16,9 @@ func (s *server) Produce(w http.ResponseWriter, r *http.Request, topic api.Topic
 }
 
 // ProduceToPartition appends records to a partition.
-func (s *server) ProduceToPartition(w http.ResponseWriter, r *http.Request, topic api.TopicPath, partition api.PartitionPath, _ api.ProduceToPartitionParams) {
+func (s *server) ProduceToPartition(
+	w http.ResponseWriter, r *http.Request, topic api.TopicPath, partition api.PartitionPath, _ api.ProduceToPartitionParams,
+) {
 	s.produce(w, r, topic, partition, s.readRecords)
 }
 
@@ -26,7 +28,9 @@ func (s *server) ProduceRaw(w http.ResponseWriter, r *http.Request, topic api.To
 }
 
 // ProduceRawToPartition appends the body, as it is, to a partition.
-func (s *server) ProduceRawToPartition(w http.ResponseWriter, r *http.Request, topic api.TopicPath, partition api.PartitionPath, _ api.ProduceRawToPartitionParams) {
+func (s *server) ProduceRawToPartition(
+	w http.ResponseWriter, r *http.Request, topic api.TopicPath, partition api.PartitionPath, _ api.ProduceRawToPartitionParams,
+) {
 	s.produce(w, r, topic, partition, s.readRaw)
 }
 
@@ -43,7 +47,9 @@ func (s *server) produce(w http.ResponseWriter, r *http.Request, topic string, p
 	s.produced(w, &result, encodeProduced(make([]byte, 0, 256), topic, &result))
 }
 
-func (s *server) append(r *http.Request, body *requestBody, topic string, partition int64, read read) (store.Result, error) {
+func (s *server) append(
+	r *http.Request, body *requestBody, topic string, partition int64, read read,
+) (store.Result, error) {
 	a, err := identity(r.Header)
 	if err != nil {
 		return store.Result{}, err
@@ -74,11 +80,7 @@ func (s *server) produced(w http.ResponseWriter, result *store.Result, answer []
 }
 
 func (s *server) readRecords(r *http.Request, body *requestBody) ([]eos.Record, error) {
-	media, err := mediaType(r, mediaJSON, mediaNDJSON)
-	if err != nil {
-		return nil, err
-	}
-	b, err := s.readBody(r, body)
+	b, media, err := s.readMedia(r, body, mediaJSON, mediaNDJSON)
 	if err != nil {
 		return nil, err
 	}
@@ -144,23 +146,28 @@ func first(h http.Header, name string) string {
 func encodeProduced(b []byte, topic string, result *store.Result) []byte {
 	b = append(b, `{"topic":"`...)
 	b = append(b, topic...) // a topic's name needs no escapes
-	if result.Staged {
-		b = append(b, `","staged":[`...)
-	} else {
-		b = append(b, `","appended":[`...)
-	}
-	for i := range result.Shares {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = encodeShare(b, &result.Shares[i], result.Staged)
-	}
-	b = append(b, ']')
+	b = encodeShares(append(b, '"'), result.Shares, result.Staged)
 	if result.NextSequence >= 0 {
 		b = append(b, `,"next_sequence":`...)
 		b = strconv.AppendInt(b, result.NextSequence, 10)
 	}
 	return append(b, '}', '\n')
+}
+
+// encodeShares appends where records are, behind another field.
+func encodeShares(b []byte, shares []store.Share, staged bool) []byte {
+	if staged {
+		b = append(b, `,"staged":[`...)
+	} else {
+		b = append(b, `,"appended":[`...)
+	}
+	for i := range shares {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = encodeShare(b, &shares[i], staged)
+	}
+	return append(b, ']')
 }
 
 func encodeShare(b []byte, sh *store.Share, staged bool) []byte {

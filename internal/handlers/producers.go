@@ -41,7 +41,8 @@ func (s *server) RegisterProducer(w http.ResponseWriter, r *http.Request, params
 		return
 	}
 	if fenced && !repeated {
-		s.metrics.ended(&store.TransactionState{Transaction: eos.Transaction{State: eos.StateAborted, AbortedBy: eos.AbortedByFencing}})
+		fenced := eos.Transaction{State: eos.StateAborted, AbortedBy: eos.AbortedByFencing}
+		s.metrics.ended(&store.TransactionState{Transaction: fenced})
 	}
 	replayed(w, repeated)
 	s.answerBytes(w, http.StatusCreated, answer)
@@ -102,7 +103,9 @@ func (s *server) GetProducer(w http.ResponseWriter, r *http.Request, producerID 
 }
 
 // GetAppend answers with the receipt of a request.
-func (s *server) GetAppend(w http.ResponseWriter, r *http.Request, producerID api.ProducerIDPath, params api.GetAppendParams) {
+func (s *server) GetAppend(
+	w http.ResponseWriter, r *http.Request, producerID api.ProducerIDPath, params api.GetAppendParams,
+) {
 	receipt, err := s.receipt(r, producerID, params)
 	if err != nil {
 		s.problem(w, r, err)

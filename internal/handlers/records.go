@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"math"
+	"strconv"
 
 	"github.com/eos-proxy/eos-proxy/internal/eos"
 )
@@ -13,7 +14,7 @@ func (s *server) records(body []byte, media string) ([]eos.Record, error) {
 	if media == mediaNDJSON {
 		return s.recordLines(body)
 	}
-	scan := scanner{b: body, maxDepth: s.cfg.MaxJSONDepth}
+	scan := scanner{b: body, maxDepth: s.cfg.MaxJSONDepth + aroundProduce}
 	if list, ok := scan.document(s.cfg.MaxRecords); ok {
 		return list, nil
 	}
@@ -23,7 +24,7 @@ func (s *server) records(body []byte, media string) ([]eos.Record, error) {
 func (s *server) readRecordDocument(body []byte) ([]eos.Record, error) {
 	var list []eos.Record
 	given := false
-	err := s.readDocument(body, func(r *reader, name string) error {
+	err := s.readNested(body, aroundProduce, func(r *reader, name string) error {
 		if name != "records" {
 			return r.unknown(name)
 		}
@@ -78,7 +79,7 @@ func (s *server) recordLines(body []byte) ([]eos.Record, error) {
 		line, body, _ = bytes.Cut(body, []byte("\n"))
 		rec, err := s.recordLine(line)
 		if err != nil {
-			return nil, inRecord(err, i)
+			return nil, inLine(err, i)
 		}
 		list = append(list, rec)
 	}
@@ -94,6 +95,9 @@ func (s *server) recordLine(line []byte) (eos.Record, error) {
 }
 
 func (s *server) readRecordLine(line []byte) (eos.Record, error) {
+	if len(bytes.TrimSpace(line)) == 0 {
+		return eos.Record{}, eos.InvalidJSON.Errorf("there is no record")
+	}
 	rec := newRecord()
 	err := s.readDocument(line, rec.field)
 	if err == nil {
@@ -117,6 +121,15 @@ func inRecord(err error, i int) error {
 		refusal.Kind = eos.InvalidRecord
 	}
 	return refusal.AtRecord(i)
+}
+
+// inLine is inRecord for one of the lines of a body: an editor counts them from 1.
+func inLine(err error, i int) error {
+	var refusal *eos.Error
+	if errors.As(err, &refusal) {
+		refusal.Detail = "line " + strconv.Itoa(i+1) + ": " + refusal.Detail
+	}
+	return inRecord(err, i)
 }
 
 func record(r *reader) (eos.Record, error) {

@@ -10,7 +10,6 @@ import (
 
 	"github.com/eos-proxy/eos-proxy/api"
 	"github.com/eos-proxy/eos-proxy/internal/eos"
-	"github.com/eos-proxy/eos-proxy/internal/store"
 )
 
 // ProduceStream appends the lines of an upload to a topic as they come.
@@ -20,7 +19,9 @@ func (s *server) ProduceStream(w http.ResponseWriter, r *http.Request, topic api
 
 // ProduceStreamToPartition appends the lines of an upload to a partition as
 // they come.
-func (s *server) ProduceStreamToPartition(w http.ResponseWriter, r *http.Request, topic api.TopicPath, partition api.PartitionPath, _ api.ProduceStreamToPartitionParams) {
+func (s *server) ProduceStreamToPartition(
+	w http.ResponseWriter, r *http.Request, topic api.TopicPath, partition api.PartitionPath, _ api.ProduceStreamToPartitionParams,
+) {
 	s.stream(w, r, topic, int(partition))
 }
 
@@ -64,7 +65,10 @@ type upload struct {
 }
 
 func (s *server) stream(w http.ResponseWriter, r *http.Request, topic string, partition int) {
-	u := &upload{s: s, w: w, r: r, ctx: context.WithoutCancel(r.Context()), requestID: requestID(w), topic: topic, partition: partition, window: maxSent}
+	u := &upload{
+		s: s, w: w, r: r, ctx: context.WithoutCancel(r.Context()), requestID: requestID(w),
+		topic: topic, partition: partition, window: maxSent,
+	}
 	if err := u.check(); err != nil {
 		s.problem(w, r, err)
 		return
@@ -269,35 +273,4 @@ func (u *upload) release() {
 		u.drop(b)
 	}
 	u.s.bodies.give(u.partial)
-}
-
-// append appends a batch, or compares it with what is stored.
-func (u *upload) append(b *streamBatch) {
-	if b.kept != nil && len(b.records) < b.kept.RecordCount {
-		unverified, err := u.compare(b)
-		b.outcome <- streamOutcome{unverified: unverified, err: err}
-		return
-	}
-	a := u.id
-	a.Sequence, a.RecordCount, a.Fingerprint = b.first, len(b.records), eos.FingerprintRecords(b.records)
-	result, err := u.s.appender.Append(u.ctx, u.topic, u.partition, a, b.records)
-	if errors.Is(err, eos.SequenceReused.Errorf("")) {
-		err = u.differing(b, err)
-	}
-	b.outcome <- streamOutcome{result: result, err: err}
-}
-
-// differing says in which record a batch differs from the stored one.
-func (u *upload) differing(b *streamBatch, reused error) error {
-	whole := *b
-	whole.kept = &store.Kept{BaseSequence: b.first, RecordCount: len(b.records)}
-	if _, err := u.compare(&whole); err != nil {
-		return err
-	}
-	// They differ in whether a timestamp or partition was given.
-	var refusal *eos.Error
-	if errors.As(reused, &refusal) && refusal.RecordIndex == nil {
-		return refusal.AtRecord(0)
-	}
-	return reused
 }

@@ -175,21 +175,6 @@ func (l *streamLine) encode(b []byte) []byte {
 	return append(b, '}', '\n')
 }
 
-func encodeShares(b []byte, shares []store.Share, staged bool) []byte {
-	if staged {
-		b = append(b, `,"staged":[`...)
-	} else {
-		b = append(b, `,"appended":[`...)
-	}
-	for i := range shares {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = encodeShare(b, &shares[i], staged)
-	}
-	return append(b, ']')
-}
-
 // encodeComplete returns the last line of an upload that is stored as a whole.
 func encodeComplete(next, unverified int64) []byte {
 	b := strconv.AppendInt([]byte(`{"next_sequence":`), next, 10)

@@ -1,15 +1,11 @@
 package handlers
 
 import (
-	"errors"
 	"io"
 	"net/http"
 	"os"
 	"sync/atomic"
 	"time"
-
-	"github.com/eos-proxy/eos-proxy/internal/eos"
-	"github.com/klauspost/compress/zstd"
 )
 
 // streamBody reads the body of an upload ahead of who parses it, in a
@@ -85,19 +81,6 @@ func (b *streamBody) run(s *server, r *http.Request) {
 			return
 		}
 	}
-}
-
-// whyEnded turns the error that ended a body into the one that its client gets.
-func (s *server) whyEnded(err error) error {
-	switch {
-	case err == nil, errors.Is(err, io.EOF):
-		return err
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return s.idled()
-	case errors.Is(err, zstd.ErrDecoderSizeExceeded), errors.Is(err, zstd.ErrWindowSizeExceeded):
-		return s.tooLarge()
-	}
-	return eos.InvalidJSON.Errorf("the body cannot be read: %v", err)
 }
 
 // buffer returns one of at least size bytes.

@@ -12,7 +12,8 @@ import (
 
 // A batch of new records is appended when it has so many, or so many bytes of
 // lines. More a batch are appended faster (measured against COPY: 1,000 0.8,
-// 2,000 1.1, 4,000 1.5), and cost more to who reads a few of them. Batches of up to maxSentBytes are on their way at once.
+// 2,000 1.1, 4,000 1.5), and cost more to who reads a few of them. Batches of up
+// to maxSentBytes are on their way at once.
 const (
 	maxBatchRecords = 2000
 	maxBatchBytes   = 512 << 10
@@ -71,7 +72,7 @@ func (l *streamLines) put(c chunk) {
 func (l *streamLines) next() ([]byte, bool, error) {
 	i := bytes.IndexByte(l.rest, '\n')
 	if int64(len(l.partial)+max(i, 0)) > l.max || i < 0 && int64(len(l.partial)+len(l.rest)) > l.max {
-		return nil, false, eos.MessageTooLarge.Errorf("the line is longer than %d bytes", l.max)
+		return nil, false, eos.MessageTooLarge.Errorf("it is longer than %d bytes", l.max)
 	}
 	if i >= 0 {
 		line := l.rest[:i]
@@ -112,13 +113,15 @@ func (u *upload) line() ([]byte, bool) {
 	}
 	line, ok, err := u.lines.next()
 	if size := int64(cap(u.lines.partial)); err == nil && size > u.partial {
-		if err = u.takeMemory(size - u.partial); err == nil {
+		if u.s.bodies.take(size - u.partial) {
 			u.partial = size
+		} else {
+			err = errBodies
 		}
 	}
 	switch {
 	case errors.Is(err, eos.MessageTooLarge.Errorf("")):
-		u.end(inRecord(err, int(u.next-u.id.Sequence)))
+		u.end(inLine(err, int(u.next-u.id.Sequence)))
 	case err != nil:
 		u.end(err)
 	case !ok && u.lines.last:
@@ -149,17 +152,10 @@ func (u *upload) account(b *streamBatch) error {
 	if size <= b.taken {
 		return nil
 	}
-	if err := u.takeMemory(size - b.taken); err != nil {
-		return err
+	if !u.s.bodies.take(size - b.taken) {
+		return errBodies
 	}
 	b.taken = size
-	return nil
-}
-
-func (u *upload) takeMemory(n int64) error {
-	if !u.s.bodies.take(n) {
-		return eos.Unavailable.Errorf("the bodies of other requests take all the memory there is for them")
-	}
 	return nil
 }
 

@@ -118,7 +118,7 @@ func (u *upload) fillOne() bool {
 		return false
 	}
 	if err := u.parse(line); err != nil {
-		u.end(inRecord(err, int(u.next-u.id.Sequence)))
+		u.end(inLine(err, int(u.next-u.id.Sequence)))
 		return false
 	}
 	if err := u.account(b); err != nil {
@@ -238,27 +238,4 @@ func (u *upload) takeBack(b *streamBatch) {
 	u.backlog = append(back, u.backlog...)
 	u.sent, u.next = nil, b.first
 	u.batch = u.newBatch(u.next)
-}
-
-// compare holds a part of a kept request against its records, and returns how
-// many of them retention has removed. The first that is another one is refused.
-func (u *upload) compare(b *streamBatch) (unverified int64, err error) {
-	t, err := u.s.store.Topic(u.ctx, u.topic)
-	if err != nil {
-		return 0, err
-	}
-	kept, err := u.s.store.KeptRecords(u.ctx, u.id.ProducerID, t, u.partition, *b.kept)
-	if err != nil {
-		return 0, err
-	}
-	for i := range b.records {
-		k := &kept[int(b.first-b.kept.BaseSequence)+i]
-		switch {
-		case !k.There:
-			unverified++
-		case !k.Is(&b.records[i]):
-			return 0, eos.SequenceReused.Errorf("sequence %d is stored with another record", b.first+int64(i)).AtRecord(i)
-		}
-	}
-	return unverified, nil
 }

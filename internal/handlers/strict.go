@@ -20,10 +20,27 @@ type reader struct {
 	dec  *jsontext.Decoder
 }
 
+// How many arrays and objects stand around a record in a body of each form. A
+// record may be nested as deep in any of them.
+const (
+	aroundLine        = 0
+	aroundProduce     = 2
+	aroundTransaction = 4
+)
+
 // readDocument reads a body that is one JSON object, a field at a time.
 func (s *server) readDocument(body []byte, field func(r *reader, name string) error) error {
-	if depth(body) > s.cfg.MaxJSONDepth {
-		return eos.InvalidRequest.Errorf("the JSON is nested more than %d deep", s.cfg.MaxJSONDepth)
+	return s.readNested(body, aroundLine, field)
+}
+
+// readNested is readDocument for a body with records in it.
+func (s *server) readNested(body []byte, around int, field func(r *reader, name string) error) error {
+	if depth(body) > s.cfg.MaxJSONDepth+around {
+		what := "the JSON"
+		if around > 0 {
+			what = "a record"
+		}
+		return eos.InvalidRequest.Errorf("%s is nested more than %d deep", what, s.cfg.MaxJSONDepth)
 	}
 	r := &reader{body, jsontext.NewDecoder(bytes.NewBuffer(body))}
 	if err := r.object(field); err != nil {

@@ -149,21 +149,6 @@ func (s *server) topicSettings(r *http.Request) (set store.Settings, err error) 
 	return set, err
 }
 
-// optionalJSON returns a JSON body, or nil when there is none.
-func (s *server) optionalJSON(r *http.Request) ([]byte, error) {
-	if r.ContentLength == 0 {
-		return nil, nil
-	}
-	if _, err := mediaType(r, mediaJSON); err != nil {
-		return nil, err
-	}
-	body, err := s.body(r)
-	if err != nil || len(body) == 0 {
-		return nil, err
-	}
-	return body, nil
-}
-
 func apiTopic(t *store.TopicState) api.Topic {
 	out := api.Topic{
 		Topic:          t.Name,

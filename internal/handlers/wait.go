@@ -2,9 +2,7 @@ package handlers
 
 import (
 	"context"
-	"fmt"
 	"net/http"
-	"runtime/debug"
 	"time"
 
 	"github.com/eos-proxy/eos-proxy/internal/store"
@@ -16,9 +14,9 @@ import (
 type source interface {
 	// Next hands out the next records and reports whether there may be more.
 	Next(ctx context.Context, take func(b *store.Batch, from, to int) error) (more bool, err error)
-	// Moved reports whether there may be records behind what Next has found, as
+	// moved reports whether there may be records behind what Next has found, as
 	// far as this proxy wrote them.
-	Moved(ctx context.Context) (bool, error)
+	moved(ctx context.Context) (bool, error)
 	// wait lets w wait for what follows the ends that Next has seen.
 	wait(w *wake.Waiter)
 	// appendEnd appends the fields that follow the records in the answer.
@@ -66,9 +64,9 @@ func (f *fetch) await() (more bool, err error) {
 	waiter := f.server.hub.Waiter()
 	defer waiter.Stop()
 	for {
-		found := f.readAside(waiter)
-		if !found.waits {
-			return found.more, found.err
+		read := f.readAside(waiter)
+		if !read.waits {
+			return read.more, read.err
 		}
 		select {
 		case <-waiter.Woken():
@@ -89,7 +87,6 @@ type found struct {
 	more  bool // there may be more records than the page has
 	err   error
 	waits bool // there are none, and the waiter waits for some
-	panic any  // what reading has panicked with
 }
 
 // maxReading is how many fetches that may wait read at a time. When ten thousand
@@ -105,23 +102,12 @@ func (f *fetch) readAside(waiter *wake.Waiter) found {
 	case <-f.r.Context().Done():
 		return found{err: f.r.Context().Err()}
 	}
-	done := make(chan found)
-	go func() {
-		var found found
-		defer func() {
-			if p := recover(); p != nil {
-				found.panic = fmt.Sprintf("%v, at\n%s", p, debug.Stack())
-			}
-			<-f.server.reading
-			done <- found
-		}()
-		found = f.read(waiter)
-	}()
-	found := <-done
-	if found.panic != nil {
-		panic(found.panic)
-	}
-	return found
+	var read found
+	aside(func() {
+		defer func() { <-f.server.reading }()
+		read = f.read(waiter)
+	})
+	return read
 }
 
 // read reads until there are records, or an error; else it lets the waiter wait
@@ -135,7 +121,7 @@ func (f *fetch) read(waiter *wake.Waiter) found {
 		f.from.wait(waiter)
 		// What this proxy wrote between the read and the registration wakes
 		// nobody; what others wrote, the hub finds out. Nor does a drain.
-		moved, err := f.from.Moved(ctx)
+		moved, err := f.from.moved(ctx)
 		if err != nil || !moved {
 			return found{err: err, waits: err == nil && !f.server.isDraining()}
 		}

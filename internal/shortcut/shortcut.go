@@ -207,3 +207,11 @@ func (h *handed) CloseWrite() error {
 	}
 	return errors.ErrUnsupported
 }
+
+// SetLinger lets Close reset the connection, for who breaks off an answer.
+func (h *handed) SetLinger(sec int) error {
+	if c, ok := h.Conn.(interface{ SetLinger(sec int) error }); ok {
+		return c.SetLinger(sec)
+	}
+	return errors.ErrUnsupported
+}

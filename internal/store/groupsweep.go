@@ -120,6 +120,7 @@ func (s *Store) expire(ctx context.Context, group string, back time.Time) (wake 
 	})
 	if err == nil {
 		s.counts.members.Add(int64(-members))
+		s.totals.expiredMembers.Add(int64(members))
 	}
 	return wake, err
 }

@@ -137,6 +137,7 @@ func (s *Store) raise(ctx context.Context, l retained) error {
 		if err := s.raiseBehind(ctx, l, g); err != nil {
 			return err
 		}
+		s.totals.removed(g)
 		if g.batches < step {
 			return nil
 		}
@@ -146,10 +147,11 @@ func (s *Store) raise(ctx context.Context, l retained) error {
 
 // leaving is what leaves a log in one step.
 type leaving struct {
-	batches  int
-	from, to int64 // offsets
-	bytes    int64 // end_bytes of the last batch
-	next     map[scopeKey]position
+	batches   int
+	from, to  int64 // offsets
+	fromBytes int64 // log_start_bytes
+	bytes     int64 // end_bytes of the last batch
+	next      map[scopeKey]position
 }
 
 // position is where a producer stands in a scope.
@@ -165,7 +167,8 @@ func (s *Store) leaving(ctx context.Context, l retained, limit int) (g leaving, 
 		SELECT b.base_offset + b.record_count, b.end_bytes, b.appended_at,
 		       (EXTRACT(EPOCH FROM clock_timestamp() - b.appended_at) * 1000)::bigint,
 		       e.end_bytes - b.end_bytes,
-		       COALESCE(b.producer_id, -1), COALESCE(b.scope_id, 0), COALESCE(b.base_sequence + b.request_count, 0)
+		       COALESCE(b.producer_id, -1), COALESCE(b.scope_id, 0), COALESCE(b.base_sequence + b.request_count, 0),
+		       (SELECT log_start_bytes FROM partitions WHERE partition_id = $1)
 		FROM (SELECT end_bytes
 		      FROM batches
 		      WHERE log_id = $1
@@ -182,17 +185,20 @@ func (s *Store) leaving(ctx context.Context, l retained, limit int) (g leaving, 
 		if err != nil {
 			return err
 		}
-		var to, bytes int64
+		var to, bytes, fromBytes int64
 		var at position
 		var oldest eos.Oldest
 		var key scopeKey
 		stays := false
-		return each(rows, []any{&to, &bytes, &at.appendedAt, &oldest.AgeMS, &oldest.Behind, &key.producer, &key.scope, &at.nextSequence}, func() {
+		columns := []any{
+			&to, &bytes, &at.appendedAt, &oldest.AgeMS, &oldest.Behind, &key.producer, &key.scope, &at.nextSequence, &fromBytes,
+		}
+		return each(rows, columns, func() {
 			if stays = stays || !l.leaves(to, at.appendedAt, oldest); stays {
 				return
 			}
 			g.batches++
-			g.to, g.bytes = to, bytes
+			g.to, g.bytes, g.fromBytes = to, bytes, fromBytes
 			if key.producer != eos.NoProducer {
 				g.next[key] = position{max(at.nextSequence, g.next[key].nextSequence), latest(at.appendedAt, g.next[key].appendedAt)}
 			}

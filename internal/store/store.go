@@ -55,6 +55,7 @@ type Store struct {
 	log    *slog.Logger
 	unsafe bool
 	counts counts
+	totals totals
 	tail   *tail
 	prober prober
 

@@ -1,0 +1,62 @@
+package handlers
+
+import (
+	"errors"
+
+	"github.com/eos-proxy/eos-proxy/internal/eos"
+	"github.com/eos-proxy/eos-proxy/internal/store"
+)
+
+// append appends a batch, or compares it with what is stored.
+func (u *upload) append(b *streamBatch) {
+	if b.kept != nil && len(b.records) < b.kept.RecordCount {
+		unverified, err := u.compare(b)
+		b.outcome <- streamOutcome{unverified: unverified, err: err}
+		return
+	}
+	a := u.id
+	a.Sequence, a.RecordCount, a.Fingerprint = b.first, len(b.records), eos.FingerprintRecords(b.records)
+	result, err := u.s.appender.Append(u.ctx, u.topic, u.partition, a, b.records)
+	if errors.Is(err, eos.SequenceReused.Errorf("")) {
+		err = u.differing(b, err)
+	}
+	b.outcome <- streamOutcome{result: result, err: err}
+}
+
+// differing says in which record a batch differs from the stored one.
+func (u *upload) differing(b *streamBatch, reused error) error {
+	whole := *b
+	whole.kept = &store.Kept{BaseSequence: b.first, RecordCount: len(b.records)}
+	if _, err := u.compare(&whole); err != nil {
+		return err
+	}
+	// They differ in whether a timestamp or partition was given.
+	var refusal *eos.Error
+	if errors.As(reused, &refusal) && refusal.RecordIndex == nil {
+		return refusal.AtRecord(0)
+	}
+	return reused
+}
+
+// compare holds a part of a kept request against its records, and returns how
+// many of them retention has removed. The first that is another one is refused.
+func (u *upload) compare(b *streamBatch) (unverified int64, err error) {
+	t, err := u.s.store.Topic(u.ctx, u.topic)
+	if err != nil {
+		return 0, err
+	}
+	kept, err := u.s.store.KeptRecords(u.ctx, u.id.ProducerID, t, u.partition, *b.kept)
+	if err != nil {
+		return 0, err
+	}
+	for i := range b.records {
+		k := &kept[int(b.first-b.kept.BaseSequence)+i]
+		switch {
+		case !k.There:
+			unverified++
+		case !k.Is(&b.records[i]):
+			return 0, eos.SequenceReused.Errorf("sequence %d is stored with another record", b.first+int64(i)).AtRecord(i)
+		}
+	}
+	return unverified, nil
+}
