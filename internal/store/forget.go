@@ -92,14 +92,29 @@ const (
 		              RETURNING 1)
 		SELECT l.producer_id || ' ' || l.scope_id, (SELECT count(*) FROM page), false, (SELECT count(*) FROM gone)
 		FROM (SELECT * FROM page ORDER BY producer_id DESC, scope_id DESC LIMIT 1) l`
+	// What groups had committed for topics that were deleted.
+	sqlForgetOffsets = `
+		WITH page AS (SELECT c.group_id, c.partition_id,
+		                     (SELECT true FROM partitions p WHERE p.partition_id = c.partition_id LIMIT 1) IS NULL AS forget
+		              FROM committed_offsets c
+		              WHERE (c.group_id, c.partition_id) > (split_part($1, ' ', 1),
+		                                                    COALESCE(NULLIF(split_part($1, ' ', 2), ''), '0')::bigint)
+		              ORDER BY c.group_id, c.partition_id LIMIT $2),
+		     gone AS (DELETE FROM committed_offsets c
+		              USING page
+		              WHERE c.group_id = page.group_id AND c.partition_id = page.partition_id AND forget
+		              RETURNING 1)
+		SELECT l.group_id || ' ' || l.partition_id, (SELECT count(*) FROM page), false, (SELECT count(*) FROM gone)
+		FROM (SELECT * FROM page ORDER BY group_id DESC, partition_id DESC LIMIT 1) l`
 )
 
 // Forgotten is what one turn of Forget has deleted.
-type Forgotten struct{ Producers, Transactions, Registrations, Positions, Husks int }
+type Forgotten struct{ Producers, Transactions, Registrations, Positions, Husks, Offsets int }
 
 // ForgetOld deletes, a page of each a call, what nobody needs any more:
 // identities of requests whose records are gone (P10), finished transactions
-// (T8), keys of registrations, and producers that are idle (P8). It reports
+// (T8), keys of registrations, committed offsets of topics that are gone, and
+// producers that are idle (P8). It reports
 // whether there are more to look at now.
 func (s *Store) ForgetOld(ctx context.Context) (gone Forgotten, more bool, err error) {
 	for _, f := range []struct {
@@ -111,6 +126,7 @@ func (s *Store) ForgetOld(ctx context.Context) (gone Forgotten, more bool, err e
 		{"transactions", sqlForgetTransactions, &gone.Transactions},
 		{"registrations", sqlForgetRegistrations, &gone.Registrations},
 		{"positions", sqlForgetPositions, &gone.Positions},
+		{"offsets", sqlForgetOffsets, &gone.Offsets},
 		{"producers", "", &gone.Producers},
 	} {
 		on, err := s.onDuty(ctx, duty{f.name, forgetInterval, forgetLease}, func(ctx context.Context, place string) (next string, err error) {

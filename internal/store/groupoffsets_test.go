@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -266,5 +267,37 @@ func TestHeartbeatsWriteNothing(t *testing.T) {
 	}
 	if after := mustGet[string](t, conn, rows); after != before {
 		t.Errorf("rows before %s, after %s", before, after)
+	}
+}
+
+// What groups had committed for topics that are deleted leaves, while the groups
+// live on.
+func TestOffsetsOfADeletedTopicAreForgotten(t *testing.T) {
+	t.Parallel()
+	a, b := newPair(t, 2)
+	mustTopic(t, a, "u", 2)
+	conn := newConn(t, a.pool.Config().ConnString())
+	mustJoin(t, a, member("m1"))
+	for _, group := range []string{"g1", "g2"} {
+		offsets := []GroupOffset{offset(group, 0, 0), offset(group, 1, 0)}
+		for _, o := range slices.Clone(offsets) {
+			o.Topic = "u"
+			offsets = append(offsets, o)
+		}
+		if _, err := a.CommitOffsets(t.Context(), group, "", 0, offsets); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := a.DeleteTopic(t.Context(), "u"); err != nil {
+		t.Fatal(err)
+	}
+	mustForget(t, b, conn)
+	if n := mustGet[int](t, conn, `SELECT count(*) FROM committed_offsets`); n != 4 {
+		t.Errorf("%d committed offsets are kept, want the 4 of the topic that is there", n)
+	}
+	for _, group := range []string{"g1", "g2"} {
+		if offsets, err := b.Offsets(t.Context(), group); err != nil || len(offsets) != 2 {
+			t.Errorf("group %s has %v, %v", group, offsets, err)
+		}
 	}
 }

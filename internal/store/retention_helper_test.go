@@ -91,6 +91,7 @@ func mustForget(t testing.TB, s *Store, conn *pgx.Conn) (all Forgotten) {
 		all.Registrations += gone.Registrations
 		all.Positions += gone.Positions
 		all.Husks += gone.Husks
+		all.Offsets += gone.Offsets
 	}
 	return all
 }
