@@ -21,7 +21,8 @@ const sweepGroups = 100
 // ExpireMembers removes members whose session or rebalance timeout is over.
 // Several proxies may do so at once. Members that could not be heard because the
 // database was away have the time of a heartbeat, counted from back, when it was
-// there again by its own clock.
+// there again by its own clock. A group that somebody holds is left for later,
+// as it holds up no other (G6).
 func (s *Store) ExpireMembers(ctx context.Context, back time.Time) ([]Moved, error) {
 	const due = `
 		SELECT group_id
@@ -70,7 +71,10 @@ func (s *Store) ExpireMembers(ctx context.Context, back time.Time) ([]Moved, err
 	slices.Sort(groups)
 	for _, id := range groups {
 		wake, err := s.expire(ctx, id, back)
-		if err != nil {
+		switch {
+		case isHeld(err):
+			continue
+		case err != nil:
 			return moved, err
 		}
 		if len(wake) > 0 {
@@ -79,9 +83,6 @@ func (s *Store) ExpireMembers(ctx context.Context, back time.Time) ([]Moved, err
 	}
 	return moved, nil
 }
-
-// heartbeats is how often a member sends a heartbeat in the time of its session.
-const heartbeats = 3
 
 func (s *Store) expire(ctx context.Context, group string, back time.Time) (wake []string, err error) {
 	const sweepAt = `UPDATE groups SET sweep_at = $2 WHERE group_id = $1`
@@ -97,14 +98,12 @@ func (s *Store) expire(ctx context.Context, group string, back time.Time) (wake 
 		if !g.known {
 			return nil
 		}
-		for _, m := range g.Members {
-			if g.now.Before(back.Add(m.SessionTimeout / heartbeats)) {
-				return nil
-			}
-		}
 		g.subscribeAll()
 		before := len(g.Members)
-		change := g.Expire(g.now)
+		change := g.ExpireSince(g.now, back)
+		if change.Empty() {
+			return nil // nobody's time is over yet
+		}
 		g.queueChange(saves, &change)
 		if by := g.sweepBy(true); by != nil {
 			saves.Queue(sweepAt, group, by)

@@ -49,7 +49,7 @@ func (s *Store) Retain(ctx context.Context) (more bool, err error) {
 			return "", err
 		}
 		for _, l := range logs {
-			if err := s.raise(ctx, l); err != nil {
+			if err := s.raise(ctx, l); err != nil && !isHeld(err) { // what is held waits for the next round
 				return "", err
 			}
 		}
