@@ -126,8 +126,9 @@ func (s *Store) Clock(ctx context.Context) (now time.Time, err error) {
 }
 
 // groupsKept is how long a group without members keeps its offsets, and how
-// long a member that was replaced is told so.
-const groupsKept = 7 * 24 * time.Hour
+// long a member that was replaced is told so: seven days, and an hour, which a
+// commit may be younger than idle_since says (it is not noted more often).
+const groupsKept = 7*24*time.Hour + time.Hour
 
 // ForgetGroups deletes up to limit rows of groups that had neither members nor
 // commits for seven days, and of members that were replaced before that. It
