@@ -98,6 +98,9 @@ func (m *Member) accepts(epoch int64) bool {
 	return epoch > 0 && (epoch == m.Epoch || epoch == m.Previous)
 }
 
+// heartbeatInterval returns how often the member should be heard of.
+func (m *Member) heartbeatInterval() time.Duration { return m.SessionTimeout / 3 }
+
 // Assignment is the head of the answer to a join, a poll or a heartbeat.
 type Assignment struct {
 	MemberEpoch       int64
@@ -155,7 +158,7 @@ func (g *Group) fencedInstance(id string) *Error {
 // assignment is the same for the same member epoch, until that is used: the
 // answer to a repeat.
 func (g *Group) assignment(m *Member) Assignment {
-	a := Assignment{MemberEpoch: m.Epoch, HeartbeatInterval: m.SessionTimeout / 3}
+	a := Assignment{MemberEpoch: m.Epoch, HeartbeatInterval: m.heartbeatInterval()}
 	for p, row := range g.Partitions {
 		switch {
 		case row.Owner != m.MemberID:

@@ -135,13 +135,17 @@ func (g *Group) Leave(id string) (Change, error) {
 }
 
 // Expire removes the members whose session or rebalance timeout is over. The
-// Change is empty when there is none. Who calls it for the first time after the
-// database was away gives members the time of a heartbeat first: they could not
-// be heard.
-func (g *Group) Expire(now time.Time) Change {
+// Change is empty when there is none.
+func (g *Group) Expire(now time.Time) Change { return g.ExpireSince(now, time.Time{}) }
+
+// ExpireSince is Expire where nobody could be heard before back, because the
+// database was away: each member has the time of a heartbeat of its own from
+// then on.
+func (g *Group) ExpireSince(now, back time.Time) Change {
 	s := step{Group: g}
 	for _, m := range g.Members {
-		if !now.Before(m.ExpiresAt) || !m.RevokeBy.IsZero() && !now.Before(m.RevokeBy) {
+		over := !now.Before(m.ExpiresAt) || !m.RevokeBy.IsZero() && !now.Before(m.RevokeBy)
+		if over && !now.Before(back.Add(m.heartbeatInterval())) {
 			s.remove(m)
 		}
 	}

@@ -25,7 +25,16 @@ func (s *Store) DeleteRecords(ctx context.Context, t *Topic, partition int, befo
 	if before > highWatermark {
 		return eos.CheckPosition(before, start, highWatermark)
 	}
-	return s.raise(ctx, retained{partition: id, start: start, Retention: all, asked: true, before: before})
+	raised, err := s.raise(ctx, retained{partition: id, start: start, Retention: all, asked: true, before: before})
+	return halfWay(raised, err)
+}
+
+// halfWay returns the error of a deletion. One that has begun has had an effect.
+func halfWay(begun bool, err error) error {
+	if begun && errors.As(err, new(*eos.Error)) {
+		return eos.Lost("a part of the records is deleted: send the same again")
+	}
+	return err
 }
 
 // all is the retention of what everything has expired for.
@@ -51,13 +60,15 @@ func (s *Store) DeleteRecordsBefore(ctx context.Context, t *Topic, partition int
 		}
 		ids = []int64{id}
 	}
+	begun := false
 	for _, id := range ids {
 		start, _, err := s.spanOf(ctx, t, id)
 		if err != nil {
-			return err
+			return halfWay(begun, err)
 		}
-		if err := s.raise(ctx, retained{partition: id, start: start, Retention: all, asked: true, before: eos.MaxInteger, notSince: before}); err != nil {
-			return err
+		raised, err := s.raise(ctx, retained{partition: id, start: start, Retention: all, asked: true, before: eos.MaxInteger, notSince: before})
+		if begun = begun || raised; err != nil {
+			return halfWay(begun, err)
 		}
 	}
 	return nil

@@ -99,7 +99,8 @@ func (s *Store) Leave(ctx context.Context, group, member string) (wake []string,
 		g = newGroup(group)
 		g.queueLock(batch, "")
 		g.queueWhole(batch, nil, member)
-	}, func(tx *tx, saves *pgx.Batch) error {
+	}, func(tx *tx, saves *pgx.Batch) (err error) {
+		defer tx.doubt(&err)
 		g.subscribeAll()
 		change, err := g.Leave(member)
 		switch {

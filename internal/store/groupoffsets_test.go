@@ -210,8 +210,8 @@ func TestDeadGroupsAreForgotten(t *testing.T) {
 		}
 	}
 	mustJoin(t, a, member("m1"))
-	mustExec(t, conn, `UPDATE groups SET idle_since = clock_timestamp() - interval '7 days 1 minute' WHERE group_id = 'dead'`)
-	mustExec(t, conn, `UPDATE groups SET idle_since = clock_timestamp() - interval '6 days 23 hours' WHERE group_id = 'young'`)
+	mustExec(t, conn, `UPDATE groups SET idle_since = clock_timestamp() - interval '7 days 61 minutes' WHERE group_id = 'dead'`)
+	mustExec(t, conn, `UPDATE groups SET idle_since = clock_timestamp() - interval '7 days 59 minutes' WHERE group_id = 'young'`)
 	mustExec(t, conn, `INSERT INTO replaced_members VALUES ('g', 'old', clock_timestamp() - interval '8 days'), ('g', 'new', clock_timestamp())`)
 	total := 0
 	for {

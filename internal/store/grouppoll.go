@@ -41,8 +41,8 @@ type readable struct {
 	logStart int64
 }
 
-// errAlone says that a poll changes what only the lock of the group allows.
-var errAlone = errors.New("the poll needs the lock of its group")
+// errAlone says that a poll changes what only a lock allows.
+var errAlone = errors.New("the poll needs a lock")
 
 // Poll hears a member, commits its offsets and tells where to read on. It
 // returns eos.UnknownTopic, eos.OffsetBeyondEnd, and what eos.Group.Poll refuses
@@ -55,11 +55,7 @@ func (s *Store) Poll(ctx context.Context, p *Poll) (*Polled, error) {
 			return polled, err
 		}
 	}
-	polled, err := s.pollLocked(ctx, p, false)
-	if errors.Is(err, errAlone) {
-		return s.pollLocked(ctx, p, true)
-	}
-	return polled, err
+	return s.pollLocked(ctx, p)
 }
 
 // pollFreely polls without a lock. It returns errAlone when more is to be
@@ -106,9 +102,10 @@ func extendSession(ctx context.Context, conn *pgx.Conn, p *Poll, m *eos.Member) 
 	return nil
 }
 
-// pollLocked polls under the lock of the member's row, and of the group's if it
-// is alone; if it is not, it may return errAlone.
-func (s *Store) pollLocked(ctx context.Context, p *Poll, alone bool) (*Polled, error) {
+// pollLocked polls under the lock of the member's row, and then, if more is to
+// change than that allows, again under the lock of the group's as well.
+func (s *Store) pollLocked(ctx context.Context, p *Poll) (*Polled, error) {
+	alone := false
 	var g *polledGroup
 	var polled, lost *Polled
 	err := s.exchange(ctx, func(batch *pgx.Batch) {
@@ -129,7 +126,8 @@ func (s *Store) pollLocked(ctx context.Context, p *Poll, alone bool) (*Polled, e
 			tx.doubt(&err)
 			return err
 		case !alone && !change.Empty() && !change.OnlyDeadline():
-			return errAlone
+			alone = true
+			return errAgain
 		}
 		lost = polled
 		g.queueChange(saves, &change)

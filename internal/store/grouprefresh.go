@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"regexp"
+	"time"
 
 	"github.com/eos-proxy/eos-proxy/internal/eos"
 	"github.com/jackc/pgx/v5"
@@ -13,6 +14,12 @@ import (
 type Refresher struct {
 	store *Store
 	seen  map[string]seenTopic // by name; nil before the first pass
+	// Topics that have changed, and when they were seen to, by the proxy's
+	// monotonic clock. A join on its way may have read them as they were, and no
+	// pass sees its member before it is through: so they are looked at once more,
+	// when all such joins must be.
+	again    map[string]time.Time
+	joinsFor time.Duration // longer than a join takes from its reading to its COMMIT
 }
 
 type seenTopic struct {
@@ -21,15 +28,21 @@ type seenTopic struct {
 }
 
 // NewRefresher returns a Refresher that has seen no topics.
-func (s *Store) NewRefresher() *Refresher { return &Refresher{store: s} }
+func (s *Store) NewRefresher() *Refresher {
+	return &Refresher{store: s, again: map[string]time.Time{}, joinsFor: tryTimeout + time.Second}
+}
 
 // Refresh looks for topics that have changed since the pass before, and brings
 // the groups up to date that have members who subscribe to these. While no group
 // has members it looks at nothing.
 func (r *Refresher) Refresh(ctx context.Context) ([]Moved, error) {
 	now, changed, err := r.changed(ctx)
-	if err != nil || len(changed) == 0 {
+	if err != nil || now == nil {
 		return nil, err
+	}
+	done := r.addAgain(changed)
+	if len(changed) == 0 {
+		return nil, nil
 	}
 	groups, err := r.store.subscribersOf(ctx, changed)
 	if err != nil {
@@ -38,8 +51,33 @@ func (r *Refresher) Refresh(ctx context.Context) ([]Moved, error) {
 	moved, err := moveEach(groups, func(id string) ([]string, error) { return r.store.refresh(ctx, id) })
 	if err == nil {
 		r.seen = now
+		done()
 	}
 	return moved, err
+}
+
+// addAgain adds to the topics that have changed those that are to be looked at
+// once more now, and notes which are to be later. The function that it returns
+// tells that this was done.
+func (r *Refresher) addAgain(changed map[string]bool) (done func()) {
+	now := time.Now()
+	var due []string
+	for name, at := range r.again {
+		if !changed[name] && now.Sub(at) >= r.joinsFor {
+			due = append(due, name)
+		}
+	}
+	for name := range changed {
+		r.again[name] = now
+	}
+	for _, name := range due {
+		changed[name] = true
+	}
+	return func() {
+		for _, name := range due {
+			delete(r.again, name)
+		}
+	}
 }
 
 // pageOf is how many rows one query of a pass over a table returns.

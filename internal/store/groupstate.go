@@ -173,7 +173,8 @@ func (s *Store) DeleteGroup(ctx context.Context, id string) error {
 		g = newGroup(id)
 		g.queueLock(batch, "")
 		g.queueWhole(batch, nil)
-	}, func(tx *tx, saves *pgx.Batch) error {
+	}, func(tx *tx, saves *pgx.Batch) (err error) {
+		defer tx.doubt(&err)
 		switch {
 		case !g.known && tx.again && deleted:
 			return nil // by the try whose answer was lost

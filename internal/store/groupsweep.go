@@ -21,7 +21,8 @@ const sweepGroups = 100
 // ExpireMembers removes members whose session or rebalance timeout is over.
 // Several proxies may do so at once. Members that could not be heard because the
 // database was away have the time of a heartbeat, counted from back, when it was
-// there again by its own clock.
+// there again by its own clock. A group that somebody holds is left for later,
+// as it holds up no other (G6).
 func (s *Store) ExpireMembers(ctx context.Context, back time.Time) ([]Moved, error) {
 	const due = `
 		SELECT group_id
@@ -67,27 +68,32 @@ func (s *Store) ExpireMembers(ctx context.Context, back time.Time) ([]Moved, err
 		return nil, err
 	}
 	slices.Sort(groups)
-	return moveEach(groups, func(id string) ([]string, error) { return s.expire(ctx, id, back) })
+	moved, err := moveEach(groups, func(id string) ([]string, error) { return s.expire(ctx, id, back) })
+	if isHeld(err) {
+		err = nil
+	}
+	return moved, err
 }
 
 // moveEach calls move for each group up to the first that fails, and returns
-// those of which members are to be woken.
+// those of which members are to be woken. A group that somebody holds is passed
+// over, as it holds up no other (G6); the error then is isHeld.
 func moveEach(groups []string, move func(id string) (wake []string, err error)) ([]Moved, error) {
 	var moved []Moved
+	var held error
 	for _, id := range groups {
 		wake, err := move(id)
-		if err != nil {
+		switch {
+		case isHeld(err):
+			held = err
+		case err != nil:
 			return moved, err
-		}
-		if len(wake) > 0 {
+		case len(wake) > 0:
 			moved = append(moved, Moved{id, wake})
 		}
 	}
-	return moved, nil
+	return moved, held
 }
-
-// heartbeats is how often a member sends a heartbeat in the time of its session.
-const heartbeats = 3
 
 func (s *Store) expire(ctx context.Context, group string, back time.Time) (wake []string, err error) {
 	const sweepAt = `UPDATE groups SET sweep_at = $2 WHERE group_id = $1`
@@ -103,14 +109,12 @@ func (s *Store) expire(ctx context.Context, group string, back time.Time) (wake 
 		if !g.known {
 			return nil
 		}
-		for _, m := range g.Members {
-			if g.now.Before(back.Add(m.SessionTimeout / heartbeats)) {
-				return nil
-			}
-		}
 		g.subscribeAll()
 		before := len(g.Members)
-		change := g.Expire(g.now)
+		change := g.ExpireSince(g.now, back)
+		if change.Empty() {
+			return nil // nobody's time is over yet
+		}
 		g.queueChange(saves, &change)
 		if by := g.sweepBy(true); by != nil {
 			saves.Queue(sweepAt, group, by)
@@ -134,8 +138,9 @@ func (s *Store) Clock(ctx context.Context) (now time.Time, err error) {
 }
 
 // groupsKept is how long a group without members keeps its offsets, and how
-// long a member that was replaced is told so.
-const groupsKept = 7 * 24 * time.Hour
+// long a member that was replaced is told so: seven days, and an hour, which a
+// commit may be younger than idle_since says (it is not noted more often).
+const groupsKept = 7*24*time.Hour + time.Hour
 
 // ForgetGroups deletes up to limit rows of groups that had neither members nor
 // commits for seven days, and of members that were replaced before that. It

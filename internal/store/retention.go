@@ -49,7 +49,7 @@ func (s *Store) Retain(ctx context.Context) (more bool, err error) {
 			return "", err
 		}
 		for _, l := range logs {
-			if err := s.raise(ctx, l); err != nil {
+			if _, err := s.raise(ctx, l); err != nil && !isHeld(err) { // what is held waits for the next round
 				return "", err
 			}
 		}
@@ -127,19 +127,21 @@ func (l *retained) expired(b eos.Oldest) bool {
 	return r.Expired(b)
 }
 
-// raise raises the start of a log behind all batches that leave.
-func (s *Store) raise(ctx context.Context, l retained) error {
+// raise raises the start of a log behind all batches that leave. It reports
+// whether it has done so, be it behind a part of them.
+func (s *Store) raise(ctx context.Context, l retained) (raised bool, err error) {
 	for step := firstStep; ; step = min(2*step, maxStep) {
 		g, err := s.leaving(ctx, l, step)
 		if err != nil || g.batches == 0 {
-			return err
+			return raised, err
 		}
 		if err := s.raiseBehind(ctx, l, g); err != nil {
-			return err
+			return raised, err
 		}
 		s.totals.removed(g)
+		raised = true
 		if g.batches < step {
-			return nil
+			return raised, nil
 		}
 		l.start = g.to
 	}

@@ -238,8 +238,23 @@ func (s *Store) refusal(err error, again bool) error {
 		return eos.Lost("the database did not answer the COMMIT and cannot be asked what became of it")
 	}
 	s.log.Warn("the database is away or refuses", "error", err)
-	return eos.Unavailable.Errorf("the database cannot be reached or refuses writes for now")
+	unavailable := eos.Unavailable.Errorf("the database cannot be reached or refuses writes for now")
+	if sqlState(err) == lockTimeout {
+		return &heldError{unavailable}
+	}
+	return unavailable
 }
+
+// heldError says that nothing was done because somebody held a row for too
+// long. The database is there, and other rows can be had.
+type heldError struct{ cause error }
+
+func (e *heldError) Error() string { return e.cause.Error() }
+func (e *heldError) Unwrap() error { return e.cause }
+
+// isHeld reports whether a write was given up because of a row that somebody
+// holds: who does the same with many rows goes on with the others.
+func isHeld(err error) bool { return errors.As(err, new(*heldError)) }
 
 // SQL states that say "not now" (PostgreSQL manual, appendix A).
 const (
