@@ -65,10 +65,11 @@ func (w *worker) join(ctx context.Context) error {
 	}
 	p := &polled{}
 	err := w.send(ctx, http.MethodPut, w.path(), subscription{[]string{viewsTopic}, w.instance, w.session.Milliseconds()}, p)
-	if err == nil {
-		w.hear(p)
+	if err != nil {
+		return fmt.Errorf("join: %w", err)
 	}
-	return err
+	w.hear(p)
+	return nil
 }
 
 // polled is the answer to a poll; that to a join is the beginning of one.
@@ -97,10 +98,11 @@ func (w *worker) poll(ctx context.Context) (*polled, error) {
 	err := w.send(ctx, http.MethodPost, w.path()+"/poll", map[string]int64{
 		"member_epoch": w.epoch, "max_records": int64(w.batch), "wait_ms": w.session.Milliseconds() / 3,
 	}, p)
-	if err == nil {
-		w.hear(p)
+	if err != nil {
+		return nil, fmt.Errorf("poll: %w", err)
 	}
-	return p, err
+	w.hear(p)
+	return p, nil
 }
 
 // transaction is the body of a PUT that makes one happen: the records, and the offsets of what they were made of.
@@ -160,10 +162,11 @@ func (w *worker) bill(ctx context.Context, p *polled) error {
 		t.Produce = []produce{{billsTopic, bills}}
 	}
 	err := w.send(ctx, http.MethodPut, "/v1/transactions/"+w.transactionID(offsets), t, nil)
-	if err == nil {
-		fmt.Fprintf(w.out, "%s billed %d views: %s\n", w.member, len(bills), sum)
+	if err != nil {
+		return fmt.Errorf("commit: %w", err)
 	}
-	return err
+	fmt.Fprintf(w.out, "%s billed %d views: %s\n", w.member, len(bills), sum)
+	return nil
 }
 
 // transactionID returns the id of the transaction that commits the offsets: whoever repeats it gets the first

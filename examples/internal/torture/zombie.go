@@ -1,0 +1,178 @@
+package torture
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/eos-proxy/eos-proxy/examples/internal/client"
+)
+
+// zombieTime is how long a worker stands still at most: a session, and what PostgreSQL's absences add.
+const zombieTime = time.Minute
+
+// makeZombie lets a worker stand still until others have its partitions, and then go on as if nothing had been. It
+// returns what it did then, after it has done it: it must have been refused, unless its last request had been answered
+// to nobody before.
+func (t *torture) makeZombie(ctx context.Context, p *post, w *worker) (text string, err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, zombieTime, fmt.Errorf("%s has not become a zombie after %s", p.name, zombieTime))
+	defer cancel()
+	if !w.freeze() {
+		return "", nil
+	}
+	// While it computes, if it is as fast as usual: then its commit comes too late.
+	if err := w.awaitBill(ctx, compute/2); err != nil || !w.stop() {
+		return "", err
+	}
+	t.log.line("chaos", "stopped "+p.name)
+	defer w.resume()
+
+	if p.instance != "" {
+		text, err = t.replace(ctx, p, w)
+	} else {
+		text, err = t.outlive(ctx, w)
+	}
+	if err == nil {
+		t.log.line("chaos", p.name+" was a zombie, and then: "+text)
+	}
+	if err != nil && ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	return text, err
+}
+
+// freeze makes nobody else touch the worker. It returns false if somebody does.
+func (w *worker) freeze() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.frozen {
+		return false
+	}
+	w.frozen = true
+	return true
+}
+
+// listen returns what the worker does next.
+func (w *worker) listen() <-chan string {
+	next := make(chan string, 1)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.next = next
+	return next
+}
+
+// awaitBill waits until the worker has billed something, and for the time after it.
+func (w *worker) awaitBill(ctx context.Context, after time.Duration) error {
+	for {
+		select {
+		case text := <-w.listen():
+			if strings.HasPrefix(text, billed) {
+				return sleep(ctx, after)
+			}
+		case <-w.ended:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// outlive lets the worker go on when its session is over.
+func (t *torture) outlive(ctx context.Context, w *worker) (string, error) {
+	w.mu.Lock()
+	member := w.member
+	w.mu.Unlock()
+	for {
+		if is, err := t.isMember(ctx, member); err != nil {
+			return "", err
+		} else if !is {
+			break
+		}
+		if err := sleep(ctx, 100*time.Millisecond); err != nil {
+			return "", err
+		}
+	}
+	next := w.listen()
+	w.resume()
+	defer func() {
+		w.mu.Lock()
+		w.next, w.frozen = nil, false
+		w.mu.Unlock()
+	}()
+	select {
+	case text := <-next:
+		return text, nil
+	case <-w.ended:
+		return "", w.excuse(ctx)
+	case <-ctx.Done():
+		return "", ctx.Err()
+	}
+}
+
+// replace lets the worker go on when another one has its instance: it must learn that it is replaced, and end.
+func (t *torture) replace(ctx context.Context, p *post, w *worker) (string, error) {
+	close(w.relieved)
+	joined := await(ctx, func() bool {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return p.worker != w && p.worker.free()
+	})
+	if !joined {
+		return "", ctx.Err()
+	}
+	w.resume()
+	select {
+	case <-w.ended:
+	case <-ctx.Done():
+		return "", ctx.Err()
+	}
+	w.process.mu.Lock()
+	defer w.process.mu.Unlock()
+	if !strings.Contains(w.last, "FENCED_INSTANCE_ID") {
+		return "", fmt.Errorf("%s was replaced, and ended with: %s (%w)", p.name, w.last, w.err)
+	}
+	return refused + ": " + w.last, nil
+}
+
+// isMember reports whether the group has the member.
+func (t *torture) isMember(ctx context.Context, member string) (bool, error) {
+	var group struct {
+		Members []struct {
+			MemberID string `json:"member_id"`
+		} `json:"members"`
+	}
+	err := t.client.SendUntilAnswered(ctx, &client.Request{Method: http.MethodGet, Path: "/v1/groups/" + groupID}, &group)
+	var p *client.Problem
+	if errors.As(err, &p) && p.Status == http.StatusNotFound {
+		return false, nil
+	}
+	is := slices.ContainsFunc(group.Members, func(m struct {
+		MemberID string `json:"member_id"`
+	},
+	) bool {
+		return m.MemberID == member
+	})
+	return is, err
+}
+
+// committed returns the sum of the group's committed offsets: how many views are billed.
+func (t *torture) committed(ctx context.Context) (sum int, err error) {
+	var group struct {
+		Offsets []struct {
+			Offset int `json:"offset"`
+		} `json:"offsets"`
+	}
+	err = t.client.SendUntilAnswered(ctx, &client.Request{Method: http.MethodGet, Path: "/v1/groups/" + groupID + "/offsets"}, &group)
+	var p *client.Problem
+	if errors.As(err, &p) && p.Status == http.StatusNotFound {
+		return 0, nil
+	}
+	for _, o := range group.Offsets {
+		sum += o.Offset
+	}
+	return sum, err
+}
