@@ -195,19 +195,21 @@ func (w *worker) send(ctx context.Context, method, path string, body, answer any
 // hear takes over what an answer says of the member.
 func (w *worker) hear(p *polled) {
 	w.epoch = p.MemberEpoch
-	has := ""
-	for _, a := range p.Assignment {
-		has += fmt.Sprintf(" %v of %s", a.Partitions, a.Topic)
+	has := "no partitions"
+	if len(p.Assignment) > 0 {
+		has = fmt.Sprint("partitions ", p.Assignment[0].Partitions) // of the only topic
 	}
 	if has != w.has {
 		w.has = has
-		fmt.Fprintf(w.out, "%s has%s, epoch %d\n", w.member, has, w.epoch)
+		fmt.Fprintf(w.out, "%s has %s, epoch %d\n", w.member, has, w.epoch)
 	}
 }
 
-// leave gives the worker's partitions to the others at once. Nothing depends on it.
-func (w *worker) leave(ctx context.Context) error {
-	return w.client.Send(ctx, &client.Request{Method: http.MethodDelete, Path: w.path()}, nil)
+// leave gives the worker's partitions to the others at once. Nothing depends on it: they have them after a session, too.
+func (w *worker) leave(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	_ = w.client.SendUntilAnswered(ctx, &client.Request{Method: http.MethodDelete, Path: w.path()}, nil)
 }
 
 // refusal returns the code of a refusal; empty for anything else.
@@ -230,9 +232,7 @@ func work(ctx context.Context, cfg config, c *client.Client, out io.Writer) erro
 	}
 	err := w.run(ctx)
 	if ctx.Err() != nil {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-		defer cancel()
-		err = errors.Join(ctx.Err(), w.leave(ctx))
+		w.leave(context.WithoutCancel(ctx))
 	}
 	return err
 }

@@ -26,12 +26,17 @@ type strike struct {
 	target target
 }
 
-// plan spreads the strikes over the first nine tenths of the work.
+// plan spreads the strikes over the first nine tenths of the work. A zombie needs work that it can be late with, and
+// time to become one: there are none in the last of it.
 func plan(random *rand.Rand, cfg Config) []strike {
 	var strikes []strike
 	for target, n := range []int{cfg.WorkerKills, cfg.ProxyKills, cfg.PostgresKills, cfg.Zombies} {
+		share := 0.9
+		if targetOf(target) == aZombie {
+			share = 0.6
+		}
 		for i := range n {
-			at := float64(cfg.Views) * 0.9 * (float64(i) + random.Float64()) / float64(n)
+			at := float64(cfg.Views) * share * (float64(i) + random.Float64()) / float64(n)
 			strikes = append(strikes, strike{int(at), targetOf(target)})
 		}
 	}

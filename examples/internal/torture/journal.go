@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -13,9 +15,13 @@ import (
 type journal struct {
 	began time.Time
 
-	mu   sync.Mutex
-	file *os.File // guarded by mu
+	mu     sync.Mutex
+	file   *os.File // guarded by mu
+	alarms []string // lines that must not be; guarded by mu
 }
+
+// alarming are what nobody may say, whatever was done to him: what breaks is 503, and known.
+var alarming = []string{"UNKNOWN_SERVER_ERROR", "panic", "status=500", "INVALID_TXN_STATE", "TRANSACTION_ID_REUSED"}
 
 func newJournal(dir string) (*journal, error) {
 	file, err := os.Create(filepath.Join(dir, "journal.log"))
@@ -26,7 +32,21 @@ func newJournal(dir string) (*journal, error) {
 func (j *journal) line(who, text string) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	_, _ = fmt.Fprintf(j.file, "%8.3f %-10s %s\n", time.Since(j.began).Seconds(), who, text)
+	line := fmt.Sprintf("%8.3f %-10s %s", time.Since(j.began).Seconds(), who, text)
+	_, _ = fmt.Fprintln(j.file, line)
+	if slices.ContainsFunc(alarming, func(word string) bool { return strings.Contains(text, word) }) {
+		j.alarms = append(j.alarms, line)
+	}
+}
+
+// alarm returns an error if somebody said what must not be.
+func (j *journal) alarm() error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if len(j.alarms) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%d alarming lines, the first is: %s", len(j.alarms), j.alarms[0])
 }
 
 // Write notes a line of a log.

@@ -142,12 +142,12 @@ func (t *torture) run(ctx context.Context) (result Result, err error) {
 	}
 	second.end() // everybody without an error, which fail would be told
 	first.end()
-	if cause := context.Cause(ctx); cause != nil {
-		err = cause
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {
+		err = errors.Join(cause, err)
 	}
 	result = t.result(c, time.Since(began))
 	if err == nil {
-		err = result.shortOf(t.cfg)
+		err = errors.Join(t.log.alarm(), result.shortOf(t.cfg))
 	}
 	return result, err
 }

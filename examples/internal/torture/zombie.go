@@ -65,8 +65,11 @@ func (w *worker) listen() <-chan string {
 	return next
 }
 
-// awaitBill waits until the worker has billed something, and for the time after it.
+// awaitBill waits until the worker has billed something, and for the time after it; but not for ever, as there may be
+// nothing to bill.
 func (w *worker) awaitBill(ctx context.Context, after time.Duration) error {
+	patience := time.NewTimer(3 * time.Second)
+	defer patience.Stop()
 	for {
 		select {
 		case text := <-w.listen():
@@ -74,6 +77,8 @@ func (w *worker) awaitBill(ctx context.Context, after time.Duration) error {
 				return sleep(ctx, after)
 			}
 		case <-w.ended:
+			return nil
+		case <-patience.C:
 			return nil
 		case <-ctx.Done():
 			return ctx.Err()
