@@ -32,7 +32,8 @@ func check(ctx context.Context, cfg config, c *client.Client, out io.Writer) err
 	fmt.Fprintf(out, "%d views cost %s\n%d bills come to %s\n", v.views, v.cost, v.bills, v.billed)
 	switch {
 	case len(v.faults) > 0:
-		return fmt.Errorf("NOT exactly once, %d faults\n  %s", len(v.faults), strings.Join(v.faults[:min(20, len(v.faults))], "\n  "))
+		few := v.faults[:min(20, len(v.faults))]
+		return fmt.Errorf("NOT exactly once, %d faults\n  %s", len(v.faults), strings.Join(few, "\n  "))
 	case v.views != cfg.views:
 		return fmt.Errorf("%d views are there, want %d", v.views, cfg.views)
 	}
@@ -72,7 +73,7 @@ func lag(ctx context.Context, cfg config, c *client.Client) (int64, error) {
 			Offset    int64  `json:"offset"`
 		} `json:"offsets"`
 	}
-	if err := c.SendUntilAnswered(ctx, &client.Request{Method: http.MethodGet, Path: "/v1/groups/" + cfg.group + "/offsets"}, &group); err != nil {
+	if err := ask(ctx, c, "/v1/groups/"+cfg.group+"/offsets", &group); err != nil {
 		return 0, err
 	}
 	committed := map[int]int64{}
@@ -87,7 +88,7 @@ func lag(ctx context.Context, cfg config, c *client.Client) (int64, error) {
 			HighWatermark int64 `json:"high_watermark"`
 		} `json:"partitions"`
 	}
-	if err := c.SendUntilAnswered(ctx, &client.Request{Method: http.MethodGet, Path: "/v1/topics/" + viewsTopic}, &topic); err != nil {
+	if err := ask(ctx, c, "/v1/topics/"+viewsTopic, &topic); err != nil {
 		return 0, err
 	}
 	behind := int64(0)
@@ -113,7 +114,7 @@ func read[V any](ctx context.Context, c *client.Client, topic string) ([]V, erro
 				HighWatermark int64 `json:"high_watermark"`
 			}
 			path := fmt.Sprintf("/v1/topics/%s/partitions/%d/records?offset=%d&max_records=5000", topic, partition, at)
-			if err := c.SendUntilAnswered(ctx, &client.Request{Method: http.MethodGet, Path: path}, &page); err != nil {
+			if err := ask(ctx, c, path, &page); err != nil {
 				return nil, err
 			}
 			end = page.HighWatermark
@@ -123,7 +124,8 @@ func read[V any](ctx context.Context, c *client.Client, topic string) ([]V, erro
 			for _, r := range page.Records {
 				var v V
 				if err := json.Unmarshal(r.Value, &v); err != nil || r.Offset != at {
-					return nil, fmt.Errorf("%s, partition %d: %s at offset %d, where %d should be (%w)", topic, partition, r.Value, r.Offset, at, err)
+					return nil, fmt.Errorf("%s, partition %d: %s at offset %d, where %d should be (%w)",
+						topic, partition, r.Value, r.Offset, at, err)
 				}
 				values = append(values, v)
 				at++
@@ -131,6 +133,11 @@ func read[V any](ctx context.Context, c *client.Client, topic string) ([]V, erro
 		}
 	}
 	return values, nil
+}
+
+// ask reads what path names.
+func ask(ctx context.Context, c *client.Client, path string, answer any) error {
+	return c.SendUntilAnswered(ctx, &client.Request{Method: http.MethodGet, Path: path}, answer)
 }
 
 // verdict is what came of a comparison.

@@ -59,13 +59,13 @@ views makes ad views, worker bills them, check looks whether each was billed onc
 func main() {
 	var cfg config
 	flags := flag.NewFlagSet("ad-billing", flag.ExitOnError)
-	flags.StringVar(&cfg.urls, "url", "http://127.0.0.1:8080", "`addresses` of proxies over one database, with commas in between")
+	flags.StringVar(&cfg.urls, "url", "http://127.0.0.1:8080", "`addresses` of proxies, with commas in between")
 	flags.StringVar(&cfg.group, "group", "ad-billing", "`name` of the group that the workers share the views in")
-	flags.StringVar(&cfg.instance, "instance", "", "worker: `name` that it keeps over restarts, to get its partitions back at once")
-	flags.DurationVar(&cfg.session, "session", 6*time.Second, "worker: `time` without a sign of life after which others take over")
+	flags.StringVar(&cfg.instance, "instance", "", "worker: `name` that it keeps over restarts")
+	flags.DurationVar(&cfg.session, "session", 6*time.Second, "worker: `time` of silence after which others take over")
 	flags.IntVar(&cfg.batch, "batch", 500, "most `records` in a poll, or in a request of views")
 	flags.DurationVar(&cfg.compute, "compute", 0, "worker: `time` that it pretends to need for a batch")
-	flags.IntVar(&cfg.views, "n", 10_000, "views: how `many` there are to be in all; check: how many there must be")
+	flags.IntVar(&cfg.views, "n", 10_000, "views, check: how `many` there are to be in all")
 	flags.IntVar(&cfg.rate, "rate", 0, "views: how `many` a second (0: as fast as it goes)")
 	flags.DurationVar(&cfg.wait, "wait", time.Minute, "check: `time` that the workers may need to finish")
 	flags.Usage = func() {
@@ -83,10 +83,10 @@ func main() {
 	}
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, os.Args[1], cfg, os.Stdout); err != nil && !errors.Is(err, context.Canceled) {
+	err := run(ctx, os.Args[1], cfg, os.Stdout)
+	stop()
+	if err != nil && !errors.Is(err, context.Canceled) {
 		fmt.Fprintf(os.Stderr, "ad-billing %s: %v\n", os.Args[1], err)
-		stop()
 		os.Exit(1)
 	}
 }

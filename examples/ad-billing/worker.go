@@ -64,8 +64,8 @@ func (w *worker) join(ctx context.Context) error {
 		Session    int64    `json:"session_timeout_ms"`
 	}
 	p := &polled{}
-	err := w.send(ctx, http.MethodPut, w.path(), subscription{[]string{viewsTopic}, w.instance, w.session.Milliseconds()}, p)
-	if err != nil {
+	s := subscription{[]string{viewsTopic}, w.instance, w.session.Milliseconds()}
+	if err := w.send(ctx, http.MethodPut, w.path(), s, p); err != nil {
 		return fmt.Errorf("join: %w", err)
 	}
 	w.hear(p)

@@ -45,17 +45,20 @@ func TestWorkerHeedsAnswers(t *testing.T) {
 	const (
 		joined   = `200 {"member_epoch":7,"assignment":[{"topic":"ad-views","partitions":[3]}]}`
 		rejoined = `200 {"member_epoch":9,"assignment":[]}`
-		records  = `200 {"member_epoch":7,"assignment":[],"partitions":[{"topic":"ad-views","partition":3,"committed_offset":40,"next_offset":41,` +
-			`"records":[{"value":{"campaign":"c","number":1,"format":"video"}}]}]}`
+		records  = `200 {"member_epoch":7,"assignment":[],"partitions":[` +
+			`{"topic":"ad-views","partition":3,"committed_offset":40,"next_offset":41,"records":[{"value":{"campaign":"c","number":1,"format":"video"}}]}]}`
 		moved = `200 {"member_epoch":8,"assignment":[]}`
+		away  = `503 {"code":"BROKER_NOT_AVAILABLE","retryable":true,"effect":"unknown"}`
 		done  = `201 {}`
 
 		join    = `PUT groups/g/members/m {"topics":["ad-views"],"session_timeout_ms":6000}`
 		poll7   = `POST groups/g/members/m/poll {"max_records":10,"member_epoch":7,"wait_ms":2000}`
 		poll8   = `POST groups/g/members/m/poll {"max_records":10,"member_epoch":8,"wait_ms":2000}`
 		poll9   = `POST groups/g/members/m/poll {"max_records":10,"member_epoch":9,"wait_ms":2000}`
-		commit7 = `PUT transactions/g.m.7.ID {"produce":[{"topic":"ad-bills","records":[{"key":"c","value":{"campaign":"c","number":1,"micros":9500}}]}],` +
-			`"offsets":[{"group":"g","member_id":"m","member_epoch":7,"offsets":[{"topic":"ad-views","partition":3,"from":40,"offset":41}]}],"commit":true}`
+		commit7 = `PUT transactions/g.m.7.ID {"produce":[{"topic":"ad-bills","records":[` +
+			`{"key":"c","value":{"campaign":"c","number":1,"micros":9500}}]}],` +
+			`"offsets":[{"group":"g","member_id":"m","member_epoch":7,"offsets":[` +
+			`{"topic":"ad-views","partition":3,"from":40,"offset":41}]}],"commit":true}`
 		replaced = "poll: 412 FENCED_INSTANCE_ID: "
 	)
 	for _, test := range []struct {
@@ -64,16 +67,66 @@ func TestWorkerHeedsAnswers(t *testing.T) {
 		want    []string
 		err     string
 	}{
-		{"all is well", []string{joined, records, done}, []string{join, poll7, commit7, poll7}, replaced},
-		{"lost answers", []string{"", joined, "", records, "", "", done}, []string{join, join, poll7, poll7, commit7, commit7, commit7, poll7}, replaced},
-		{"the database is away", []string{joined, records, `503 {"code":"BROKER_NOT_AVAILABLE","retryable":true,"effect":"unknown"}`, done}, []string{join, poll7, commit7, commit7, poll7}, replaced},
-		{"a rebalance", []string{joined, moved}, []string{join, poll7, poll8}, replaced},
-		{"the session was over at a commit", []string{joined, records, `404 {"code":"UNKNOWN_MEMBER_ID"}`, rejoined}, []string{join, poll7, commit7, join, poll9}, replaced},
-		{"the session was over at a poll", []string{joined, `404 {"code":"UNKNOWN_MEMBER_ID"}`, rejoined}, []string{join, poll7, join, poll9}, replaced},
-		{"a late repeat of its join", []string{joined, records, `412 {"code":"FENCED_MEMBER_EPOCH"}`, rejoined}, []string{join, poll7, commit7, join, poll9}, replaced},
-		{"the partition has moved", []string{joined, records, `409 {"code":"PARTITION_NOT_OWNED"}`}, []string{join, poll7, commit7, poll7}, replaced},
-		{"somebody else has done it", []string{joined, records, `409 {"code":"COMMITTED_OFFSET_MISMATCH"}`}, []string{join, poll7, commit7, poll7}, replaced},
-		{"a mistake", []string{joined, records, `422 {"code":"INVALID_REQUEST"}`}, []string{join, poll7, commit7}, "commit: 422 INVALID_REQUEST: "},
+		{
+			"all is well",
+			[]string{joined, records, done},
+			[]string{join, poll7, commit7, poll7},
+			replaced,
+		},
+		{
+			"lost answers",
+			[]string{"", joined, "", records, "", "", done},
+			[]string{join, join, poll7, poll7, commit7, commit7, commit7, poll7},
+			replaced,
+		},
+		{
+			"the database is away",
+			[]string{joined, records, away, done},
+			[]string{join, poll7, commit7, commit7, poll7},
+			replaced,
+		},
+		{
+			"a rebalance",
+			[]string{joined, moved},
+			[]string{join, poll7, poll8},
+			replaced,
+		},
+		{
+			"the session was over at a commit",
+			[]string{joined, records, `404 {"code":"UNKNOWN_MEMBER_ID"}`, rejoined},
+			[]string{join, poll7, commit7, join, poll9},
+			replaced,
+		},
+		{
+			"the session was over at a poll",
+			[]string{joined, `404 {"code":"UNKNOWN_MEMBER_ID"}`, rejoined},
+			[]string{join, poll7, join, poll9},
+			replaced,
+		},
+		{
+			"a late repeat of its join",
+			[]string{joined, records, `412 {"code":"FENCED_MEMBER_EPOCH"}`, rejoined},
+			[]string{join, poll7, commit7, join, poll9},
+			replaced,
+		},
+		{
+			"the partition has moved",
+			[]string{joined, records, `409 {"code":"PARTITION_NOT_OWNED"}`},
+			[]string{join, poll7, commit7, poll7},
+			replaced,
+		},
+		{
+			"somebody else has done it",
+			[]string{joined, records, `409 {"code":"COMMITTED_OFFSET_MISMATCH"}`},
+			[]string{join, poll7, commit7, poll7},
+			replaced,
+		},
+		{
+			"a mistake",
+			[]string{joined, records, `422 {"code":"INVALID_REQUEST"}`},
+			[]string{join, poll7, commit7},
+			"commit: 422 INVALID_REQUEST: ",
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()

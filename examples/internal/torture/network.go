@@ -31,20 +31,25 @@ const (
 )
 
 func (f fate) String() string {
-	return [...]string{"through", "cut before", "cut in the middle", "cut before the answer", "cut in the answer", "late", "twice"}[f]
+	names := [fatesCount]string{
+		"through", "cut before", "cut in the middle", "cut before the answer", "cut in the answer", "late", "twice",
+	}
+	return names[f]
 }
 
-// of10000 is how many of 10,000 requests meet a fate; the others get through.
-var of10000 = [fatesCount]int{cutBefore: 60, cutMiddle: 60, cutAnswer: 90, cutHalf: 30, late: 50, twice: 50}
+// shares are those of a network that is bad, but not so bad that nothing gets done.
+var shares = [fatesCount]int{cutBefore: 60, cutMiddle: 60, cutAnswer: 90, cutHalf: 30, late: 50, twice: 50}
 
 // latest is how late a request can be: later than the end of its sender's session.
-const latest = 12 * time.Second
+const latest = 10 * time.Second
 
 // A network is between the workers and one of the proxies: it takes requests and passes them on, or breaks
 // connections. Requests that only read are spared, as nothing depends on them.
 type network struct {
 	upstream func() string // host:port of the proxy; empty while there is none
 	log      func(format string, args ...any)
+	shares   [fatesCount]int // how many of 10,000 requests meet a fate; the others get through
+	latest   time.Duration   // by how much requests are late, at most
 
 	mu     sync.Mutex
 	random *rand.Rand // guarded by mu
@@ -130,7 +135,7 @@ func (n *network) fate(req *http.Request) fate {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	dice := n.random.IntN(10_000)
-	for f, share := range of10000 {
+	for f, share := range n.shares {
 		if dice -= share; dice < 0 {
 			return fate(f)
 		}
@@ -141,7 +146,7 @@ func (n *network) fate(req *http.Request) fate {
 // sendLater lets the request arrive when others have come after it.
 func (n *network) sendLater(ctx context.Context, req *http.Request, raw []byte) {
 	n.mu.Lock()
-	wait := time.Duration(n.random.Int64N(int64(latest)))
+	wait := time.Duration(n.random.Int64N(int64(n.latest)))
 	if n.random.IntN(2) == 0 {
 		wait /= 40 // after its first repeats
 	}

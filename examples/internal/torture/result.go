@@ -24,8 +24,9 @@ type Result struct {
 func (t *torture) result(c *chaos, took time.Duration) Result {
 	r := Result{
 		Seed: t.cfg.Seed, Took: took,
-		WorkerKills: int(c.hits[aWorker].Load()), ProxyKills: int(c.hits[aProxy].Load()), PostgresKills: int(c.hits[thePostgres].Load()),
-		Zombies: int(c.zombies.Load()), Fenced: int(c.fenced.Load()), TooLate: int(c.tooLate.Load()),
+		WorkerKills: int(c.hits[aWorker].Load()), ProxyKills: int(c.hits[aProxy].Load()),
+		PostgresKills: int(c.hits[thePostgres].Load()),
+		Zombies:       int(c.zombies.Load()), Fenced: int(c.fenced.Load()), TooLate: int(c.tooLate.Load()),
 		Again: int(t.crew.again.Load()), Refusals: int(t.crew.refusals.Load()), Stale: int(t.crew.stale.Load()),
 	}
 	for _, n := range t.networks {

@@ -152,36 +152,6 @@ func (t *torture) run(ctx context.Context) (result Result, err error) {
 	return result, err
 }
 
-// A floor is some loops that end together, before those of the floor below.
-type floor struct {
-	ctx    context.Context //nolint:containedctx // of the loops
-	cancel context.CancelFunc
-	fail   func(error)
-	loops  sync.WaitGroup
-}
-
-// newFloor returns one whose loops tell fail their errors. The end of ctx does not end them: whatever happens, floors
-// end in their order.
-func newFloor(ctx context.Context, fail func(error)) *floor {
-	f := &floor{fail: fail}
-	f.ctx, f.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	return f
-}
-
-func (f *floor) loop(run func(ctx context.Context) error) {
-	f.loops.Go(func() {
-		if err := run(f.ctx); err != nil {
-			f.fail(err)
-		}
-	})
-}
-
-// end ends the loops and waits for them.
-func (f *floor) end() {
-	f.cancel()
-	f.loops.Wait()
-}
-
 // work lets the views come while everything breaks. It returns when all are billed, everything that was to break has
 // broken, and everything that was to come late has come.
 func (t *torture) work(ctx context.Context, c *chaos) error {
@@ -234,7 +204,7 @@ func (t *torture) adBilling(ctx context.Context, command string, args ...string)
 func (t *torture) openNetworks(ctx context.Context) error {
 	for i, p := range t.service.proxies {
 		n := &network{
-			upstream: p.upstream, random: t.newRandom(fmt.Sprint("network ", i)),
+			upstream: p.upstream, random: t.newRandom(fmt.Sprint("network ", i)), shares: shares, latest: latest,
 			log: func(format string, args ...any) { t.log.line(fmt.Sprint("network-", i), fmt.Sprintf(format, args...)) },
 		}
 		url, err := n.listen(ctx)

@@ -2,14 +2,9 @@ package torture
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net/http"
-	"slices"
 	"strings"
 	"time"
-
-	"github.com/eos-proxy/eos-proxy/examples/internal/client"
 )
 
 // zombieTime is how long a worker stands still at most: a session, and what PostgreSQL's absences add.
@@ -19,7 +14,8 @@ const zombieTime = time.Minute
 // returns what it did then, after it has done it: it must have been refused, unless its last request had been answered
 // to nobody before.
 func (t *torture) makeZombie(ctx context.Context, p *post, w *worker) (text string, err error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, zombieTime, fmt.Errorf("%s has not become a zombie after %s", p.name, zombieTime))
+	tooLong := fmt.Errorf("%s has not become a zombie after %s", p.name, zombieTime)
+	ctx, cancel := context.WithTimeoutCause(ctx, zombieTime, tooLong)
 	defer cancel()
 	if !w.freeze() {
 		return "", nil
@@ -141,43 +137,4 @@ func (t *torture) replace(ctx context.Context, p *post, w *worker) (string, erro
 		return "", fmt.Errorf("%s was replaced, and ended with: %s (%w)", p.name, w.last, w.err)
 	}
 	return refused + ": " + w.last, nil
-}
-
-// isMember reports whether the group has the member.
-func (t *torture) isMember(ctx context.Context, member string) (bool, error) {
-	var group struct {
-		Members []struct {
-			MemberID string `json:"member_id"`
-		} `json:"members"`
-	}
-	err := t.client.SendUntilAnswered(ctx, &client.Request{Method: http.MethodGet, Path: "/v1/groups/" + groupID}, &group)
-	var p *client.Problem
-	if errors.As(err, &p) && p.Status == http.StatusNotFound {
-		return false, nil
-	}
-	is := slices.ContainsFunc(group.Members, func(m struct {
-		MemberID string `json:"member_id"`
-	},
-	) bool {
-		return m.MemberID == member
-	})
-	return is, err
-}
-
-// committed returns the sum of the group's committed offsets: how many views are billed.
-func (t *torture) committed(ctx context.Context) (sum int, err error) {
-	var group struct {
-		Offsets []struct {
-			Offset int `json:"offset"`
-		} `json:"offsets"`
-	}
-	err = t.client.SendUntilAnswered(ctx, &client.Request{Method: http.MethodGet, Path: "/v1/groups/" + groupID + "/offsets"}, &group)
-	var p *client.Problem
-	if errors.As(err, &p) && p.Status == http.StatusNotFound {
-		return 0, nil
-	}
-	for _, o := range group.Offsets {
-		sum += o.Offset
-	}
-	return sum, err
 }

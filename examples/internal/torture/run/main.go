@@ -29,15 +29,15 @@ func main() {
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
 	ctx, cancel := context.WithTimeoutCause(ctx, *limit, fmt.Errorf("it is not done after %s", *limit))
-	defer cancel()
 	result, err := torture.Run(ctx, cfg)
+	cancel()
+	stop()
 	fmt.Println(torture.Head)
 	fmt.Println(result)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "torture:", err)
-		os.Exit(1) //nolint:gocritic // the deferred calls have nothing left to do
+		os.Exit(1)
 	}
 	fmt.Println("exactly once")
 }
