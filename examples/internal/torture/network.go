@@ -40,9 +40,6 @@ func (f fate) String() string {
 // shares are those of a network that is bad, but not so bad that nothing gets done.
 var shares = [fatesCount]int{cutBefore: 60, cutMiddle: 60, cutAnswer: 90, cutHalf: 30, late: 50, twice: 50}
 
-// latest is how late a request can be: later than the end of its sender's session.
-const latest = 10 * time.Second
-
 // A network is between the workers and one of the proxies: it takes requests and passes them on, or breaks
 // connections. Requests that only read are spared, as nothing depends on them.
 type network struct {

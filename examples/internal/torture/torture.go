@@ -39,6 +39,8 @@ type Config struct {
 	Zombies                                int // workers that are stopped for longer than their session
 	Fenced                                 int // of them, that were refused when they went on
 	Cuts                                   int // connections that broke around a request
+
+	Latest time.Duration // how late a request can be; more than a session, or it is late for little
 }
 
 // groupID is the default of examples/ad-billing.
@@ -204,7 +206,7 @@ func (t *torture) adBilling(ctx context.Context, command string, args ...string)
 func (t *torture) openNetworks(ctx context.Context) error {
 	for i, p := range t.service.proxies {
 		n := &network{
-			upstream: p.upstream, random: t.newRandom(fmt.Sprint("network ", i)), shares: shares, latest: latest,
+			upstream: p.upstream, random: t.newRandom(fmt.Sprint("network ", i)), shares: shares, latest: t.cfg.Latest,
 			log: func(format string, args ...any) { t.log.line(fmt.Sprint("network-", i), fmt.Sprintf(format, args...)) },
 		}
 		url, err := n.listen(ctx)
