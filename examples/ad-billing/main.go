@@ -93,8 +93,9 @@ func main() {
 
 // run runs a command against the proxies of cfg, in which it makes the topics first.
 func run(ctx context.Context, command string, cfg config, out io.Writer) error {
-	// No answer takes longer than a poll, which waits for at most a third of the session.
-	c := &client.Client{HTTP: &http.Client{Timeout: cfg.session/3 + 5*time.Second}, URLs: strings.Split(cfg.urls, ",")}
+	// A poll waits for a third of the session. An answer that takes twice as long does not come, and there is still
+	// time to ask another proxy before the session is over.
+	c := &client.Client{HTTP: &http.Client{Timeout: cfg.session * 2 / 3}, URLs: strings.Split(cfg.urls, ",")}
 	for _, topic := range []string{viewsTopic, billsTopic} {
 		// PUT can be repeated, by as many processes as like.
 		r := &client.Request{

@@ -17,7 +17,9 @@ const (
 	aWorker target = iota
 	aProxy
 	thePostgres
+	aFreeze // of a proxy, which goes on after some seconds
 	aZombie // a worker that is stopped, and goes on when it is replaced
+	targetsCount
 )
 
 // strike is one of the things that happen to the processes.
@@ -30,21 +32,22 @@ type strike struct {
 // time to become one: there are none in the last of it.
 func plan(random *rand.Rand, cfg Config) []strike {
 	var strikes []strike
-	for target, n := range []int{cfg.WorkerKills, cfg.ProxyKills, cfg.PostgresKills, cfg.Zombies} {
+	counts := [targetsCount]int{
+		aWorker: cfg.WorkerKills, aProxy: cfg.ProxyKills, thePostgres: cfg.PostgresKills, aFreeze: cfg.Freezes, aZombie: cfg.Zombies,
+	}
+	for t := range targetsCount {
 		share := 0.9
-		if targetOf(target) == aZombie {
+		if t == aZombie {
 			share = 0.6
 		}
-		for i := range n {
-			at := float64(cfg.Views) * share * (float64(i) + random.Float64()) / float64(n)
-			strikes = append(strikes, strike{int(at), targetOf(target)})
+		for i := range counts[t] {
+			at := float64(cfg.Views) * share * (float64(i) + random.Float64()) / float64(counts[t])
+			strikes = append(strikes, strike{int(at), t})
 		}
 	}
 	slices.SortStableFunc(strikes, func(a, b strike) int { return a.at - b.at })
 	return strikes
 }
-
-func targetOf(i int) target { return [...]target{aWorker, aProxy, thePostgres, aZombie}[i] }
 
 // chaos strikes as planned. It goes by the progress of the work, not by the clock, so that work is interrupted and not
 // the pause after it.
@@ -52,7 +55,7 @@ type chaos struct {
 	torture *torture
 	random  *rand.Rand
 
-	hits     [aZombie]atomic.Int64 // kills, by target
+	hits     [aZombie]atomic.Int64 // kills and freezes, by target
 	zombies  atomic.Int64          // stopped
 	fenced   atomic.Int64          // of them, refused when they went on
 	tooLate  atomic.Int64          // of these, with a commit
@@ -78,7 +81,7 @@ func (c *chaos) run(ctx context.Context, strikes []strike) (err error) {
 		// Who is not there is waited for: a strike that hits nobody is none.
 		if s.target == aZombie {
 			c.zombie(ctx, &zombies, fail)
-		} else if await(ctx, func() bool { return c.kill(s.target) }) {
+		} else if await(ctx, func() bool { return c.hit(s.target) }) {
 			c.hits[s.target].Add(1)
 		}
 	}
@@ -86,14 +89,17 @@ func (c *chaos) run(ctx context.Context, strikes []strike) (err error) {
 	return context.Cause(ctx)
 }
 
-func (c *chaos) kill(t target) bool {
+func (c *chaos) hit(t target) bool {
 	switch t {
 	case aWorker:
 		return c.torture.crew.kill(c.random)
 	case aProxy:
 		return c.torture.service.killProxy(c.random)
-	default:
+	case thePostgres:
 		return c.torture.service.killPostgres()
+	default:
+		for3to9 := 3*time.Second + time.Duration(c.random.Int64N(int64(6*time.Second)))
+		return c.torture.service.freezeProxy(c.random, for3to9)
 	}
 }
 

@@ -76,7 +76,7 @@ func TestFates(t *testing.T) {
 // TestPlanHasAllStrikes counts them, and looks where they are.
 func TestPlanHasAllStrikes(t *testing.T) {
 	t.Parallel()
-	cfg := Config{Views: 1000, WorkerKills: 30, ProxyKills: 20, PostgresKills: 5, Zombies: 10}
+	cfg := Config{Views: 1000, WorkerKills: 30, ProxyKills: 20, PostgresKills: 5, Freezes: 4, Zombies: 10}
 	got, before := map[target]int{}, 0
 	for _, s := range plan(rand.New(rand.NewPCG(1, 2)), cfg) {
 		got[s.target]++
@@ -85,7 +85,7 @@ func TestPlanHasAllStrikes(t *testing.T) {
 		}
 		before = s.at
 	}
-	if got[aWorker] != 30 || got[aProxy] != 20 || got[thePostgres] != 5 || got[aZombie] != 10 {
+	if got[aWorker] != 30 || got[aProxy] != 20 || got[thePostgres] != 5 || got[aFreeze] != 4 || got[aZombie] != 10 {
 		t.Errorf("strikes %v", got)
 	}
 }
@@ -93,14 +93,14 @@ func TestPlanHasAllStrikes(t *testing.T) {
 // TestTooLittleIsAnError is what makes the numbers of a run a condition.
 func TestTooLittleIsAnError(t *testing.T) {
 	t.Parallel()
-	want := Config{WorkerKills: 30, ProxyKills: 20, PostgresKills: 5, Fenced: 5, Cuts: 50}
-	done := Result{WorkerKills: 30, ProxyKills: 20, PostgresKills: 5, Fenced: 6, Cuts: 51}
+	want := Config{WorkerKills: 30, ProxyKills: 20, PostgresKills: 5, Freezes: 4, Fenced: 5, Cuts: 50}
+	done := Result{WorkerKills: 30, ProxyKills: 20, PostgresKills: 5, Freezes: 4, Fenced: 6, Cuts: 51}
 	if err := done.shortOf(want); err != nil {
 		t.Error(err)
 	}
 	for _, less := range []func(r *Result){
 		func(r *Result) { r.WorkerKills-- }, func(r *Result) { r.ProxyKills-- }, func(r *Result) { r.PostgresKills-- },
-		func(r *Result) { r.Fenced -= 2 }, func(r *Result) { r.Cuts -= 2 },
+		func(r *Result) { r.Freezes-- }, func(r *Result) { r.Fenced -= 2 }, func(r *Result) { r.Cuts -= 2 },
 	} {
 		r := done
 		less(&r)

@@ -11,6 +11,7 @@ type Result struct {
 	Seed                                   uint64
 	Took                                   time.Duration
 	WorkerKills, ProxyKills, PostgresKills int
+	Freezes                                int // of proxies
 	Zombies                                int // workers that were stopped for longer than their session
 	Fenced                                 int // of them, refused when they went on
 	TooLate                                int // of these, in a commit
@@ -25,8 +26,8 @@ func (t *torture) result(c *chaos, took time.Duration) Result {
 	r := Result{
 		Seed: t.cfg.Seed, Took: took,
 		WorkerKills: int(c.hits[aWorker].Load()), ProxyKills: int(c.hits[aProxy].Load()),
-		PostgresKills: int(c.hits[thePostgres].Load()),
-		Zombies:       int(c.zombies.Load()), Fenced: int(c.fenced.Load()), TooLate: int(c.tooLate.Load()),
+		PostgresKills: int(c.hits[thePostgres].Load()), Freezes: int(c.hits[aFreeze].Load()),
+		Zombies: int(c.zombies.Load()), Fenced: int(c.fenced.Load()), TooLate: int(c.tooLate.Load()),
 		Again: int(t.crew.again.Load()), Refusals: int(t.crew.refusals.Load()), Stale: int(t.crew.stale.Load()),
 	}
 	for _, n := range t.networks {
@@ -47,6 +48,7 @@ func (r *Result) shortOf(cfg Config) error {
 		{"kills of workers", r.WorkerKills, cfg.WorkerKills},
 		{"kills of proxies", r.ProxyKills, cfg.ProxyKills},
 		{"kills of PostgreSQL", r.PostgresKills, cfg.PostgresKills},
+		{"freezes of proxies", r.Freezes, cfg.Freezes},
 		{"fenced zombies", r.Fenced, cfg.Fenced},
 		{"cuts", r.Cuts, cfg.Cuts},
 	} {
@@ -61,12 +63,13 @@ func (r *Result) shortOf(cfg Config) error {
 }
 
 // Head is the head of the table that String is a line of, in Markdown.
-const Head = `| seed | seconds | kills of workers | of proxies | of PostgreSQL | zombies (fenced; a commit refused) | cuts | late, twice | sent again | refusals (of commits) |
-|---|---|---|---|---|---|---|---|---|---|`
+const Head = "| seed | seconds | workers killed | proxies | PostgreSQL | proxies frozen | zombies: refused, of them in a commit " +
+	"| cuts | late, twice | sent again | dropped, of them in a commit |\n" +
+	"|---|---|---|---|---|---|---|---|---|---|---|"
 
 // String returns a line of a table.
 func (r Result) String() string {
-	return fmt.Sprintf("| %d | %.0f | %d | %d | %d | %d (%d; %d) | %d | %d, %d | %d | %d (%d) |",
-		r.Seed, r.Took.Seconds(), r.WorkerKills, r.ProxyKills, r.PostgresKills, r.Zombies, r.Fenced, r.TooLate,
+	return fmt.Sprintf("| %d | %.0f | %d | %d | %d | %d | %d: %d, %d | %d | %d, %d | %d | %d, %d |",
+		r.Seed, r.Took.Seconds(), r.WorkerKills, r.ProxyKills, r.PostgresKills, r.Freezes, r.Zombies, r.Fenced, r.TooLate,
 		r.Cuts, r.Late, r.Twice, r.Again, r.Refusals, r.Stale)
 }

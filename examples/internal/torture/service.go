@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/eos-proxy/eos-proxy/internal/embedded"
 )
@@ -35,6 +36,7 @@ type proxy struct {
 	mu      sync.Mutex
 	process *process // nil while none runs; guarded by mu
 	address string   // where it answers; empty while it does not; guarded by mu
+	frozen  bool     // stopped, to go on later; guarded by mu
 }
 
 // build compiles a program of the module in root.
@@ -122,6 +124,27 @@ func (s *service) killProxy(random *rand.Rand) bool {
 		s.log.line("chaos", fmt.Sprintf("killed proxy %d", i))
 	}
 	return ok
+}
+
+// freezeProxy stops one of the proxies, and lets it go on later, with all that it was about to do.
+func (s *service) freezeProxy(random *rand.Rand, later time.Duration) bool {
+	i := random.IntN(len(s.proxies))
+	p := s.proxies[i]
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.address == "" || p.frozen || !p.process.stop() {
+		return false
+	}
+	s.log.line("chaos", fmt.Sprintf("froze proxy %d for %s", i, later.Round(time.Millisecond)))
+	p.frozen = true
+	frozen := p.process
+	time.AfterFunc(later, func() {
+		frozen.resume()
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.frozen = false
+	})
+	return true
 }
 
 // killPostgres kills the database server, but none of its children: they find out. It reports false when there is

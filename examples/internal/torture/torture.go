@@ -36,6 +36,7 @@ type Config struct {
 	Proxies int
 
 	WorkerKills, ProxyKills, PostgresKills int
+	Freezes                                int // of proxies, for 3 to 9 s
 	Zombies                                int // workers that are stopped for longer than their session
 	Fenced                                 int // of them, that were refused when they went on
 	Cuts                                   int // connections that broke around a request

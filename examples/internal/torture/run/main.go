@@ -19,7 +19,7 @@ import (
 func main() {
 	cfg := torture.Config{
 		Root: ".", Temp: "/tmp", // not TMPDIR, which may be one's own: PostgreSQL runs as another user where we are root
-		Workers: 6, Proxies: 3, WorkerKills: 30, ProxyKills: 20, PostgresKills: 5, Fenced: 5, Cuts: 50,
+		Workers: 6, Proxies: 3, WorkerKills: 30, ProxyKills: 20, PostgresKills: 5, Freezes: 4, Fenced: 5, Cuts: 50,
 		Latest: 12 * time.Second,
 	}
 	flag.Uint64Var(&cfg.Seed, "seed", 1, "`number` that decides what breaks")
