@@ -48,12 +48,12 @@ type network struct {
 	shares   [fatesCount]int // how many of 10,000 requests meet a fate; the others get through
 	latest   time.Duration   // by how much requests are late, at most
 
-	mu     sync.Mutex
-	random *rand.Rand // guarded by mu
+	mu      sync.Mutex
+	random  *rand.Rand // guarded by mu
+	calm    bool       // whether everything gets through; guarded by mu
+	pending int        // requests that are still to arrive; guarded by mu
 
-	calm   atomic.Bool // everything gets through
 	counts [fatesCount]atomic.Int64
-	later  sync.WaitGroup // requests that are still to arrive
 }
 
 // listen answers on a free port until ctx ends.
@@ -124,20 +124,37 @@ func (n *network) pass(ctx context.Context, conn net.Conn, up *link, req *http.R
 	return err == nil && f != cutHalf
 }
 
-// fate throws the dice.
+// fate throws the dice. Who gets late or twice calls sendLater.
 func (n *network) fate(req *http.Request) fate {
-	if n.calm.Load() || req.Method == http.MethodGet {
-		return through
-	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if n.calm || req.Method == http.MethodGet {
+		return through
+	}
 	dice := n.random.IntN(10_000)
-	for f, share := range n.shares {
+	for i, share := range n.shares {
 		if dice -= share; dice < 0 {
-			return fate(f)
+			f := fate(i)
+			if f == late || f == twice {
+				n.pending++
+			}
+			return f
 		}
 	}
 	return through
+}
+
+// settle lets everything get through from now on, and waits for what is still to arrive; it returns false if ctx ends
+// first.
+func (n *network) settle(ctx context.Context) bool {
+	n.mu.Lock()
+	n.calm = true
+	n.mu.Unlock()
+	return await(ctx, func() bool {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		return n.pending == 0
+	})
 }
 
 // sendLater lets the request arrive when others have come after it.
@@ -148,7 +165,12 @@ func (n *network) sendLater(ctx context.Context, req *http.Request, raw []byte) 
 		wait /= 40 // after its first repeats
 	}
 	n.mu.Unlock()
-	n.later.Go(func() {
+	go func() {
+		defer func() {
+			n.mu.Lock()
+			defer n.mu.Unlock()
+			n.pending--
+		}()
 		up := &link{upstream: n.upstream}
 		defer up.close()
 		if sleep(ctx, wait) != nil || !await(ctx, func() bool { return n.upstream() != "" }) {
@@ -156,7 +178,7 @@ func (n *network) sendLater(ctx context.Context, req *http.Request, raw []byte) 
 		}
 		_, status, err := up.exchange(ctx, req, raw)
 		n.log("after %s: %s %s: %d (%v)", wait.Round(time.Millisecond), req.Method, req.URL.Path, status, err)
-	})
+	}()
 }
 
 // cuts returns how many connections were broken around a request.

@@ -62,7 +62,9 @@ func TestFates(t *testing.T) {
 			if (err == nil) != test.answered {
 				t.Errorf("error %v, want an answer: %t", err, test.answered)
 			}
-			n.later.Wait()
+			if !n.settle(ctx) {
+				t.Error(ctx.Err())
+			}
 			if got := arrived.Load(); got != test.arrives {
 				t.Errorf("arrived %d times, want %d", got, test.arrives)
 			}

@@ -176,8 +176,7 @@ func (t *torture) work(ctx context.Context, c *chaos) error {
 		return context.Cause(ctx)
 	}
 	for _, n := range t.networks {
-		n.calm.Store(true)
-		n.later.Wait()
+		n.settle(ctx)
 	}
 	return context.Cause(ctx)
 }

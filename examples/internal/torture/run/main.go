@@ -26,7 +26,7 @@ func main() {
 	flag.IntVar(&cfg.Views, "views", 100_000, "how `many` there are")
 	flag.IntVar(&cfg.Rate, "rate", 1500, "how `many` of them a second")
 	flag.IntVar(&cfg.Zombies, "zombies", 10, "workers that stop for longer than their session, `number`")
-	limit := flag.Duration("limit", 280*time.Second, "`time` after which it is over")
+	limit := flag.Duration("limit", 10*time.Minute, "`time` after which it is over")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
