@@ -72,7 +72,7 @@ func (p *post) run(ctx context.Context, c *crew) error {
 		all = append(all, w)
 		select {
 		case <-w.ended:
-			if err := w.excuse(ctx); err != nil {
+			if err := w.excuse(ctx); err != nil && (len(all) == 1 || !w.replaced()) {
 				return fmt.Errorf("%s: %w", p.name, err)
 			}
 		case <-w.relieved: // whoever relieved it looks after it
@@ -82,6 +82,15 @@ func (p *post) run(ctx context.Context, c *crew) error {
 		<-w.ended
 	}
 	return nil
+}
+
+// replaced reports whether the worker has ended because another process has joined with its instance. That may be
+// one that came before it: a zombie whose session was over before its successor had joined, joins again like anybody
+// whose session was over. Whoever joined last has the instance.
+func (w *worker) replaced() bool {
+	w.process.mu.Lock()
+	defer w.process.mu.Unlock()
+	return strings.Contains(w.last, "FENCED_INSTANCE_ID")
 }
 
 // heard takes a line of a worker in.

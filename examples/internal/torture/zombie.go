@@ -131,10 +131,10 @@ func (t *torture) replace(ctx context.Context, p *post, w *worker) (string, erro
 	case <-ctx.Done():
 		return "", ctx.Err()
 	}
+	if !w.replaced() {
+		return "", fmt.Errorf("%s was replaced, but: %w", p.name, w.excuse(ctx))
+	}
 	w.process.mu.Lock()
 	defer w.process.mu.Unlock()
-	if !strings.Contains(w.last, "FENCED_INSTANCE_ID") {
-		return "", fmt.Errorf("%s was replaced, and ended with: %s (%w)", p.name, w.last, w.err)
-	}
 	return refused + ": " + w.last, nil
 }
