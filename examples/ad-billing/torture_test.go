@@ -12,7 +12,7 @@ import (
 // TestEveryViewIsBilledOnce is `make torture` in short.
 func TestEveryViewIsBilledOnce(t *testing.T) {
 	t.Parallel()
-	ctx, cancel := context.WithTimeoutCause(t.Context(), 3*time.Minute, errors.New("it takes too long"))
+	ctx, cancel := context.WithTimeoutCause(t.Context(), 8*time.Minute, errors.New("it takes too long"))
 	defer cancel()
 	result, err := torture.Run(ctx, torture.Config{
 		Seed: 7, Root: "../..", Temp: "/tmp", // t.TempDir may not be entered by PostgreSQL's user
