@@ -13,7 +13,7 @@ endif
 GO_TEST = $(RACE) go test $(if $(RACE),-race) -timeout 25m
 
 .DEFAULT_GOAL := help
-.PHONY: help build run demo test race note-race lint format generate bench bench-short bench-compare pgo conformance browser ci
+.PHONY: help build run demo torture test race note-race lint format generate bench bench-short bench-compare pgo conformance browser ci
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,10 @@ run: build ## the service; settings from EOS_… variables (bin/eos-proxy serve 
 
 demo: ## 69,659 purchases through kills and lost answers, to the cent
 	go run ./examples/billing
+
+SEED ?= 1
+torture: ## 100,000 ad views through dying workers, proxies and databases, each billed once; SEED=1
+	go run ./examples/internal/torture/run -seed $(SEED) $(TORTURE)
 
 test: note-race ## every test, on a PostgreSQL that it starts itself
 	go run ./internal/pgtest/with -- env $(GO_TEST) ./...

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"sync/atomic"
 	"time"
+
+	"github.com/eos-proxy/eos-proxy/examples/internal/client"
 )
 
 // chaos kills the proxy and its database while the tills work. It goes by their progress, not by the clock,
@@ -55,7 +57,7 @@ func (c *chaos) run(ctx context.Context, strikes []strike) {
 		ready := func() bool {
 			return c.progress.sent() >= s.at && (s.blind || c.progress.acknowledged.Load() > seen)
 		}
-		if !poll(ctx, ready) || sleep(ctx, time.Duration(c.random.Int64N(int64(c.delay(s))))) != nil {
+		if !poll(ctx, ready) || client.Sleep(ctx, time.Duration(c.random.Int64N(int64(c.delay(s))))) != nil {
 			return
 		}
 		// A proxy or database that is not there is waited for: a strike that hits nobody is none.
@@ -86,7 +88,7 @@ func (c *chaos) delay(s strike) time.Duration {
 // poll waits until done returns true; it returns false if ctx ends first.
 func poll(ctx context.Context, done func() bool) bool {
 	for !done() {
-		if sleep(ctx, 2*time.Millisecond) != nil {
+		if client.Sleep(ctx, 2*time.Millisecond) != nil {
 			return false
 		}
 	}

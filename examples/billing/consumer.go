@@ -6,15 +6,17 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+
+	"github.com/eos-proxy/eos-proxy/examples/internal/client"
 )
 
 // partitionCount is how many partitions each topic gets.
 const partitionCount = 6
 
 // createTopic makes the topic. PUT can be repeated, so a lost answer does no harm.
-func createTopic(ctx context.Context, c *client, topic string) error {
+func createTopic(ctx context.Context, c *client.Client, topic string) error {
 	body := fmt.Appendf(nil, `{"partition_count":%d}`, partitionCount)
-	return c.sendUntilAnswered(ctx, request{method: http.MethodPut, path: "/v1/topics/" + topic, body: body}, &struct{}{})
+	return c.SendUntilAnswered(ctx, &client.Request{Method: http.MethodPut, Path: "/v1/topics/" + topic, Body: body}, nil)
 }
 
 // page is the answer to a fetch.
@@ -31,14 +33,14 @@ type page struct {
 // consume reads a topic from the start to the end, partition by partition, and returns the purchases of each
 // customer in the order of the log. A position is an offset and nothing else: a fetch that was not answered
 // is simply sent again.
-func consume(ctx context.Context, c *client, topic string) (map[string][]purchase, error) {
+func consume(ctx context.Context, c *client.Client, topic string) (map[string][]purchase, error) {
 	read := map[string][]purchase{}
 	home := map[string]int{} // the partition of each customer
 	for partition := range partitionCount {
 		for offset, end := int64(0), int64(1); offset < end; {
 			path := fmt.Sprintf("/v1/topics/%s/partitions/%d/records?offset=%d&max_records=2000", topic, partition, offset)
 			var p page
-			if err := c.sendUntilAnswered(ctx, request{method: http.MethodGet, path: path}, &p); err != nil {
+			if err := c.SendUntilAnswered(ctx, &client.Request{Method: http.MethodGet, Path: path}, &p); err != nil {
 				return nil, fmt.Errorf("fetch: %w", err)
 			}
 			for _, r := range p.Records {

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/eos-proxy/eos-proxy/examples/internal/client"
 )
 
 // How many of a thousand requests lose their answer on the way back; how many lose their connection at once
@@ -76,7 +78,7 @@ func (c *cutter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		c.underway.Add(1)
 		go func() {
 			defer c.underway.Add(-1)
-			if err := sleep(ctx, wait); err != nil {
+			if err := client.Sleep(ctx, wait); err != nil {
 				return
 			}
 			if _, err := c.forward(ctx, r, body); err == nil {

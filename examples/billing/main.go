@@ -1,9 +1,9 @@
 // Command billing sends 69,659 purchases through an eos-proxy that is killed all the time, and adds up what
 // arrives.
 //
-// It is a guide for whoever writes a client: till.go is the loop to copy, with client.go below it; consumer.go
-// reads. The rest is what they have to survive: proxy.go starts and kills the service, chaos.go says when,
-// cutter.go is a network that loses answers, run.go lets tills die. It all happens three times: with tills
+// It is a guide for whoever writes a client: till.go is the loop to copy, with ../internal/client below it;
+// consumer.go reads. The rest is what they have to survive: proxy.go starts and kills the service, chaos.go says
+// when, cutter.go is a network that loses answers, run.go lets tills die. It all happens three times: with tills
 // that repeat nothing (at most once), that repeat what was not answered (at least once), and that also number
 // their records (exactly once). Only the last total is right.
 package main

@@ -7,6 +7,8 @@ import (
 	"os"
 	"sync/atomic"
 	"time"
+
+	"github.com/eos-proxy/eos-proxy/examples/internal/client"
 )
 
 // progress is how far the tills are.
@@ -46,7 +48,7 @@ func display(ctx context.Context, out io.Writer, text func() string) {
 		interval, before, after = 100*time.Millisecond, "\r\x1b[K  ", ""
 		defer fmt.Fprint(out, "\r\x1b[K")
 	}
-	for sleep(ctx, interval) == nil {
+	for client.Sleep(ctx, interval) == nil {
 		fmt.Fprint(out, before+text()+after)
 	}
 }

@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/eos-proxy/eos-proxy/examples/internal/client"
 )
 
 // The tills, and how often each of them dies in a run, about.
@@ -49,7 +51,7 @@ type result struct {
 type run struct {
 	mode
 	cfg      config
-	client   *client // through the bad network
+	client   *client.Client // through the bad network
 	progress *progress
 	books    [][]purchase
 
@@ -71,7 +73,7 @@ func bill(ctx context.Context, cfg config, m mode, p *proxy, purchases []purchas
 	defer transport.CloseIdleConnections()
 	r := &run{
 		mode: m, cfg: cfg,
-		client:   &client{&http.Client{Transport: transport, Timeout: 20 * time.Second}, url},
+		client:   &client.Client{HTTP: &http.Client{Transport: transport, Timeout: 20 * time.Second}, URLs: []string{url}},
 		progress: newProgress(tills),
 		books:    books(purchases, tills),
 	}
@@ -163,7 +165,7 @@ func (r *run) man(ctx context.Context, i int, all *sync.WaitGroup, fail func(err
 		return err == nil, err
 	case <-tired:
 	}
-	if err := sleep(ctx, time.Duration(random.Int64N(int64(10*time.Millisecond)))); err != nil {
+	if err := client.Sleep(ctx, time.Duration(random.Int64N(int64(10*time.Millisecond)))); err != nil {
 		return false, err
 	}
 	r.progress.deaths.Add(1)

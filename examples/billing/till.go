@@ -8,13 +8,15 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+
+	"github.com/eos-proxy/eos-proxy/examples/internal/client"
 )
 
 // A till sends the purchases of its book to a topic, from the first to the last. The record at a place of
 // the book is always the same one, so the place serves as the record's sequence: that is all that exactly
 // once asks of a client.
 type till struct {
-	client *client
+	client *client.Client
 	name   string // its transactional id: the same for whoever does this till's work, after any restart
 	topic  string
 	book   []purchase
@@ -40,14 +42,14 @@ func (t *till) exactlyOnce(ctx context.Context) error {
 	for next := who.next(t.topic); next < int64(len(t.book)); {
 		end := min(next+int64(t.batch), int64(len(t.book)))
 		r := t.produce(t.book[next:end])
-		r.header = map[string]string{
+		r.Header = map[string]string{
 			"Producer-Id":    strconv.FormatInt(who.ProducerID, 10),
 			"Producer-Epoch": strconv.FormatInt(who.ProducerEpoch, 10),
 			"Producer-Seq":   strconv.FormatInt(next, 10), // of the first record
 		}
 		var done produced
-		var p *problem
-		err := t.client.sendUntilAnswered(ctx, r, &done)
+		var p *client.Problem
+		err := t.client.SendUntilAnswered(ctx, r, &done)
 		switch {
 		case err == nil:
 			// Stored now, or before, by an attempt whose answer was lost; the answer is the same.
@@ -75,7 +77,7 @@ func (t *till) exactlyOnce(ctx context.Context) error {
 func (t *till) atLeastOnce(ctx context.Context) error {
 	for next := 0; next < len(t.book); next = min(next+t.batch, len(t.book)) {
 		end := min(next+t.batch, len(t.book))
-		if err := t.client.sendUntilAnswered(ctx, t.produce(t.book[next:end]), &produced{}); err != nil {
+		if err := t.client.SendUntilAnswered(ctx, t.produce(t.book[next:end]), &produced{}); err != nil {
 			return fmt.Errorf("%s: %w", t.name, err)
 		}
 		t.reached(end, true)
@@ -85,17 +87,17 @@ func (t *till) atLeastOnce(ctx context.Context) error {
 
 // atMostOnce repeats nothing. A request that was lost is lost.
 func (t *till) atMostOnce(ctx context.Context) error {
-	wait := firstWait
+	wait := client.FirstWait
 	for next := 0; next < len(t.book); next = min(next+t.batch, len(t.book)) {
 		end := min(next+t.batch, len(t.book))
-		err := t.client.send(ctx, t.produce(t.book[next:end]), &produced{})
+		err := t.client.Send(ctx, t.produce(t.book[next:end]), &produced{})
 		if err == nil {
-			wait = firstWait
+			wait = client.FirstWait
 		} else {
-			if err := sleep(ctx, wait); err != nil {
+			if err := client.Sleep(ctx, wait); err != nil {
 				return err
 			}
-			wait = min(2*wait, longestWait)
+			wait = min(2*wait, client.LongestWait)
 		}
 		t.reached(end, err == nil)
 	}
@@ -131,14 +133,14 @@ func (t *till) register(ctx context.Context) (*registration, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := request{
-		method: http.MethodPost,
-		path:   "/v1/producers",
-		header: map[string]string{"Idempotency-Key": rand.Text()},
-		body:   body,
+	r := &client.Request{
+		Method: http.MethodPost,
+		Path:   "/v1/producers",
+		Header: map[string]string{"Idempotency-Key": rand.Text()},
+		Body:   body,
 	}
 	who := &registration{}
-	if err := t.client.sendUntilAnswered(ctx, r, who); err != nil {
+	if err := t.client.SendUntilAnswered(ctx, r, who); err != nil {
 		return nil, fmt.Errorf("register %s: %w", t.name, err)
 	}
 	return who, nil
@@ -151,7 +153,7 @@ type produced struct {
 
 // produce returns the request that appends purchases to the topic, all of them or none. The key of a record
 // is the customer, so all purchases of one go to the same partition, in the order of the book.
-func (t *till) produce(purchases []purchase) request {
+func (t *till) produce(purchases []purchase) *client.Request {
 	type record struct {
 		Key   string   `json:"key"`
 		Value purchase `json:"value"`
@@ -164,5 +166,5 @@ func (t *till) produce(purchases []purchase) request {
 	if err != nil {
 		panic(err) // strings and an integer
 	}
-	return request{method: http.MethodPost, path: "/v1/topics/" + t.topic + "/records", body: body}
+	return &client.Request{Method: http.MethodPost, Path: "/v1/topics/" + t.topic + "/records", Body: body}
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/eos-proxy/eos-proxy/examples/internal/client"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -68,7 +69,7 @@ func TestTillHeedsAnswers(t *testing.T) {
 			t.Parallel()
 			var seen []string
 			w := &till{
-				client: &client{http.DefaultClient, newScript(t, &seen, test.answers...)},
+				client: &client.Client{HTTP: http.DefaultClient, URLs: []string{newScript(t, &seen, test.answers...)}},
 				name:   "till", topic: "t", book: make([]purchase, 5), batch: 2,
 				reached: func(int, bool) {},
 			}
@@ -97,7 +98,7 @@ func TestOthersDoNotHeed(t *testing.T) {
 			t.Parallel()
 			var seen []string
 			w := &till{
-				client: &client{http.DefaultClient, newScript(t, &seen, "", "200 {}", "200 {}")},
+				client: &client.Client{HTTP: http.DefaultClient, URLs: []string{newScript(t, &seen, "", "200 {}", "200 {}")}},
 				name:   "till", topic: "t", book: make([]purchase, 3), batch: 2,
 				reached: func(int, bool) {},
 			}

@@ -1,0 +1,26 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/eos-proxy/eos-proxy/examples/internal/torture"
+)
+
+// TestEveryViewIsBilledOnce is `make torture` in short.
+func TestEveryViewIsBilledOnce(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeoutCause(t.Context(), 8*time.Minute, errors.New("it takes too long"))
+	defer cancel()
+	result, err := torture.Run(ctx, torture.Config{
+		Seed: 7, Root: "../..", Temp: "/tmp", // t.TempDir may not be entered by PostgreSQL's user
+		Views: 4000, Rate: 500, Workers: 4, Proxies: 2,
+		WorkerKills: 4, ProxyKills: 3, PostgresKills: 1, Freezes: 1, Zombies: 3, Fenced: 1, Cuts: 1, Latest: 8 * time.Second,
+	})
+	t.Logf("\n%s\n%s", torture.Head, result)
+	if err != nil {
+		t.Fatal(err)
+	}
+}
