@@ -108,7 +108,9 @@ func (p *proxy) start() {
 	if !lines.Scan() {
 		p.t.Fatalf("proxy %s does not start: %s", p.name, p.logged())
 	}
-	p.url = strings.TrimPrefix(lines.Text(), "eos-proxy answers on ")
+	if p.url == "" { // clients read it
+		p.url = strings.TrimPrefix(lines.Text(), "eos-proxy answers on ")
+	}
 }
 
 // awaitReady waits until the proxy has its database.
