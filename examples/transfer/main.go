@@ -59,12 +59,8 @@ func run(ctx context.Context, cfg config, out io.Writer) error {
 	if cfg.torn {
 		b = books{"torn-debits", "torn-credits"}
 	}
-	for _, topic := range []string{b.debits, b.credits} {
-		// Books are kept for ever.
-		body := map[string]any{"partition_count": 3, "retention_ms": -1}
-		if err := c.send(ctx, request{method: http.MethodPut, path: "/v1/topics/" + topic, body: body}, &struct{}{}); err != nil {
-			return fmt.Errorf("topic %s: %w", topic, err)
-		}
+	if err := open(ctx, c, b); err != nil {
+		return err
 	}
 	began := time.Now()
 	auditors, deaths, err := transfer(ctx, cfg, c, b)
@@ -92,6 +88,25 @@ func run(ctx context.Context, cfg config, out io.Writer) error {
 		return errTorn
 	}
 	fmt.Fprintf(out, "all accounts together had %d all the time\n", accounts*opening)
+	return nil
+}
+
+// open makes the books. Later everybody waits for ever for a service that is away; but not for one that was
+// never there.
+func open(ctx context.Context, c *client, b books) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, 15*time.Second, fmt.Errorf("nobody answers at %s", strings.Join(c.urls, ", ")))
+	defer cancel()
+	for _, topic := range []string{b.debits, b.credits} {
+		// Books are kept for ever.
+		body := map[string]any{"partition_count": 3, "retention_ms": -1}
+		err := c.send(ctx, request{method: http.MethodPut, path: "/v1/topics/" + topic, body: body}, &struct{}{})
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err != nil {
+			return fmt.Errorf("topic %s: %w", topic, err)
+		}
+	}
 	return nil
 }
 
