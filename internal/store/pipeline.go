@@ -121,23 +121,6 @@ func (p *pipeline) queueCopy(ctx context.Context, sql string, data func(b []byte
 	return nil
 }
 
-// queueTuples adds a statement n times, with the arguments that tuple appends:
-// a COPY's tuple, in binary format, is also how arguments are sent.
-func (p *pipeline) queueTuples(sql string, n int, tuple func(b []byte, i int) []byte) (err error) {
-	if p.buf, err = (&pgproto3.Parse{Query: sql}).Encode(p.buf); err != nil {
-		return err
-	}
-	for i := range n {
-		end := p.message('B')
-		p.buf = append(p.buf, 0, 0, 0, 1, 0, 1) // unnamed portal and statement; all arguments are binary
-		p.buf = tuple(p.buf, i)
-		p.buf = append(p.buf, 0, 0) // no results
-		end()
-		p.execute(nil)
-	}
-	return nil
-}
-
 // run sends what is queued, of which the last is a COMMIT, and reads the
 // answers. It returns the first error that the server answers, or that of a
 // rows function; or what broke the connection, which is then closed.

@@ -9,17 +9,11 @@ import (
 )
 
 // A transaction pooler (PgBouncer) gives each SQL transaction the next free
-// connection to PostgreSQL. Two things that the store does otherwise are not
-// done behind one:
-//
-//   - Statements are not prepared: a pooler may look for them on another
-//     connection, where they are not. One that follows them to where they are is
-//     told by default_query_exec_mode in the connection URL, which is never
-//     overruled.
-//   - Rows are not copied in a pipeline. When something before the COPY fails, as
-//     guards do, PostgreSQL skips the COPY and its data; PgBouncer from 1.21 on
-//     waits for an answer to them and never gives the connection back
-//     (github.com/pgbouncer/pgbouncer/pull/1471).
+// connection to PostgreSQL. What the store keeps in a session is prepared
+// statements, which a pooler may look for on another connection, where they are
+// not: so behind one every statement goes with its text. A pooler that follows
+// prepared statements to where they are is told by default_query_exec_mode in
+// the connection URL, which is never overruled.
 
 // modeParameter is the parameter of a connection URL that tells pgx how to use
 // prepared statements.
@@ -30,11 +24,10 @@ const modeParameter = "default_query_exec_mode"
 const unnamed = pgx.QueryExecModeCacheDescribe
 
 // lookForPooler finds out whether a pooler is between us and PostgreSQL, and if
-// so opens all connections anew. A pooler invents the process id that it tells
-// when a connection begins, with which one would cancel. One that does not is
-// known by a mode in the URL that prepares nothing.
+// so opens all connections anew without named statements. A pooler invents the
+// process id that it tells when a connection begins, with which one would cancel.
 func (s *Store) lookForPooler(ctx context.Context) error {
-	if s.pooled.Load() {
+	if s.pooled.Load() || strings.Contains(s.pool.Config().ConnString(), modeParameter) {
 		return nil
 	}
 	conn, err := s.pool.Acquire(ctx)
@@ -47,19 +40,12 @@ func (s *Store) lookForPooler(ctx context.Context) error {
 	if err := conn.QueryRow(ctx, sql, pgx.QueryExecModeSimpleProtocol).Scan(&pid); err != nil {
 		return fmt.Errorf("ask for the process id: %w", err)
 	}
-	prepares := conn.Conn().Config().DefaultQueryExecMode == pgx.QueryExecModeCacheStatement
-	if prepares && pid == conn.Conn().PgConn().PID() {
+	if pid == conn.Conn().PgConn().PID() {
 		return nil
 	}
 	s.pooled.Store(true)
-	if s.told() {
-		return nil
-	}
 	s.pool.Reset()
 	s.log.Info("a pooler is in front of PostgreSQL: statements are not prepared; " + modeParameter +
 		"=cache_statement in the URL prepares them nevertheless")
 	return nil
 }
-
-// told reports whether the connection URL says how statements are used.
-func (s *Store) told() bool { return strings.Contains(s.pool.Config().ConnString(), modeParameter) }

@@ -69,41 +69,27 @@ func (f *flush) queueAll(ctx context.Context, p *pipeline, lock bool) error {
 	return p.queue(ctx, sqlCommit)
 }
 
-// The columns of a tuple, in its order.
-const (
-	sqlBatchColumns = `
-		batches (
-			log_id, base_offset, record_count, end_bytes, max_timestamp, appended_at,
-			scope_id, producer_id, producer_epoch, base_sequence, idempotency_key,
-			fingerprint, request_count, request_parts, transaction_ref,
-			body, ends, flags, headers, timestamp, timestamps)`
-	sqlCopyBatches = `COPY` + sqlBatchColumns + ` FROM STDIN (FORMAT binary)`
-	sqlInsertBatch = `
-		INSERT INTO` + sqlBatchColumns + `
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)`
-)
+const sqlCopyBatches = `
+	COPY batches (
+		log_id, base_offset, record_count, end_bytes, max_timestamp, appended_at,
+		scope_id, producer_id, producer_epoch, base_sequence, idempotency_key,
+		fingerprint, request_count, request_parts, transaction_ref,
+		body, ends, flags, headers, timestamp, timestamps)
+	FROM STDIN (FORMAT binary)`
 
-// saveRows copies the rows; behind a pooler it inserts them one by one, as a
-// COPY in a pipeline that fails would cost PgBouncer a connection.
 func (f *flush) saveRows(ctx context.Context, p *pipeline) error {
 	if len(f.rows) == 0 {
 		return nil
 	}
-	rows := f.sortedRows()
-	if f.store.pooled.Load() {
-		return p.queueTuples(sqlInsertBatch, len(rows), func(b []byte, i int) []byte {
-			return rows[i].appendTuple(b, f.now)
-		})
-	}
 	return p.queueCopy(ctx, sqlCopyBatches, func(b []byte) []byte {
-		for _, r := range rows {
+		for _, r := range f.sortedRows() {
 			b = r.appendTuple(b, f.now)
 		}
 		return b
 	})
 }
 
-// appendTuple appends the row as a tuple of sqlBatchColumns. Records without a
+// appendTuple appends the row as a tuple of sqlCopyBatches. Records without a
 // timestamp get now.
 func (r *row) appendTuple(b []byte, now int64) []byte {
 	b = binary.BigEndian.AppendUint16(b, 21)

@@ -81,7 +81,7 @@ func Open(ctx context.Context, url string, cfg Config) (*Store, error) {
 	}
 	pc.BeforeConnect = func(_ context.Context, cc *pgx.ConnConfig) error {
 		neverCancel(&cc.Config)
-		if s.pooled.Load() && !s.told() {
+		if s.pooled.Load() {
 			cc.DefaultQueryExecMode = unnamed
 		}
 		return nil
