@@ -70,7 +70,7 @@ func NewBouncer(t testing.TB, target string) *Bouncer {
 	b.configure(cfg)
 	b.start(program)
 	t.Cleanup(func() {
-		b.stop(syscall.SIGTERM)
+		b.stop()
 		if t.Failed() {
 			t.Logf("the log of PgBouncer:\n%s", b.log)
 		}
@@ -85,11 +85,11 @@ func (b *Bouncer) url(database string) string {
 	return fmt.Sprintf("postgres://eos@127.0.0.1:%d/%s?sslmode=disable", b.port, url.PathEscape(database))
 }
 
-// Restart ends PgBouncer at once, with whatever is on its way, and starts it again.
+// Restart kills PgBouncer, with whatever is on its way, and starts it again.
 func (b *Bouncer) Restart() {
 	b.t.Helper()
 	program := b.cmd.Path
-	b.stop(syscall.SIGTERM)
+	b.stop()
 	b.start(program)
 }
 
@@ -166,9 +166,11 @@ func (b *Bouncer) start(program string) {
 	}
 }
 
-func (b *Bouncer) stop(sig syscall.Signal) {
-	_ = b.cmd.Process.Signal(sig)
-	_ = b.cmd.Wait() // its error is the signal
+// stop kills PgBouncer: what SIGTERM means to it differs from version to
+// version, from at once to when the last client has gone.
+func (b *Bouncer) stop() {
+	_ = b.cmd.Process.Kill() // it may have ended
+	_ = b.cmd.Wait()         // its error is the signal
 }
 
 // freePort returns a port that nobody has at the moment.

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"strings"
 	"testing"
 
 	"github.com/eos-proxy/eos-proxy/internal/pgtest"
@@ -59,5 +60,31 @@ func TestAPoolerIsFoundOut(t *testing.T) {
 		if log := mustLog(t, s, "t"); len(log) != 60 {
 			t.Errorf("%d records, want 60: %v", len(log), log)
 		}
+	}
+}
+
+// TestFailedFlushesCostAPoolerNothing: two stores, of which each moves the end
+// that the other one knows. More flushes are refused in the middle of their COPY
+// than the pooler has connections.
+func TestFailedFlushesCostAPoolerNothing(t *testing.T) {
+	t.Parallel()
+	direct := newDatabase(t)
+	beside, through := newStore(t, direct), newStore(t, pgtest.NewBouncer(t, direct).URL())
+	if err := through.Check(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	mustTopic(t, beside, "t", 2)
+	large := strings.Repeat("a", 900<<10) // still on its way when the first row is refused
+	for range 20 {
+		first := plain("a", large, large, large)
+		for i := range first.records {
+			first.records[i].Partition = min(i, 1)
+		}
+		mustProduce(t, through, first)
+		through.writer.careful = 0 // it goes on from the end that it knows
+		mustProduce(t, beside, plain("b").to(0))
+	}
+	if log := mustLog(t, through, "t"); len(log) != 100 {
+		t.Errorf("%d records, want 100", len(log))
 	}
 }
