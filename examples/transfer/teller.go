@@ -148,7 +148,8 @@ func (t *teller) attempt(ctx context.Context, id string, o order) (f fate, err e
 		err = t.append(ctx, t.books.debits, o.debit(), map[string]string{"Transaction-Id": id, "Idempotency-Key": "debit"})
 	}
 	if err == nil && o.way == withdrawn {
-		return f, t.client.send(ctx, request{method: http.MethodPost, path: path + "/abort"}, &f)
+		err = t.client.send(ctx, request{method: http.MethodPost, path: path + "/abort"}, &f)
+		return f, err
 	}
 	if err == nil {
 		err = t.append(ctx, t.books.credits, o.credit(), map[string]string{"Transaction-Id": id, "Idempotency-Key": "credit"})

@@ -180,7 +180,7 @@ func freePort(t testing.TB) int {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()                      //nolint:errcheck // it served its purpose
+	defer l.Close()                     //nolint:errcheck // it served its purpose
 	return l.Addr().(*net.TCPAddr).Port //nolint:errcheck // a TCP listener
 }
 
