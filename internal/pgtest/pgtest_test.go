@@ -18,7 +18,7 @@ func TestEveryTestHasADatabaseOfItsOwn(t *testing.T) {
 	var builds atomic.Int32
 	build := func(ctx context.Context, url string) error {
 		builds.Add(1)
-		return exec(ctx, url, "CREATE TABLE kept (id int); INSERT INTO kept VALUES (7)")
+		return query(ctx, url, "CREATE TABLE kept (id int); INSERT INTO kept VALUES (7)")
 	}
 	urls := make([]string, 4)
 	t.Run("clones", func(t *testing.T) {
@@ -55,7 +55,7 @@ func TestTemplateIsBuiltOncePerServer(t *testing.T) {
 		group.Go(func() {
 			err := buildTemplate(t.Context(), admin, name, func(ctx context.Context, url string) error {
 				builds.Add(1)
-				return exec(ctx, url, "CREATE TABLE kept (id int)")
+				return query(ctx, url, "CREATE TABLE kept (id int)")
 			})
 			if err != nil {
 				t.Error(err)
@@ -120,7 +120,7 @@ func forget(t *testing.T, name string) {
 	t.Cleanup(func() { drop(context.Background()) })
 }
 
-func exec(ctx context.Context, url, sql string) error { return asAdmin(ctx, url, sql) }
+func query(ctx context.Context, url, sql string) error { return asAdmin(ctx, url, sql) }
 
 // mustConnect leaves the connection open at the end of the test: the database is dropped anyway.
 func mustConnect(t *testing.T, url string) *pgx.Conn {

@@ -8,10 +8,8 @@ import (
 
 	"github.com/eos-proxy/eos-proxy/migrations"
 	"github.com/golang-migrate/migrate/v4"
-	migratepgx "github.com/golang-migrate/migrate/v4/database/pgx/v5"
 	"github.com/golang-migrate/migrate/v4/source/iofs"
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/stdlib"
 )
 
 // NewerSchemaError says that the database was migrated by a newer program.
@@ -23,38 +21,44 @@ func (e *NewerSchemaError) Error() string {
 }
 
 // Migrate brings the schema of a database up to this program's version. Any
-// number of processes may call it at once. It returns a NewerSchemaError for a
-// database that a newer program migrated.
+// number of processes may call it at once, also through a transaction pooler.
+// It returns a NewerSchemaError for a database that a newer program migrated.
 func Migrate(ctx context.Context, connURL string) error {
 	cfg, err := pgx.ParseConfig(connURL)
 	if err != nil {
 		return fmt.Errorf("database url: %w", err)
 	}
+	cfg.DefaultQueryExecMode = pgx.QueryExecModeSimpleProtocol // several statements at once, none of them prepared
+	conn, err := pgx.ConnectConfig(ctx, cfg)
+	if err != nil {
+		return fmt.Errorf("connect: %w", err)
+	}
+	defer conn.Close(context.WithoutCancel(ctx)) //nolint:errcheck // it has done its work or failed
 	source, err := iofs.New(migrations.Files, ".")
 	if err != nil {
 		return fmt.Errorf("embedded migrations: %w", err)
 	}
-	db := stdlib.OpenDB(*cfg)
-	defer db.Close() //nolint:errcheck // nothing is open on it
-	if err := db.PingContext(ctx); err != nil {
-		return fmt.Errorf("connect: %w", err)
-	}
-	driver, err := migratepgx.WithInstance(db, &migratepgx.Config{})
+	m, err := migrate.NewWithInstance("embedded", source, "database", &schema{ctx, conn})
 	if err != nil {
-		return fmt.Errorf("open database for migrations: %w", err)
+		return errors.Join(fmt.Errorf("open migrations: %w", err), source.Close())
 	}
-	m, err := migrate.NewWithInstance("embedded", source, "database", driver)
-	if err != nil {
-		return errors.Join(fmt.Errorf("open migrations: %w", err), driver.Close())
+	defer m.Close() //nolint:errcheck // it closes the source, which is in memory
+	if err := bringUp(m); err != nil {
+		return err
 	}
-	defer m.Close()                //nolint:errcheck // it has done its work or failed
-	version, _, err := m.Version() // dirty while another process migrates
+	return compress(ctx, conn)
+}
+
+func bringUp(m *migrate.Migrate) error {
+	version, dirty, err := m.Version()
 	switch {
 	case errors.Is(err, migrate.ErrNilVersion):
 	case err != nil:
 		return fmt.Errorf("schema version: %w", err)
 	case version > migrations.Latest:
 		return &NewerSchemaError{Found: version, Known: migrations.Latest}
+	case version == migrations.Latest && !dirty:
+		return nil // with nobody's lock: a proxy that starts beside others waits for none of them
 	}
 	err = m.Up()
 	switch {
@@ -63,17 +67,12 @@ func Migrate(ctx context.Context, connURL string) error {
 	case err != nil && !errors.Is(err, migrate.ErrNoChange):
 		return fmt.Errorf("migrate: %w", err)
 	}
-	return compress(ctx, cfg)
+	return nil
 }
 
 // compress turns lz4 on for the columns that hold much, where the server has
 // it: not every build does, and SQL alone cannot ask before it alters.
-func compress(ctx context.Context, cfg *pgx.ConnConfig) error {
-	conn, err := pgx.ConnectConfig(ctx, cfg)
-	if err != nil {
-		return fmt.Errorf("connect: %w", err)
-	}
-	defer conn.Close(context.WithoutCancel(ctx)) //nolint:errcheck // nothing is open on it
+func compress(ctx context.Context, conn *pgx.Conn) error {
 	const pending = `
 		SELECT a.attname
 		FROM pg_attribute a, pg_settings s

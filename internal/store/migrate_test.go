@@ -107,7 +107,7 @@ func TestSchemaSQLIsWhatMigrationsMake(t *testing.T) {
 		t.Fatal(err)
 	}
 	mustExec(t, conn, string(schema))
-	if err := compress(t.Context(), conn.Config()); err != nil {
+	if err := compress(t.Context(), conn); err != nil {
 		t.Fatal(err)
 	}
 	migrated := mustCatalog(t, newConn(t, newDatabase(t)))

@@ -63,6 +63,7 @@ type Store struct {
 	trimmed  int64      // the log that the last one came to; guarded by trimming
 
 	writer *writer
+	pooled atomic.Bool // whether there is a pooler in front of the server
 
 	mu     sync.RWMutex
 	topics map[string]*Topic // by name; guarded by mu; a stale entry is found out when it is written to
@@ -83,21 +84,25 @@ func Open(ctx context.Context, url string, cfg Config) (*Store, error) {
 		pc.ConnConfig.RuntimeParams["application_name"] = "eos-proxy"
 	}
 	pc.ConnConfig.RuntimeParams["client_encoding"] = "UTF8" // whatever the role's is
-	pc.BeforeConnect = func(_ context.Context, cc *pgx.ConnConfig) error {
-		neverCancel(&cc.Config)
-		return nil
-	}
-	pool, err := pgxpool.NewWithConfig(ctx, pc)
-	if err != nil {
-		return nil, fmt.Errorf("open pool: %w", err)
-	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
-	return &Store{
-		pool: pool, caps: cfg.Caps, log: cfg.Logger, unsafe: cfg.Unsafe, writer: newWriter(), topics: map[string]*Topic{},
+	s := &Store{
+		caps: cfg.Caps, log: cfg.Logger, unsafe: cfg.Unsafe, writer: newWriter(), topics: map[string]*Topic{},
 		tail: newTail(cfg.TailBytes), prober: prober{logs: map[int64]*queue{}},
-	}, nil
+	}
+	pc.BeforeConnect = func(_ context.Context, cc *pgx.ConnConfig) error {
+		neverCancel(&cc.Config)
+		if s.pooled.Load() {
+			cc.DefaultQueryExecMode = unnamed
+		}
+		return nil
+	}
+	s.pool, err = pgxpool.NewWithConfig(ctx, pc)
+	if err != nil {
+		return nil, fmt.Errorf("open pool: %w", err)
+	}
+	return s, nil
 }
 
 // Close closes all connections. No other method may run or be called.
@@ -148,8 +153,12 @@ func (e *UnsafeError) Error() string {
 }
 
 // Check returns an UnsafeError when the server does not flush commits to disk
-// (fsync, synchronous_commit, full_page_writes) or is a read-only standby.
+// (fsync, synchronous_commit, full_page_writes) or is a read-only standby. It
+// also finds out whether a pooler is in front of it; until then none is supposed.
 func (s *Store) Check(ctx context.Context) error {
+	if err := s.lookForPooler(ctx); err != nil {
+		return err
+	}
 	const sql = `
 		SELECT current_setting('fsync'), current_setting('synchronous_commit'),
 		       current_setting('full_page_writes'), pg_is_in_recovery()`
