@@ -4,8 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -41,7 +39,7 @@ func (w *worker) run(ctx context.Context) error {
 		}
 		// A refusal says that this request has done nothing and never will. Then what was polled is dropped, as
 		// it may be somebody else's by now, or be done already.
-		switch refusal(err) {
+		switch client.RefusalCode(err) {
 		case "UNKNOWN_MEMBER_ID", // the session was over: others have our partitions
 			"FENCED_MEMBER_EPOCH": // there was a join that we do not know of, as a late repeat of our own is
 			fmt.Fprintf(w.out, "%s starts over: %v\n", w.member, err)
@@ -183,13 +181,9 @@ func (w *worker) transactionID(offsets []offset) string {
 
 func (w *worker) path() string { return "/v1/groups/" + w.group + "/members/" + w.member }
 
-// send sends a request until it is answered. It is written once: every attempt has the same bytes.
+// send sends a request until it is answered.
 func (w *worker) send(ctx context.Context, method, path string, body, answer any) error {
-	b, err := json.Marshal(body)
-	if err != nil {
-		return err
-	}
-	return w.client.SendUntilAnswered(ctx, &client.Request{Method: method, Path: path, Body: b}, answer)
+	return w.client.SendJSON(ctx, client.Request{Method: method, Path: path}, body, answer)
 }
 
 // hear takes over what an answer says of the member.
@@ -210,15 +204,6 @@ func (w *worker) leave(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	_ = w.client.SendUntilAnswered(ctx, &client.Request{Method: http.MethodDelete, Path: w.path()}, nil)
-}
-
-// refusal returns the code of a refusal; empty for anything else.
-func refusal(err error) string {
-	var p *client.Problem
-	if errors.As(err, &p) {
-		return p.Code
-	}
-	return ""
 }
 
 // work is the command.

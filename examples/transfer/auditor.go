@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/http"
 	"time"
+
+	"github.com/eos-proxy/eos-proxy/examples/internal/client"
 )
 
 // auditor reads both books, one after the other, again and again.
@@ -14,7 +16,7 @@ import (
 // a transaction appear at the same moment. So whoever saw a half in one book, and reads the other book after
 // that, up to its present end, finds the other half there: always, whichever proxy answers.
 type auditor struct {
-	client   *client
+	client   *client.Client
 	books    [2]*book
 	balances map[string]int64 // by account
 	open     map[string]half  // by transfer: those of which one half was read
@@ -42,7 +44,7 @@ type half struct {
 	book *book
 }
 
-func newAuditor(c *client, b books) *auditor {
+func newAuditor(c *client.Client, b books) *auditor {
 	balances := map[string]int64{}
 	for n := range accounts {
 		balances[account(n)] = opening
@@ -67,7 +69,7 @@ func (a *auditor) run(ctx context.Context, done <-chan struct{}) error {
 				return err
 			}
 		}
-		if err := sleep(ctx, rest); err != nil {
+		if err := client.Sleep(ctx, rest); err != nil {
 			return err
 		}
 	}
@@ -89,7 +91,7 @@ func (a *auditor) pass(ctx context.Context, b *book) error {
 		} `json:"offsets"`
 	}
 	path := "/v1/topics/" + b.topic + "/offsets?at=latest"
-	if err := a.client.send(ctx, request{method: http.MethodGet, path: path}, &ends); err != nil {
+	if err := a.client.SendJSON(ctx, client.Request{Method: http.MethodGet, Path: path}, nil, &ends); err != nil {
 		return err
 	}
 	if b.positions == nil {
@@ -116,7 +118,7 @@ func (a *auditor) read(ctx context.Context, b *book, partition int) error {
 		} `json:"records"`
 	}
 	path := fmt.Sprintf("/v1/topics/%s/partitions/%d/records?offset=%d&max_records=2000", b.topic, partition, b.positions[partition])
-	if err := a.client.send(ctx, request{method: http.MethodGet, path: path}, &page); err != nil {
+	if err := a.client.SendJSON(ctx, client.Request{Method: http.MethodGet, Path: path}, nil, &page); err != nil {
 		return err
 	}
 	for _, r := range page.Records {

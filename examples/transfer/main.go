@@ -1,7 +1,7 @@
 // Command transfer moves money between accounts: each transfer is a transaction over two topics, and auditors
 // who read both all the time never see a sum that is another than at first. Its README is the guide.
 //
-// The parts: orders.go has what is to be done, teller.go does it, auditor.go watches, client.go speaks HTTP.
+// The parts: orders.go has what is to be done, teller.go does it, auditor.go watches.
 package main
 
 import (
@@ -17,6 +17,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/eos-proxy/eos-proxy/examples/internal/client"
 )
 
 // config is what may be chosen.
@@ -54,7 +56,7 @@ var errTorn = errors.New("the sum has changed")
 // run carries the orders out, with auditors beside it, and tells what they have found. It returns errTorn if
 // that is anything.
 func run(ctx context.Context, cfg config, out io.Writer) error {
-	c := &client{http: &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 50}}, urls: cfg.urls}
+	c := &client.Client{HTTP: &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 50}}, URLs: cfg.urls}
 	b := books{"debits", "credits"}
 	if cfg.torn {
 		b = books{"torn-debits", "torn-credits"}
@@ -93,13 +95,13 @@ func run(ctx context.Context, cfg config, out io.Writer) error {
 
 // open makes the books. Later everybody waits for ever for a service that is away; but not for one that was
 // never there.
-func open(ctx context.Context, c *client, b books) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, 15*time.Second, fmt.Errorf("nobody answers at %s", strings.Join(c.urls, ", ")))
+func open(ctx context.Context, c *client.Client, b books) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, 15*time.Second, fmt.Errorf("nobody answers at %s", strings.Join(c.URLs, ", ")))
 	defer cancel()
 	for _, topic := range []string{b.debits, b.credits} {
 		// Books are kept for ever.
 		body := map[string]any{"partition_count": 3, "retention_ms": -1}
-		err := c.send(ctx, request{method: http.MethodPut, path: "/v1/topics/" + topic, body: body}, &struct{}{})
+		err := c.SendJSON(ctx, client.Request{Method: http.MethodPut, Path: "/v1/topics/" + topic}, body, nil)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
@@ -111,7 +113,7 @@ func open(ctx context.Context, c *client, b books) error {
 }
 
 // transfer runs tellers and auditors to their end. Whoever fails ends the others.
-func transfer(ctx context.Context, cfg config, c *client, b books) (auditors []*auditor, deaths int, err error) {
+func transfer(ctx context.Context, cfg config, c *client.Client, b books) (auditors []*auditor, deaths int, err error) {
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
 	q := &queue{orders: newOrders(cfg.transfers, cfg.torn)}

@@ -8,6 +8,8 @@ import (
 	mathrand "math/rand/v2"
 	"net/http"
 	"time"
+
+	"github.com/eos-proxy/eos-proxy/examples/internal/client"
 )
 
 // books are the names of the two topics.
@@ -16,7 +18,7 @@ type books struct{ debits, credits string }
 // teller carries orders out. It is killed now and then, wherever it is, and forgets everything; the next one
 // with its name takes over.
 type teller struct {
-	client *client
+	client *client.Client
 	books  books
 	name   string // its transactional id
 
@@ -34,7 +36,7 @@ var errKilled = errors.New("killed")
 // work is the lives of all tellers with one name, until no order is left. It counts the deaths. An order of
 // which nobody knows how far it came is given out again, to the successor: who has fenced the dead one, so that
 // nothing that is still on its way can be done beside it.
-func work(ctx context.Context, c *client, b books, name string, q *queue) (deaths int, err error) {
+func work(ctx context.Context, c *client.Client, b books, name string, q *queue) (deaths int, err error) {
 	for o := q.next(); ; deaths++ {
 		t := &teller{client: c, books: b, name: name}
 		if o, err = t.live(ctx, o, q); !errors.Is(err, errKilled) {
@@ -76,11 +78,11 @@ func (t *teller) register(ctx context.Context) error {
 		ProducerID    int64 `json:"producer_id"`
 		ProducerEpoch int64 `json:"producer_epoch"`
 	}
-	err := t.client.send(ctx, request{
-		method: http.MethodPost, path: "/v1/producers", body: map[string]any{"transactional_id": t.name},
+	err := t.client.SendJSON(ctx, client.Request{
+		Method: http.MethodPost, Path: "/v1/producers",
 		// A new key for each life: a repeat of this request must not fence the life after it.
-		header: map[string]string{"Idempotency-Key": rand.Text()},
-	}, &answer)
+		Header: map[string]string{"Idempotency-Key": rand.Text()},
+	}, map[string]any{"transactional_id": t.name}, &answer)
 	t.producerID, t.producerEpoch = answer.ProducerID, answer.ProducerEpoch
 	return err
 }
@@ -100,16 +102,14 @@ func (t *teller) carryOut(ctx context.Context, o order) error {
 // inOneRequest is the whole transaction. The order's id is its identity: the same PUT again does nothing, and
 // gets the first answer.
 func (t *teller) inOneRequest(ctx context.Context, o order) error {
-	return t.client.send(ctx, request{
-		method: http.MethodPut, path: "/v1/transactions/" + o.id,
-		body: map[string]any{
-			"produce": []any{
-				map[string]any{"topic": t.books.debits, "records": []any{o.debit().record()}},
-				map[string]any{"topic": t.books.credits, "records": []any{o.credit().record()}},
-			},
-			"commit": true,
+	r := client.Request{Method: http.MethodPut, Path: "/v1/transactions/" + o.id}
+	return t.client.SendJSON(ctx, r, map[string]any{
+		"produce": []any{
+			map[string]any{"topic": t.books.debits, "records": []any{o.debit().record()}},
+			map[string]any{"topic": t.books.credits, "records": []any{o.credit().record()}},
 		},
-	}, &struct{}{})
+		"commit": true,
+	}, nil)
 }
 
 // fate is what became of a transaction.
@@ -124,12 +124,12 @@ func (t *teller) inManyRequests(ctx context.Context, o order) error {
 	for attempt := 0; ; attempt++ {
 		id := fmt.Sprintf("%s.%d", o.id, attempt)
 		var f fate
-		err := t.client.send(ctx, request{method: http.MethodGet, path: "/v1/transactions/" + id}, &f)
-		if refusedAs(err, "TRANSACTIONAL_ID_NOT_FOUND") {
+		err := t.client.SendJSON(ctx, client.Request{Method: http.MethodGet, Path: "/v1/transactions/" + id}, nil, &f)
+		if client.RefusalCode(err) == "TRANSACTIONAL_ID_NOT_FOUND" {
 			f, err = t.attempt(ctx, id, o)
 		}
 		switch {
-		case refusedAs(err, "INVALID_TXN_STATE"): // it took longer than its timeout
+		case client.RefusalCode(err) == "INVALID_TXN_STATE": // it took longer than its timeout
 		case err != nil:
 			return err
 		case f.State == "committed", o.way == withdrawn && f.AbortedBy == "client":
@@ -141,21 +141,21 @@ func (t *teller) inManyRequests(ctx context.Context, o order) error {
 // attempt is one transaction, bound to this life of the teller.
 func (t *teller) attempt(ctx context.Context, id string, o order) (f fate, err error) {
 	path := "/v1/transactions/" + id
-	err = t.client.send(ctx, request{method: http.MethodPut, path: path, body: map[string]any{
+	err = t.client.SendJSON(ctx, client.Request{Method: http.MethodPut, Path: path}, map[string]any{
 		"producer_id": t.producerID, "producer_epoch": t.producerEpoch, "timeout_ms": 20_000,
-	}}, &f)
+	}, &f)
 	if err == nil {
 		err = t.append(ctx, t.books.debits, o.debit(), map[string]string{"Transaction-Id": id, "Idempotency-Key": "debit"})
 	}
 	if err == nil && o.way == withdrawn {
-		err = t.client.send(ctx, request{method: http.MethodPost, path: path + "/abort"}, &f)
+		err = t.client.SendJSON(ctx, client.Request{Method: http.MethodPost, Path: path + "/abort"}, nil, &f)
 		return f, err
 	}
 	if err == nil {
 		err = t.append(ctx, t.books.credits, o.credit(), map[string]string{"Transaction-Id": id, "Idempotency-Key": "credit"})
 	}
 	if err == nil {
-		err = t.client.send(ctx, request{method: http.MethodPost, path: path + "/commit"}, &f)
+		err = t.client.SendJSON(ctx, client.Request{Method: http.MethodPost, Path: path + "/commit"}, nil, &f)
 	}
 	return f, err
 }
@@ -174,8 +174,6 @@ func (t *teller) torn(ctx context.Context, o order) error {
 }
 
 func (t *teller) append(ctx context.Context, topic string, e entry, header map[string]string) error {
-	return t.client.send(ctx, request{
-		method: http.MethodPost, path: "/v1/topics/" + topic + "/records", header: header,
-		body: map[string]any{"records": []any{e.record()}},
-	}, &struct{}{})
+	r := client.Request{Method: http.MethodPost, Path: "/v1/topics/" + topic + "/records", Header: header}
+	return t.client.SendJSON(ctx, r, map[string]any{"records": []any{e.record()}}, nil)
 }

@@ -127,6 +127,25 @@ func (c *Client) SendUntilAnswered(ctx context.Context, r *Request, answer any) 
 	}
 }
 
+// SendJSON encodes a body, once, and sends the request with it as SendUntilAnswered does; a nil body is none.
+func (c *Client) SendJSON(ctx context.Context, r Request, body, answer any) (err error) {
+	if body != nil {
+		if r.Body, err = json.Marshal(body); err != nil {
+			return err
+		}
+	}
+	return c.SendUntilAnswered(ctx, &r, answer)
+}
+
+// RefusalCode returns the code of a refusal; empty for any other error, and for none.
+func RefusalCode(err error) string {
+	var p *Problem
+	if errors.As(err, &p) {
+		return p.Code
+	}
+	return ""
+}
+
 // Sleep waits for d, or for the end of ctx, whose error it returns.
 func Sleep(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
