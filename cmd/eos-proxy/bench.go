@@ -21,7 +21,7 @@ func benchFlags(cfg *bench.Config) *flag.FlagSet {
 	define(fs, &cfg.Only, "only", "", "`names` of works or of their families, with commas between them (default all)", parseNames)
 	define(fs, &cfg.Rounds, "rounds", "3", "measurements of each work", number(1, 1000))
 	define(fs, &cfg.Seconds, "seconds", "3", "`seconds` of each measurement", parseSeconds)
-	define(fs, &cfg.Hold, "hold", "10s", "`duration` that another session keeps a transaction open before the works named held measure", duration(0, time.Hour))
+	define(fs, &cfg.Hold, "hold", "10s", "`duration` that another session's transaction is open before the works named held measure, all beside the same one", duration(0, time.Hour))
 	define(fs, &cfg.Big, "big", "false", "measure with many batches in 10,000 topics behind, too: some minutes, and gigabytes of disk", strconv.ParseBool)
 	define(fs, &cfg.Behind, "behind", "10000000", "how many `batches` that is", number[int64](10_000, 1e9))
 	define(fs, &cfg.JSON, "json", "", "`file` for everything that was measured, as JSON", parseText)

@@ -29,7 +29,7 @@ type Config struct {
 	Only    []string      // names of works or of their families; empty: all
 	Rounds  int           // of each work
 	Seconds float64       // of each measurement
-	Hold    time.Duration // how long the works named held keep a transaction open before they measure
+	Hold    time.Duration // how long a transaction is open before the works named held measure, all beside the same one
 	Big     bool          // measure with many batches in 10,000 topics behind, too, which takes minutes
 	Behind  int64         // how many batches that is: 10 M for the target
 
@@ -53,7 +53,8 @@ type bench struct {
 	producers map[string][]int64 // by address of the service, see producer
 	ceilings  map[string][]float64
 	old       string // the topic that fetch reads; see needOld
-	big       *big   // see needBig
+	big       *big   // see beginBig
+	held      *held  // see beginHeld; nil after the last work that needs it
 	progress  io.Writer
 }
 
@@ -117,6 +118,9 @@ func (b *bench) stop(ctx context.Context) error {
 			errs = append(errs, call(context.WithoutCancel(ctx), b.proxy.addr, "DELETE", "/v1/topics/"+topic, "", nil))
 		}
 	}
+	if b.held != nil {
+		errs = append(errs, b.held.end(ctx))
+	}
 	running := []*process{b.proxy, b.echo}
 	if b.big != nil {
 		running = append(running, b.big.proxy)
@@ -170,6 +174,6 @@ func (b *bench) profile(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = single{64, sequences}.on(ctx, b, proxy)
+	_, err = single{64, sequences}.on(ctx, b, proxy, b.cfg.length())
 	return errors.Join(err, proxy.stop())
 }

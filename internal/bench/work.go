@@ -20,6 +20,15 @@ type work struct {
 	large    bool // only with Config.Big
 	// run measures once, and checks what was stored. An error is a wrong count, or a service that refuses.
 	run func(ctx context.Context, b *bench) (*sample, error)
+	// begin makes what the works of a family share, before the first of them, and nothing before the others. Its
+	// time is not that of a ceiling. end ends it, after the last of them that was chosen. Either may be nil.
+	begin, end func(ctx context.Context, b *bench) error
+}
+
+// family returns the first part of the work's name.
+func (w *work) family() string {
+	family, _, _ := strings.Cut(w.name, "-")
+	return family
 }
 
 // A target bounds the ratio of a work to its ceiling or, for one without a ceiling, its figure. The zero
@@ -71,10 +80,9 @@ func choose(all []work, names []string) ([]work, error) {
 	var chosen []work
 	found := make(map[string]bool)
 	for _, w := range all {
-		family, _, _ := strings.Cut(w.name, "-")
 		wanted := false
 		for _, name := range names {
-			if name == w.name || name == family {
+			if name == w.name || name == w.family() {
 				found[name], wanted = true, true
 			}
 		}
