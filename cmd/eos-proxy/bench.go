@@ -24,6 +24,8 @@ func benchFlags(cfg *bench.Config) *flag.FlagSet {
 	define(fs, &cfg.Hold, "hold", "10s", "`duration` that another session's transaction is open before the works named held measure, all beside the same one", duration(0, time.Hour))
 	define(fs, &cfg.Big, "big", "false", "measure with many batches in 10,000 topics behind, too: some minutes, and gigabytes of disk", strconv.ParseBool)
 	define(fs, &cfg.Behind, "behind", "10000000", "how many `batches` that is", number[int64](10_000, 1e9))
+	define(fs, &cfg.Retention, "retention", "0", "`duration` of each load whose records leave again (10m; sizes settle after 4)", duration(0, time.Hour))
+	define(fs, &cfg.Members, "members", "0", "`duration` for which 1,000 members of groups poll while another session holds a transaction open (10m)", duration(0, time.Hour))
 	define(fs, &cfg.JSON, "json", "", "`file` for everything that was measured, as JSON", parseText)
 	define(fs, &cfg.GoBench, "gobench", "", "`file` in Go's benchmark format, for benchstat", parseText)
 	define(fs, &cfg.Profile, "profile", "", "`file` for a CPU profile of the proxy with one record a request", parseText)

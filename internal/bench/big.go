@@ -29,11 +29,8 @@ func beginBig(ctx context.Context, b *bench) (err error) {
 		return nil
 	}
 	fmt.Fprintf(b.progress, "filling a database with %d batches in %d topics\n", b.cfg.Behind, bigTopics)
-	if _, err := b.postgres.conn.Exec(ctx, "CREATE DATABASE big"); err != nil {
-		return err
-	}
 	large := &big{}
-	if large.proxy, err = b.startProxy(ctx, "big"); err != nil { // makes the tables
+	if large.proxy, err = b.newDatabase(ctx, "big"); err != nil {
 		return err
 	}
 	b.big = large
@@ -222,7 +219,7 @@ func bigWorks() []work {
 		{name: "big-spread", what: what("one record, idempotent, 64 connections, over all topics and producers,"), unit: "requests/s", target: atLeast(0.95), ceiling: fresh, run: spread},
 	}
 	for i := range works {
-		works[i].database, works[i].large, works[i].begin = true, true, beginBig
+		works[i].database, works[i].flag, works[i].begin = true, "--big", beginBig
 	}
 	return works
 }

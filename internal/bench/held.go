@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -13,7 +14,33 @@ import (
 // updates those rows. Other databases of the server are not touched by that.
 type held struct {
 	proxy *process
-	conn  *pgx.Conn // of the session, within its transaction
+	open  *transaction
+}
+
+// A transaction is another session's, which does nothing and stays open.
+type transaction struct{ conn *pgx.Conn }
+
+// hold opens a transaction that has a snapshot of a database, and an id.
+func (p *postgres) hold(ctx context.Context, database string) (*transaction, error) {
+	conn, err := pgx.Connect(ctx, p.database(database))
+	if err != nil {
+		return nil, err
+	}
+	if _, err := conn.Exec(ctx, `BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT txid_current()`); err != nil {
+		return nil, errors.Join(err, conn.Close(ctx))
+	}
+	return &transaction{conn}, nil
+}
+
+// end ends the transaction, which is an error if it was not open any more: then nothing was measured beside it.
+// There may be none.
+func (t *transaction) end(ctx context.Context) error {
+	if t == nil {
+		return nil
+	}
+	ctx = context.WithoutCancel(ctx)
+	_, err := t.conn.Exec(ctx, `SELECT txid_current(); COMMIT`)
+	return errors.Join(err, t.conn.Close(ctx))
 }
 
 // heldTurn is how long one load runs at the most before the next one has its turn, while the transaction ages.
@@ -30,18 +57,12 @@ func beginHeld(ctx context.Context, b *bench) (err error) {
 	if b.held != nil {
 		return nil
 	}
-	if _, err := b.postgres.conn.Exec(ctx, `CREATE DATABASE held`); err != nil {
-		return err
-	}
 	h := &held{}
-	if h.proxy, err = b.startProxy(ctx, "held"); err != nil {
+	if h.proxy, err = b.newDatabase(ctx, "held"); err != nil {
 		return err
 	}
 	b.held = h
-	if h.conn, err = pgx.Connect(ctx, b.postgres.database("held")); err != nil {
-		return err
-	}
-	if _, err := h.conn.Exec(ctx, `BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT txid_current()`); err != nil {
+	if h.open, err = b.postgres.hold(ctx, "held"); err != nil {
 		return err
 	}
 	fmt.Fprintf(b.progress, "  another session's transaction is open, and ages for %v under load\n", b.cfg.Hold)
@@ -54,26 +75,13 @@ func beginHeld(ctx context.Context, b *bench) (err error) {
 	return nil
 }
 
-// end ends the transaction, which is an error if it was not open any more: then nothing was measured beside it.
-func (h *held) end(ctx context.Context) error {
-	var open error
-	if h.conn != nil {
-		_, open = h.conn.Exec(ctx, `SELECT txid_current(); COMMIT`)
-		_ = h.conn.Close(context.WithoutCancel(ctx))
-	}
-	if err := h.proxy.stop(); err != nil {
-		return err
-	}
-	return open
-}
-
 func endHeld(ctx context.Context, b *bench) error {
 	if b.held == nil {
 		return nil
 	}
 	h := b.held
 	b.held = nil
-	return h.end(ctx)
+	return errors.Join(h.open.end(ctx), h.proxy.stop())
 }
 
 // beside runs a load beside the transaction that has aged.

@@ -47,8 +47,8 @@ func (b *bench) measureWork(ctx context.Context, r *report, w work) error {
 	case w.database && b.postgres == nil:
 		r.leave(w, "needs the database of a service that the run itself starts")
 		return nil
-	case w.large && !b.cfg.Big:
-		r.leave(w, "takes minutes: --big")
+	case !b.cfg.asked(w.flag):
+		r.leave(w, "takes minutes: "+w.flag)
 		return nil
 	}
 	fmt.Fprintf(b.progress, "%s: %s\n", w.name, w.what)
@@ -89,7 +89,11 @@ func (b *bench) inTurns(ctx context.Context, w work) (*figure, error) {
 	if err != nil {
 		return nil, err
 	}
-	for range b.cfg.Rounds {
+	rounds := b.cfg.Rounds
+	if w.once {
+		rounds = 1
+	}
+	for range rounds {
 		s, err := w.run(ctx, b)
 		if err != nil {
 			return nil, err

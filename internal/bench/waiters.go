@@ -8,73 +8,6 @@ import (
 	"time"
 )
 
-// readerLead is the head start of a reader, to be waiting when the record comes.
-const readerLead = 2 * time.Millisecond
-
-// wake measures how long after a record was acknowledged a reader that waits for it has it, as the median in
-// milliseconds. A reader that has it before its writer has the answer counts as 0.
-func wake(ctx context.Context, b *bench) (*sample, error) {
-	topic, err := b.newTopic(ctx, b.proxy.addr, 1)
-	if err != nil {
-		return nil, err
-	}
-	writer, err := dial(ctx, b.proxy.addr, 4096)
-	if err != nil {
-		return nil, err
-	}
-	defer writer.close()
-	reader, err := dial(ctx, b.proxy.addr, 4096)
-	if err != nil {
-		return nil, err
-	}
-	defer reader.close()
-	s, err := b.metered(ctx, b.proxy, func() (*sample, error) { return wakes(reader, writer, topic, b.cfg.length()) })
-	if err != nil {
-		return nil, err
-	}
-	s.set(s.latency.quantile(0.5).Seconds() * 1e3)
-	return s, verify(ctx, b.proxy.addr, topic, s.units)
-}
-
-func wakes(reader, writer *conn, topic string, length time.Duration) (*sample, error) {
-	type arrival struct {
-		at  time.Time
-		err error
-	}
-	arrived := make(chan arrival, 1)
-	s, start := new(sample), time.Now()
-	for next := plain(topic, one); time.Since(start) < length; s.units++ {
-		go func() {
-			err := await(reader, topic, s.units)
-			arrived <- arrival{time.Now(), err}
-		}()
-		time.Sleep(readerLead)
-		writer.out = next(writer.out[:0], s.units)
-		_, err := writer.do(writer.out)
-		acknowledged := time.Now()
-		if err != nil {
-			return nil, err
-		}
-		got := <-arrived
-		if got.err != nil {
-			return nil, got.err
-		}
-		s.latency.add(got.at.Sub(acknowledged))
-	}
-	s.took = time.Since(start)
-	return s, nil
-}
-
-// await fetches the record at an offset, which may not be there yet.
-func await(c *conn, topic string, offset int64) error {
-	c.out = fmt.Appendf(c.out[:0], "GET /v1/topics/%s/partitions/0/records?offset=%d&wait_ms=30000 HTTP/1.1\r\nHost: bench\r\n\r\n", topic, offset)
-	body, err := c.do(c.out)
-	if err != nil {
-		return err
-	}
-	return onlyRecord(body, offset)
-}
-
 // onlyRecord returns an error unless an answer has the one record at the offset.
 func onlyRecord(body []byte, offset int64) error {
 	next, err := follow(body, offset)
@@ -157,15 +90,9 @@ func (b *bench) untilWaiting(ctx context.Context, n int) error {
 	}
 }
 
-func waitWorks() []work {
-	return []work{
-		{
-			name: "wake", what: "from acknowledged to a waiting reader on the same proxy, p50", unit: "ms",
-			target: atMost(1), run: wake,
-		},
-		{
-			name: "waiters", what: "memory above idle with 10,000 waiting fetches", unit: "MiB",
-			target: atMost(200), database: true, run: waiting,
-		},
-	}
+func waiterWorks() []work {
+	return []work{{
+		name: "waiters", what: "memory above idle with 10,000 waiting fetches", unit: "MiB",
+		target: atMost(200), database: true, run: waiting,
+	}}
 }
