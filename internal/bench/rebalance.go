@@ -54,7 +54,7 @@ func (c *crowd) expect(members int) <-chan struct{} {
 // join adds a member, and lets it poll until leave.
 func (c *crowd) join(i int) {
 	c.polls.Go(func() {
-		if err := c.live(i); err != nil && c.ctx.Err() == nil {
+		if err := c.live(i); c.ctx.Err() == nil { // else the end broke its connection
 			select {
 			case c.failed <- err:
 			default:
@@ -63,7 +63,7 @@ func (c *crowd) join(i int) {
 	})
 }
 
-// live is the life of a member.
+// live is the life of a member, to the error that ends it.
 func (c *crowd) live(i int) error {
 	id := fmt.Sprintf("m%03d", i)
 	m, err := joinGroup(c.ctx, [...]*process{c.bench.proxy, c.bench.other}[i%2].addr, c.group, id, c.topic)

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 	"testing"
@@ -17,7 +18,7 @@ func page(from, to int64) []byte {
 
 func TestOldestRecordsOnlyLeave(t *testing.T) {
 	t.Parallel()
-	gap := append(page(20, 30)[:len(page(20, 30))-len(`],"log_start_offset":20}`)], `,{"offset":31,"value":1}]}`...)
+	gap := bytes.Replace(page(20, 30), []byte(`{"offset":25,"value":1},`), nil, 1)
 	for _, test := range []struct {
 		name   string
 		body   []byte
@@ -29,7 +30,7 @@ func TestOldestRecordsOnlyLeave(t *testing.T) {
 		{"some have left", page(25, 30), 20, 25, false},
 		{"all have left", page(20, 20), 20, 20, false},
 		{"some came back", page(20, 30), 25, 20, true},
-		{"one is missing", gap, 20, 20, true},
+		{"one is missing in between", gap, 20, 20, true},
 	} {
 		first, err := goesOn(test.body, test.before)
 		if first != test.first || (err != nil) != test.fails {
