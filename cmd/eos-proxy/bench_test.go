@@ -66,7 +66,7 @@ func TestBenchStartsEverythingItself(t *testing.T) {
 func TestBenchOfSeveralProxies(t *testing.T) {
 	t.Parallel()
 	table, rounds := runBenchProcess(t, "--only", "proxies,wake,rebalance")
-	for _, work := range []string{"proxies-2", "wake-other", "wake-poll", "wake-poll-other", "rebalance", "rebalance-join"} {
+	for _, work := range []string{"proxies-64", "proxies-256", "wake-other", "wake-poll", "wake-poll-other", "rebalance", "rebalance-join"} {
 		if rounds[work] != 1 {
 			t.Errorf("%s: %d rounds\n%s", work, rounds[work], table)
 		}

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"fmt"
 	"sync"
 )
 
@@ -22,11 +23,9 @@ func endOther(_ context.Context, b *bench) error {
 	return other.stop()
 }
 
-// hot is the load of one record a request, idempotent, over 64 connections into a single partition, spread over
-// the proxies.
-type hot struct{ proxies int }
-
-const hotConnections = 64
+// hot is the load of one record a request, idempotent, over some connections into a single partition, spread
+// over the proxies.
+type hot struct{ proxies, connections int }
 
 func (l hot) run(ctx context.Context, b *bench) (*sample, error) {
 	topic, err := b.newTopic(ctx, b.proxy.addr, 1)
@@ -36,7 +35,7 @@ func (l hot) run(ctx context.Context, b *bench) (*sample, error) {
 	makers := make([][]maker, l.proxies)
 	proxies := []*process{b.proxy, b.other}[:l.proxies]
 	for p, proxy := range proxies {
-		for i := range hotConnections / l.proxies {
+		for i := range l.connections / l.proxies {
 			producer, err := b.producer(ctx, proxy.addr, i)
 			if err != nil {
 				return nil, err
@@ -79,9 +78,15 @@ func driveAll(ctx context.Context, b *bench, proxies []*process, makers [][]make
 }
 
 func proxiesWorks() []work {
-	return []work{{
-		name: "proxies-2", what: "one record, idempotent, into one partition, 32 connections to each of two proxies, against 64 to one",
-		unit: "requests/s", target: atLeast(0.9), ceiling: asCeiling("proxies-1", "requests/s", hot{1}.run), database: true,
-		run: hot{2}.run, begin: beginOther, end: endOther,
-	}}
+	const what = "one record, idempotent, into one partition, %d connections to each of two proxies, against all to one"
+	works := []work(nil)
+	for _, connections := range []int{64, 256} {
+		alone := hot{1, connections}
+		works = append(works, work{
+			name: fmt.Sprintf("proxies-%d", connections), what: fmt.Sprintf(what, connections/2), unit: "requests/s",
+			target: atLeast(0.9), ceiling: asCeiling(fmt.Sprintf("hot-%d", connections), "requests/s", alone.run),
+			database: true, run: hot{2, connections}.run, begin: beginOther, end: endOther,
+		})
+	}
+	return works
 }

@@ -121,7 +121,7 @@ func TestNamesChooseWorksAndFamilies(t *testing.T) {
 		names []string
 		want  string
 	}{
-		{[]string{"waiters", "keys-64"}, "keys-64 waiters"},
+		{[]string{"waiters", "keys-64"}, "keys-64 waiters waiters-streams"},
 		{[]string{"keys"}, "keys-64 keys-256"},
 		{[]string{"kees"}, ""},
 	} {
