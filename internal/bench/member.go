@@ -54,7 +54,8 @@ func (m *member) join(subscription string) error {
 
 // poll polls with further fields of the request, and returns the answer, which is valid until the next one.
 func (m *member) poll(fields string) ([]byte, error) {
-	m.conn.out = appendRequest(m.conn.out[:0], "POST", m.path+"/poll", fmt.Sprintf(`{"member_epoch":%d%s}`, m.epoch, fields))
+	request := fmt.Sprintf(`{"member_epoch":%d%s}`, m.epoch, fields)
+	m.conn.out = appendRequest(m.conn.out[:0], "POST", m.path+"/poll", request)
 	body, err := m.conn.do(m.conn.out)
 	if err != nil {
 		return nil, err

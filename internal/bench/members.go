@@ -150,21 +150,22 @@ func readGroupTables(ctx context.Context, conn *pgx.Conn) (t groupTables, err er
 }
 
 func (p *pollers) notes(s *sample, before, after groupTables) []string {
-	updated := max(after.Updated-before.Updated, 1)
+	updated, grown := after.Updated-before.Updated, after.Bytes-before.Bytes
+	const mebi = 1 << 20
 	return []string{
 		fmt.Sprintf("%d polls of %d members in %d groups, sessions of %v, in %v; %d joined again",
 			s.units, len(p.members), pollingGroups, pollingSession, s.took.Round(time.Second), p.rejoined.Load()),
-		fmt.Sprintf("%d rows updated (%d HOT), %d other writes; %d dead rows; %.0f bytes a dead row, %.1f bytes of WAL a poll",
-			after.Updated-before.Updated, after.HOT-before.HOT, after.Written-before.Written-(after.Updated-before.Updated),
-			after.Dead-before.Dead, float64(after.Bytes-before.Bytes)/float64(updated), float64(s.cost.WAL)/float64(s.units)),
-		fmt.Sprintf("tables of groups: %.1f MiB before, %.1f MiB after",
-			float64(before.Bytes)/(1<<20), float64(after.Bytes)/(1<<20)),
+		fmt.Sprintf("%d rows updated (%d HOT), %d other writes; %d dead rows; the tables grew by %.0f bytes an update",
+			updated, after.HOT-before.HOT, after.Written-before.Written-updated, after.Dead-before.Dead,
+			float64(grown)/float64(max(updated, 1))),
+		fmt.Sprintf("%.1f bytes of WAL a poll; tables of groups: %.1f MiB before, %.1f MiB after",
+			float64(s.cost.WAL)/float64(s.units), float64(before.Bytes)/mebi, float64(after.Bytes)/mebi),
 	}
 }
 
 func membersWorks() []work {
 	return []work{{
-		name: "members", what: "tables of groups grow by, while 1,000 members poll and another session holds a transaction open",
+		name: "members", what: "growth of the tables of groups while 1,000 members poll beside an open transaction",
 		unit: "MiB", database: true, flag: "--members", once: true, run: polling,
 	}}
 }

@@ -38,7 +38,10 @@ func newCrowd(ctx context.Context, b *bench) (*crowd, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &crowd{bench: b, group: topic, topic: topic, owners: map[int]string{}, has: map[string]int{}, failed: make(chan error, 1)}
+	c := &crowd{
+		bench: b, group: topic, topic: topic,
+		owners: map[int]string{}, has: map[string]int{}, failed: make(chan error, 1),
+	}
 	c.ctx, c.stop = context.WithCancel(ctx)
 	return c, nil
 }
@@ -217,8 +220,8 @@ func (c *crowd) arrive(members ...int) (*sample, error) {
 func rebalanceWorks() []work {
 	works := []work{
 		{
-			name: "rebalance", what: "100 members join at once, over 1,000 partitions and two proxies, until all have their share", unit: "s",
-			target: atMost(5), run: rebalance,
+			name: "rebalance", what: "100 members join at once, over 1,000 partitions and two proxies, until they have settled",
+			unit: "s", target: atMost(5), run: rebalance,
 		},
 		{
 			name: "rebalance-join", what: "partitions that move when one more joins them", unit: "partitions",

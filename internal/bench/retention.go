@@ -134,7 +134,8 @@ func readOldest(ctx context.Context, addr, topic string) (ended func() (string, 
 	}()
 	return func() (string, error) {
 		r := <-done
-		return fmt.Sprintf("%d pages of the oldest records were read beside, the last from offset %d on", r.pages, r.first), r.err
+		const note = "%d pages of the oldest records were read beside, the last from offset %d on"
+		return fmt.Sprintf(note, r.pages, r.first), r.err
 	}
 }
 
@@ -170,28 +171,23 @@ func mebibytes(sizes []int64) string {
 
 func retentionWorks() []work {
 	const pace = "5,000 records/s in requests of one, "
-	reached := atLeast(0.9 * retentionPace)
 	works := []work{
-		{name: "retention-none", what: pace + "all kept", unit: "records/s", target: reached, run: expiring{keep: true}.run},
+		{name: "retention-none", what: pace + "all kept", run: expiring{keep: true}.run},
+		{name: "retention-flat", what: pace + "which leave: growth of the database", run: expiring{}.runGrowth},
+		{name: "retention-held", what: pace + "which leave, beside an open transaction", run: expiring{held: true}.run},
 		{
-			name: "retention-flat", what: pace + "which leave: the size of the database to what it was a quarter of the time before",
-			unit: "ratio of sizes", target: atMost(1.1), run: expiring{}.runGrowth,
-		},
-		{
-			name: "retention-held", what: pace + "which leave while another session holds a transaction open",
-			unit: "records/s", target: reached, run: expiring{held: true}.run,
-		},
-		{
-			name: "retention-oldest", what: pace + "which leave while somebody reads the oldest all the time",
-			unit: "records/s", target: reached, run: expiring{oldest: true}.run,
+			name: "retention-oldest", what: pace + "which leave, beside a reader of the oldest",
+			run: expiring{oldest: true}.run,
 		},
 	}
 	for i := range works {
-		works[i].once = true
+		works[i].unit, works[i].target, works[i].once = "records/s", atLeast(0.9*retentionPace), true
 	}
+	works[1].unit, works[1].target = "size to size before", atMost(1.1)
 	works = append(works, work{
-		name: "retention-full", what: "one record, idempotent, 64 connections, while as much leaves as comes, against all kept",
-		unit: "requests/s", target: atLeast(0.9), ceiling: asCeiling("kept-64", "requests/s", full{keep: true}.run), run: full{}.run,
+		name: "retention-full", what: "produce-64 while as much leaves as comes, against all kept",
+		unit: "requests/s", target: atLeast(0.9),
+		ceiling: asCeiling("kept-64", "requests/s", full{keep: true}.run), run: full{}.run,
 	})
 	for i := range works {
 		works[i].database, works[i].flag = true, "--retention"

@@ -124,7 +124,10 @@ func wakeWorks() []work {
 	works := []work{
 		{name: "wake", what: what + "on the same proxy, p50", target: here, run: wake{}.run},
 		{name: "wake-other", what: what + "on another proxy, p50", target: elsewhere, run: wake{other: true}.run},
-		{name: "wake-poll", what: what + "in a group's poll on the same proxy, p50", target: here, run: wake{poll: true}.run},
+		{
+			name: "wake-poll", what: what + "in a group's poll on the same proxy, p50", target: here,
+			run: wake{poll: true}.run,
+		},
 		{
 			name: "wake-poll-other", what: what + "in a group's poll on another proxy, p50", target: elsewhere,
 			run: wake{other: true, poll: true}.run,
