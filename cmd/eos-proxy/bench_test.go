@@ -89,7 +89,7 @@ func TestBenchOfWhatTakesMinutes(t *testing.T) {
 		"retention-flat: the database each 50ms, MiB: ",
 		"pages of the oldest records were read beside",
 		"polls of 1000 members in 10 groups",
-		"bytes of WAL a poll",
+		"bytes of WAL a poll, ",
 	} {
 		if !strings.Contains(table, note) {
 			t.Errorf("no %q in\n%s", note, table)

@@ -158,8 +158,9 @@ func (p *pollers) notes(s *sample, before, after groupTables) []string {
 		fmt.Sprintf("%d rows updated (%d HOT), %d other writes; %d dead rows; the tables grew by %.0f bytes an update",
 			updated, after.HOT-before.HOT, after.Written-before.Written-updated, after.Dead-before.Dead,
 			float64(grown)/float64(max(updated, 1))),
-		fmt.Sprintf("%.1f bytes of WAL a poll; tables of groups: %.1f MiB before, %.1f MiB after",
-			float64(s.cost.WAL)/float64(s.units), float64(before.Bytes)/mebi, float64(after.Bytes)/mebi),
+		fmt.Sprintf("%.0f bytes of WAL a poll, %.0f an update; tables of groups: %.1f MiB before, %.1f MiB after",
+			float64(s.cost.WAL)/float64(s.units), float64(s.cost.WAL)/float64(max(updated, 1)),
+			float64(before.Bytes)/mebi, float64(after.Bytes)/mebi),
 	}
 }
 
