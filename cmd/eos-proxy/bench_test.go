@@ -87,6 +87,7 @@ func TestBenchOfWhatTakesMinutes(t *testing.T) {
 	}
 	for _, note := range []string{
 		"retention-flat: the database each 50ms, MiB: ",
+		"batches came, ",
 		"pages of the oldest records were read beside",
 		"polls of 1000 members in 10 groups",
 		"bytes of WAL a poll, ",

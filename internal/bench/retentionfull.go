@@ -3,6 +3,7 @@ package bench
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -53,15 +54,32 @@ func (l full) on(ctx context.Context, b *bench, a *aside) (*sample, error) {
 	if err != nil {
 		return nil, err
 	}
+	before, err := a.deleted(ctx)
+	if err != nil {
+		return nil, err
+	}
 	s, err := b.metered(ctx, a.proxy, func() (*sample, error) {
 		return drive(ctx, a.proxy.addr, makers, min(fullLength, b.cfg.Retention))
 	})
+	after, countErr := a.deleted(ctx)
 	cancel()
-	if err := errors.Join(err, <-hurried); err != nil {
+	if err := errors.Join(err, countErr, <-hurried); err != nil {
 		return nil, err
 	}
+	s.notes = []string{fmt.Sprintf("%d batches came, %d were deleted meanwhile", s.units, after-before)}
 	s.user = s.units * int64(len(key)+valueSize)
 	return s, verifyKept(ctx, a.proxy.addr, topic, warm.units+s.units)
+}
+
+// deleted returns how many batches were ever deleted, as the statistics have it, which lag behind by a second.
+func (a *aside) deleted(ctx context.Context) (n int64, err error) {
+	conn, err := pgx.Connect(ctx, a.bench.postgres.database(a.name))
+	if err != nil {
+		return 0, err
+	}
+	defer conn.Close(context.WithoutCancel(ctx)) //nolint:errcheck // nothing is lost
+	err = conn.QueryRow(ctx, `SELECT n_tup_del FROM pg_stat_user_tables WHERE relname = 'batches'`).Scan(&n)
+	return n, err
 }
 
 // hurry makes what lies below the start of a log due for deletion at once, until ctx ends.
