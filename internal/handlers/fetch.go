@@ -79,6 +79,12 @@ func (p *partitionSource) Next(ctx context.Context, take func(b *store.Batch, fr
 			}
 		}
 		more, err = p.reader.Next(ctx, take)
+		for p.params.offset < 0 && errors.Is(err, eos.OffsetBelowStart.Errorf("")) {
+			// The client named no offset: retention has passed the place since that was found.
+			if err = p.open(ctx, t); err == nil {
+				more, err = p.reader.Next(ctx, take)
+			}
+		}
 		return err
 	})
 	return more, err
