@@ -63,6 +63,45 @@ func TestBenchStartsEverythingItself(t *testing.T) {
 	}
 }
 
+func TestBenchOfSeveralProxies(t *testing.T) {
+	t.Parallel()
+	table, rounds := runBenchProcess(t, "--only", "proxies,wake,rebalance")
+	for _, work := range []string{"proxies-64", "proxies-256", "wake-other", "wake-poll", "wake-poll-other", "rebalance", "rebalance-join"} {
+		if rounds[work] != 1 {
+			t.Errorf("%s: %d rounds\n%s", work, rounds[work], table)
+		}
+	}
+	if strings.Contains(table, "held-…") || strings.Contains(table, "echo-N") {
+		t.Errorf("the table explains what was not run:\n%s", table)
+	}
+}
+
+func TestBenchOfWhatTakesMinutes(t *testing.T) {
+	t.Parallel()
+	works := []string{"retention-none", "retention-flat", "retention-held", "retention-oldest", "retention-full", "members"}
+	table, rounds := runBenchProcess(t, "--only", "retention,members", "--retention", "1s", "--members", "1s")
+	for _, work := range works {
+		if rounds[work] != 1 {
+			t.Errorf("%s: %d rounds\n%s", work, rounds[work], table)
+		}
+	}
+	for _, note := range []string{
+		"retention-flat: the database each 50ms, MiB: ",
+		"batches came, ",
+		"pages of the oldest records were read beside",
+		"polls of 1000 members in 10 groups",
+		"bytes of WAL a poll, ",
+	} {
+		if !strings.Contains(table, note) {
+			t.Errorf("no %q in\n%s", note, table)
+		}
+	}
+	if table, rounds = runBenchProcess(t, "--only", "retention-full,members"); len(rounds) > 0 ||
+		!strings.Contains(table, "takes minutes: --retention") || !strings.Contains(table, "takes minutes: --members") {
+		t.Errorf("without their flags: %v\n%s", rounds, table)
+	}
+}
+
 func TestBenchOfARunningService(t *testing.T) {
 	t.Parallel()
 	p := newProcess(t, "--data-dir", newDir(t))

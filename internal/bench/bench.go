@@ -6,6 +6,12 @@
 // of the machine meets both, and what it stored is read back before anything is reported: a record that is
 // missing or there twice is an error, a figure below its target is not.
 //
+// Where to begin: Run says what a run does; a work (work.go) is one line of the table; inTurns (turns.go) measures
+// it. Each family of works has a file that lists them at its end, of which produce.go is the simplest and the
+// one that most others are compared with. What they need is in client.go (HTTP by hand), drive.go (requests
+// until the time is over), verify.go (what was stored), cpu.go and histogram.go (what it cost), servers.go and
+// postgres.go (who answers), report.go and table.go (what comes out).
+//
 // The package knows the proxy as a client does, by its HTTP interface, and as its database's owner does: it
 // fills tables and reads how much WAL was written. It imports nothing of the proxy but the embedded PostgreSQL.
 package bench
@@ -29,13 +35,30 @@ type Config struct {
 	Only    []string      // names of works or of their families; empty: all
 	Rounds  int           // of each work
 	Seconds float64       // of each measurement
-	Hold    time.Duration // how long the works named held keep a transaction open before they measure
+	Hold    time.Duration // how long a transaction is open before the works named held measure, all beside the same one
 	Big     bool          // measure with many batches in 10,000 topics behind, too, which takes minutes
 	Behind  int64         // how many batches that is: 10 M for the target
+
+	Retention time.Duration // of the paced loads whose records leave; 0: none
+	Members   time.Duration // for which 1,000 members of groups poll; 0: none
 
 	JSON    string // file for everything that was measured; empty: none
 	GoBench string // file in Go's benchmark format, for benchstat; empty: none
 	Profile string // file for a CPU profile of the proxy with one record a request; empty: none
+}
+
+// asked reports whether a flag of works that take minutes was given.
+func (c Config) asked(flag string) bool {
+	switch flag {
+	case "--big":
+		return c.Big
+	case "--retention":
+		return c.Retention > 0
+	case "--members":
+		return c.Members > 0
+	default:
+		return true
+	}
 }
 
 // length returns how long one measurement takes.
@@ -48,12 +71,15 @@ type bench struct {
 	dir       string // removed at the end
 	postgres  *postgres
 	proxy     *process
+	other     *process // a second one on the same database; see beginOther
 	echo      *process
 	topics    []string           // created so far
+	asides    int                // databases for single measurements, so far
 	producers map[string][]int64 // by address of the service, see producer
 	ceilings  map[string][]float64
 	old       string // the topic that fetch reads; see needOld
-	big       *big   // see needBig
+	big       *big   // see beginBig
+	held      *held  // see beginHeld; nil after the last work that needs it
 	progress  io.Writer
 }
 
@@ -78,12 +104,16 @@ func Run(ctx context.Context, cfg Config, stdout, stderr io.Writer) (err error) 
 		return err
 	}
 	report.print(stdout)
-	if cfg.Profile != "" {
-		if err := b.profile(ctx); err != nil {
-			return fmt.Errorf("profile: %w", err)
-		}
+	if err := errors.Join(report.writeJSON(cfg.JSON), report.writeGoBench(cfg.GoBench)); err != nil {
+		return err
 	}
-	return errors.Join(report.writeJSON(cfg.JSON), report.writeGoBench(cfg.GoBench))
+	if cfg.Profile == "" {
+		return nil
+	}
+	if err := b.profile(ctx); err != nil {
+		return fmt.Errorf("profile: %w", err)
+	}
+	return nil
 }
 
 // start starts what the run needs.
@@ -117,7 +147,8 @@ func (b *bench) stop(ctx context.Context) error {
 			errs = append(errs, call(context.WithoutCancel(ctx), b.proxy.addr, "DELETE", "/v1/topics/"+topic, "", nil))
 		}
 	}
-	running := []*process{b.proxy, b.echo}
+	errs = append(errs, endHeld(ctx, b))
+	running := []*process{b.proxy, b.other, b.echo}
 	if b.big != nil {
 		running = append(running, b.big.proxy)
 	}
@@ -132,8 +163,10 @@ func (b *bench) stop(ctx context.Context) error {
 	return errors.Join(append(errs, os.RemoveAll(b.dir))...)
 }
 
-// metered runs a measurement on a proxy and adds what it cost.
-func (b *bench) metered(ctx context.Context, proxy *process, measure func() (*sample, error)) (s *sample, err error) {
+// metered runs a measurement on a proxy, or on several, and adds what it cost; the memory is that of the first.
+func (b *bench) metered(
+	ctx context.Context, proxy *process, measure func() (*sample, error), others ...*process,
+) (s *sample, err error) {
 	postmaster, walBefore, walAfter := 0, int64(0), int64(0)
 	if b.postgres != nil {
 		postmaster = b.postgres.pid
@@ -142,11 +175,15 @@ func (b *bench) metered(ctx context.Context, proxy *process, measure func() (*sa
 		}
 	}
 	_ = forgetPeak(proxy.pid()) // where it cannot be, the memory is that of the whole life of the proxy, or unknown
-	before := read(proxy.pid(), postmaster)
+	pids := []int{proxy.pid()}
+	for _, p := range others {
+		pids = append(pids, p.pid())
+	}
+	before := read(postmaster, pids...)
 	if s, err = measure(); err != nil {
 		return nil, err
 	}
-	s.cost = read(proxy.pid(), postmaster).since(before)
+	s.cost = read(postmaster, pids...).since(before)
 	_, s.cost.Memory, _ = resident(proxy.pid())
 	if b.postgres != nil {
 		if walAfter, err = b.postgres.wal(ctx); err != nil {
@@ -170,6 +207,6 @@ func (b *bench) profile(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = single{64, sequences}.on(ctx, b, proxy)
+	_, err = single{64, sequences}.on(ctx, b, proxy, b.cfg.length())
 	return errors.Join(err, proxy.stop())
 }

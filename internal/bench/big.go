@@ -23,17 +23,14 @@ type big struct {
 	next      []int64 // sequence of each topic's producer; between measurements owned by the run, during one by the topic's connection
 }
 
-// needBig fills the database, unless it is there, and starts its proxy.
-func (b *bench) needBig(ctx context.Context) (err error) {
+// beginBig fills the database, unless it is there, and starts its proxy.
+func beginBig(ctx context.Context, b *bench) (err error) {
 	if b.big != nil {
 		return nil
 	}
 	fmt.Fprintf(b.progress, "filling a database with %d batches in %d topics\n", b.cfg.Behind, bigTopics)
-	if _, err := b.postgres.conn.Exec(ctx, "CREATE DATABASE big"); err != nil {
-		return err
-	}
 	large := &big{}
-	if large.proxy, err = b.startProxy(ctx, "big"); err != nil { // makes the tables
+	if large.proxy, err = b.newDatabase(ctx, "big"); err != nil {
 		return err
 	}
 	b.big = large
@@ -139,17 +136,11 @@ func (b *bench) restartBig(ctx context.Context) (err error) {
 
 // onBig is a load on a new topic of the database with the large log.
 func onBig(ctx context.Context, b *bench) (*sample, error) {
-	if err := b.needBig(ctx); err != nil {
-		return nil, err
-	}
-	return single{bigConnections, sequences}.on(ctx, b, b.big.proxy)
+	return single{bigConnections, sequences}.on(ctx, b, b.big.proxy, b.cfg.length())
 }
 
 // afterRestart is onBig with a proxy that has just been started.
 func afterRestart(ctx context.Context, b *bench) (*sample, error) {
-	if err := b.needBig(ctx); err != nil {
-		return nil, err
-	}
 	if err := b.restartBig(ctx); err != nil {
 		return nil, err
 	}
@@ -158,9 +149,6 @@ func afterRestart(ctx context.Context, b *bench) (*sample, error) {
 
 // ready measures how long a proxy on the large log takes from its start to its first answer, in seconds.
 func ready(ctx context.Context, b *bench) (*sample, error) {
-	if err := b.needBig(ctx); err != nil {
-		return nil, err
-	}
 	if err := b.restartBig(ctx); err != nil {
 		return nil, err
 	}
@@ -172,9 +160,6 @@ func ready(ctx context.Context, b *bench) (*sample, error) {
 // spread is a load whose requests go to one after another of the 10,000 topics, each under the producer that
 // wrote it, whose sequence goes on.
 func spread(ctx context.Context, b *bench) (*sample, error) {
-	if err := b.needBig(ctx); err != nil {
-		return nil, err
-	}
 	l := b.big
 	before := append([]int64(nil), l.next...)
 	requests := make([]maker, bigTopics)
@@ -234,7 +219,7 @@ func bigWorks() []work {
 		{name: "big-spread", what: what("one record, idempotent, 64 connections, over all topics and producers,"), unit: "requests/s", target: atLeast(0.95), ceiling: fresh, run: spread},
 	}
 	for i := range works {
-		works[i].database, works[i].large = true, true
+		works[i].database, works[i].flag, works[i].begin = true, "--big", beginBig
 	}
 	return works
 }

@@ -29,10 +29,12 @@ type reading struct {
 }
 
 // read reads the processor time of the processes; a pid of 0 stands for none.
-func read(proxy, postmaster int) reading {
+func read(postmaster int, proxies ...int) reading {
 	r := reading{at: time.Now(), client: ownTime()}
-	if self, _, err := processTime(proxy); err == nil {
-		r.proxy = self
+	for _, pid := range proxies {
+		if self, _, err := processTime(pid); err == nil {
+			r.proxy += self
+		}
 	}
 	r.postgres = treeTime(postmaster)
 	return r

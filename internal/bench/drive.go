@@ -18,6 +18,8 @@ type sample struct {
 	user    int64   // bytes of keys and values that were sent to be stored
 	figure  float64 // what a work reports that is no rate: milliseconds, MiB, a ratio; see set
 	figured bool    // reports whether figure was set
+	notes   []string
+	sizes   []int64 // of the database, from time to time
 }
 
 // rate returns units per second.
@@ -32,6 +34,14 @@ func (s *sample) value() float64 {
 		return s.figure
 	}
 	return s.rate()
+}
+
+// merge adds what was done beside it.
+func (s *sample) merge(other *sample) {
+	s.units += other.units
+	s.user += other.user
+	s.took = max(s.took, other.took)
+	s.latency.merge(&other.latency)
 }
 
 // A maker appends the n-th request of one connection.
@@ -93,9 +103,7 @@ func together(ctx context.Context, addr string, n, readBuffer int, length time.D
 	}
 	all := &sample{took: time.Since(start)}
 	for i := range samples {
-		all.units += samples[i].units
-		all.user += samples[i].user
-		all.latency.merge(&samples[i].latency)
+		all.merge(&samples[i])
 	}
 	return all, firstCause(errs)
 }

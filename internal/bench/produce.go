@@ -3,6 +3,7 @@ package bench
 import (
 	"context"
 	"fmt"
+	"time"
 )
 
 // sequenced makes requests that go on in a producer's sequence, each with the same body of count records.
@@ -47,9 +48,12 @@ type single struct {
 }
 
 // run measures the load on a new topic with 4 partitions.
-func (l single) run(ctx context.Context, b *bench) (*sample, error) { return l.on(ctx, b, b.proxy) }
+func (l single) run(ctx context.Context, b *bench) (*sample, error) {
+	return l.on(ctx, b, b.proxy, b.cfg.length())
+}
 
-func (l single) on(ctx context.Context, b *bench, proxy *process) (*sample, error) {
+// on is run on any proxy, for a time.
+func (l single) on(ctx context.Context, b *bench, proxy *process, length time.Duration) (*sample, error) {
 	topic, err := b.newTopic(ctx, proxy.addr, 4)
 	if err != nil {
 		return nil, err
@@ -69,7 +73,7 @@ func (l single) on(ctx context.Context, b *bench, proxy *process) (*sample, erro
 			makers[i] = sequenced(topic, producer, one, 1)
 		}
 	}
-	s, err := b.metered(ctx, proxy, func() (*sample, error) { return drive(ctx, proxy.addr, makers, b.cfg.length()) })
+	s, err := b.metered(ctx, proxy, func() (*sample, error) { return drive(ctx, proxy.addr, makers, length) })
 	if err != nil {
 		return nil, err
 	}

@@ -53,6 +53,8 @@ type round struct {
 	P99     time.Duration `json:"p99_ns,omitempty"`
 	P999    time.Duration `json:"p999_ns,omitempty"`
 	User    int64         `json:"user_bytes,omitempty"`
+	Notes   []string      `json:"notes,omitempty"`      // what is no single number
+	Sizes   []int64       `json:"size_bytes,omitempty"` // of the database, from time to time
 	cost
 }
 
@@ -111,7 +113,7 @@ func newFigure(w work) *figure {
 // add adds a round; a ceiling of 0 stands for none.
 func (f *figure) add(s *sample, ceiling float64) {
 	r := round{
-		Value: s.value(), Ceiling: ceiling, Units: s.units, Seconds: s.took.Seconds(), User: s.user, cost: s.cost,
+		Value: s.value(), Ceiling: ceiling, Units: s.units, Seconds: s.took.Seconds(), User: s.user, Notes: s.notes, Sizes: s.sizes, cost: s.cost,
 		P50: s.latency.quantile(0.5), P99: s.latency.quantile(0.99), P999: s.latency.quantile(0.999),
 	}
 	if ceiling > 0 {

@@ -33,7 +33,7 @@ func newTestReport(t *testing.T) *report {
 	}}
 	absent := work{name: "absent", target: atMost(64), run: func(context.Context, *bench) (*sample, error) { return nil, errAbsent }}
 	b.cfg.Only = []string{"some"} // no ceilings but the works' own
-	r, err := b.measure(t.Context(), []work{rated, figured, absent, {name: "large", large: true}, {name: "ours", database: true}})
+	r, err := b.measure(t.Context(), []work{rated, figured, absent, {name: "large", flag: "--big"}, {name: "ours", database: true}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,7 +121,7 @@ func TestNamesChooseWorksAndFamilies(t *testing.T) {
 		names []string
 		want  string
 	}{
-		{[]string{"wake", "keys-64"}, "keys-64 wake"},
+		{[]string{"waiters", "keys-64"}, "keys-64 waiters waiters-streams"},
 		{[]string{"keys"}, "keys-64 keys-256"},
 		{[]string{"kees"}, ""},
 	} {

@@ -90,6 +90,14 @@ func (b *bench) startProxy(ctx context.Context, database string, args ...string)
 	return startProcess(ctx, b.cfg.Program, args...)
 }
 
+// newDatabase makes a database of its own for some works, and starts a proxy on it, which makes the tables.
+func (b *bench) newDatabase(ctx context.Context, name string) (*process, error) {
+	if _, err := b.postgres.conn.Exec(ctx, "CREATE DATABASE "+name); err != nil {
+		return nil, err
+	}
+	return b.startProxy(ctx, name)
+}
+
 // restart starts the proxy of the run again, so that its memory is that of a fresh one.
 func (b *bench) restart(ctx context.Context) error {
 	if err := b.proxy.stop(); err != nil {

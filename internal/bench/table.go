@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 	"text/tabwriter"
 	"time"
 )
@@ -14,11 +15,13 @@ import (
 func (r *report) print(w io.Writer) {
 	fmt.Fprintf(w, "\n%s; %d cores (%s), load %s, %s, PostgreSQL %s; median of %d rounds of %g s\n",
 		r.Date.Format(time.RFC3339), r.Cores, orDash(r.Processor), orDash(r.Load), r.Go, orDash(r.PostgreSQL), r.Rounds, r.Seconds)
-	fmt.Fprintf(w, "held-…: after %s of an open transaction", r.Hold)
-	if r.Behind > 0 {
-		fmt.Fprintf(w, "; big-…: %d batches in %d topics behind", r.Behind, bigTopics)
+	if r.has("held") {
+		fmt.Fprintf(w, "held-…: after %s of an open transaction\n", r.Hold)
 	}
-	fmt.Fprint(w, "\n\n")
+	if r.has("big") {
+		fmt.Fprintf(w, "big-…: %d batches in %d topics behind\n", r.Behind, bigTopics)
+	}
+	fmt.Fprintln(w)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "work\ttarget\treached\tmin\tmax\t\tfigure\tunit\tceiling\tis\tp50\tp99\tp99.9\tproxy\tpostgres\tclient\tWAL/byte")
 	for _, f := range r.Works {
@@ -31,8 +34,30 @@ func (r *report) print(w io.Writer) {
 	fmt.Fprintln(w, "\nreached, min, max: figure to ceiling, or the figure itself where there is none; proxy, postgres, client: cores used")
 	fmt.Fprint(w, "what was stored was read back: every acknowledged record once, at offsets 0, 1, 2, …\n\n")
 
+	r.printNotes(w)
 	if len(r.Ceilings) > 0 {
 		r.printCeilings(w)
+	}
+}
+
+// has reports whether works of a family were measured.
+func (r *report) has(family string) bool {
+	return slices.ContainsFunc(r.Works, func(f *figure) bool { return f.work.family() == family })
+}
+
+// printNotes prints what the works have to say beyond a line of the table.
+func (r *report) printNotes(w io.Writer) {
+	noted := false
+	for _, f := range r.Works {
+		for _, round := range f.Rounds {
+			for _, note := range round.Notes {
+				fmt.Fprintf(w, "%s: %s\n", f.Name, note)
+				noted = true
+			}
+		}
+	}
+	if noted {
+		fmt.Fprintln(w)
 	}
 }
 
@@ -44,10 +69,15 @@ func (r *report) printCeilings(w io.Writer) {
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%d times\n", c.Name, number(median(c.Values)), number(slices.Min(c.Values)), number(slices.Max(c.Values)), len(c.Values))
 	}
 	_ = t.Flush()
-	if r.Insert != "" {
-		fmt.Fprintf(w, "insert-N: N clients insert and commit one row each, by %s; copy: COPY BINARY of rows of 100 bytes, two-column key\n", r.Insert)
+	for _, foot := range []struct{ ceiling, text string }{
+		{"insert-", "insert-N: N clients insert and commit one row each, by " + r.Insert},
+		{"copy", "copy: COPY BINARY of rows of 100 bytes, two-column key"},
+		{"echo-", "echo-N: a chi handler that decodes and echoes the same JSON, N connections of the same client"},
+	} {
+		if slices.ContainsFunc(r.Ceilings, func(c *movement) bool { return strings.HasPrefix(c.Name, foot.ceiling) }) {
+			fmt.Fprintln(w, foot.text)
+		}
 	}
-	fmt.Fprintln(w, "echo-N: a chi handler that decodes and echoes the same JSON, N connections of the same client")
 }
 
 // print adds the figure's line.
@@ -55,7 +85,7 @@ func (f *figure) print(w io.Writer) {
 	reached, least, most, verdict := "-", "-", "-", ""
 	if judged := f.judged(); judged != nil {
 		reached, least, most = number(median(judged)), number(slices.Min(judged)), number(slices.Max(judged))
-		if !f.work.target.met(median(judged)) {
+		if !f.work.target.met(median(judged), f.latency.quantile(0.99)) {
 			verdict = "missed"
 		}
 	}

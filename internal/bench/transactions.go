@@ -21,7 +21,12 @@ type transactional struct {
 // run measures the load on a new topic with 4 partitions. A unit is a record; a latency that of a request,
 // begins and commits included.
 func (l transactional) run(ctx context.Context, b *bench) (*sample, error) {
-	topic, err := b.newTopic(ctx, b.proxy.addr, 4)
+	return l.on(ctx, b, b.proxy, b.cfg.length())
+}
+
+// on is run on any proxy, for a time.
+func (l transactional) on(ctx context.Context, b *bench, proxy *process, length time.Duration) (*sample, error) {
+	topic, err := b.newTopic(ctx, proxy.addr, 4)
 	if err != nil {
 		return nil, err
 	}
@@ -31,26 +36,28 @@ func (l transactional) run(ctx context.Context, b *bench) (*sample, error) {
 			ProducerID int64 `json:"producer_id"`
 		}
 		// A transactional id of its own for each measurement: its epoch is 0.
-		if err := call(ctx, b.proxy.addr, "POST", "/v1/producers", fmt.Sprintf(`{"transactional_id":"%s-%d"}`, topic, i), &p); err != nil {
+		body := fmt.Sprintf(`{"transactional_id":"%s-%d"}`, topic, i)
+		if err := call(ctx, proxy.addr, "POST", "/v1/producers", body, &p); err != nil {
 			return nil, err
 		}
 		producers[i] = p.ProducerID
 	}
-	s, err := b.metered(ctx, b.proxy, func() (*sample, error) {
-		return together(ctx, b.proxy.addr, l.connections, 4096, b.cfg.length(), func(c *conn, i int, until time.Time, s *sample) error {
-			for n := 0; time.Now().Before(until); n++ {
-				if err := l.transaction(c, topic, fmt.Sprintf("%s-%d-%d", topic, i, n), producers[i], until, s); err != nil {
-					return err
-				}
+	transact := func(c *conn, i int, until time.Time, s *sample) error {
+		for n := 0; time.Now().Before(until); n++ {
+			if err := l.transaction(c, topic, fmt.Sprintf("%s-%d-%d", topic, i, n), producers[i], until, s); err != nil {
+				return err
 			}
-			return nil
-		})
+		}
+		return nil
+	}
+	s, err := b.metered(ctx, proxy, func() (*sample, error) {
+		return together(ctx, proxy.addr, l.connections, 4096, length, transact)
 	})
 	if err != nil {
 		return nil, err
 	}
 	s.user = s.units * int64(l.user)
-	return s, verify(ctx, b.proxy.addr, topic, s.units)
+	return s, verify(ctx, proxy.addr, topic, s.units)
 }
 
 // ceiling returns the load as something to compare others with.
@@ -94,10 +101,15 @@ const oneShotTopics = 3
 // oneShot measures one-request transactions with one record for each of 3 topics. A unit is a record: what
 // would be a plain request.
 func oneShot(ctx context.Context, b *bench) (*sample, error) {
+	return oneShotOn(ctx, b, b.proxy, b.cfg.length())
+}
+
+// oneShotOn is oneShot on any proxy, for a time.
+func oneShotOn(ctx context.Context, b *bench, proxy *process, length time.Duration) (*sample, error) {
 	topics, produce := make([]string, oneShotTopics), ""
 	for i := range topics {
 		var err error
-		if topics[i], err = b.newTopic(ctx, b.proxy.addr, 4); err != nil {
+		if topics[i], err = b.newTopic(ctx, proxy.addr, 4); err != nil {
 			return nil, err
 		}
 		produce += fmt.Sprintf(`,{"topic":%q,%s`, topics[i], one[1:])
@@ -109,12 +121,12 @@ func oneShot(ctx context.Context, b *bench) (*sample, error) {
 			fmt.Sprintf("PUT /v1/transactions/%s-%d-", topics[0], i),
 			fmt.Sprintf(" HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(body), body), 1)
 	}
-	s, err := b.metered(ctx, b.proxy, func() (*sample, error) { return drive(ctx, b.proxy.addr, makers, b.cfg.length()) })
+	s, err := b.metered(ctx, proxy, func() (*sample, error) { return drive(ctx, proxy.addr, makers, length) })
 	if err != nil {
 		return nil, err
 	}
 	for _, topic := range topics {
-		if err := verify(ctx, b.proxy.addr, topic, s.units); err != nil {
+		if err := verify(ctx, proxy.addr, topic, s.units); err != nil {
 			return nil, err
 		}
 	}

@@ -24,25 +24,14 @@ func (b *bench) measure(ctx context.Context, chosen []work) (*report, error) {
 	if err := b.takeCeilings(ctx); err != nil {
 		return nil, err
 	}
-	for _, w := range chosen {
-		switch {
-		case w.database && b.postgres == nil:
-			r.leave(w, "needs the database of a service that the run itself starts")
-			continue
-		case w.large && !b.cfg.Big:
-			r.leave(w, "takes minutes: --big")
-			continue
-		}
-		fmt.Fprintf(b.progress, "%s: %s\n", w.name, w.what)
-		f, err := b.inTurns(ctx, w)
-		var left *leftError
-		switch {
-		case errors.As(err, &left):
-			r.leave(w, left.why)
-		case err != nil:
+	for i, w := range chosen {
+		if err := b.measureWork(ctx, r, w); err != nil {
 			return nil, fmt.Errorf("%s: %w", w.name, err)
-		default:
-			r.Works = append(r.Works, f)
+		}
+		if last := i+1 == len(chosen) || chosen[i+1].family() != w.family(); last && w.end != nil {
+			if err := w.end(ctx, b); err != nil {
+				return nil, fmt.Errorf("after %s: %w", w.name, err)
+			}
 		}
 	}
 	if err := b.takeCeilings(ctx); err != nil {
@@ -50,6 +39,35 @@ func (b *bench) measure(ctx context.Context, chosen []work) (*report, error) {
 	}
 	r.addCeilings(b.ceilings)
 	return r, nil
+}
+
+// measureWork adds a work to the report: its rounds, or why it was left out.
+func (b *bench) measureWork(ctx context.Context, r *report, w work) error {
+	switch {
+	case w.database && b.postgres == nil:
+		r.leave(w, "needs the database of a service that the run itself starts")
+		return nil
+	case !b.cfg.asked(w.flag):
+		r.leave(w, "takes minutes: "+w.flag)
+		return nil
+	}
+	fmt.Fprintf(b.progress, "%s: %s\n", w.name, w.what)
+	if w.begin != nil {
+		if err := w.begin(ctx, b); err != nil {
+			return err
+		}
+	}
+	f, err := b.inTurns(ctx, w)
+	var left *leftError
+	switch {
+	case errors.As(err, &left):
+		r.leave(w, left.why)
+	case err != nil:
+		return err
+	default:
+		r.Works = append(r.Works, f)
+	}
+	return nil
 }
 
 // inTurns measures ceiling, work, ceiling, work, …, ceiling. A round's ratio is that of the work to the mean of
@@ -71,7 +89,11 @@ func (b *bench) inTurns(ctx context.Context, w work) (*figure, error) {
 	if err != nil {
 		return nil, err
 	}
-	for range b.cfg.Rounds {
+	rounds := b.cfg.Rounds
+	if w.once {
+		rounds = 1
+	}
+	for range rounds {
 		s, err := w.run(ctx, b)
 		if err != nil {
 			return nil, err

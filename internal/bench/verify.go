@@ -3,14 +3,20 @@ package bench
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 )
 
 // newTopic creates a topic with a name of its own.
 func (b *bench) newTopic(ctx context.Context, addr string, partitions int) (string, error) {
+	return b.newTopicWith(ctx, addr, fmt.Sprintf(`{"partition_count":%d}`, partitions))
+}
+
+// newTopicWith creates one with settings.
+func (b *bench) newTopicWith(ctx context.Context, addr, settings string) (string, error) {
 	topic := fmt.Sprintf("bench-%s-%d", b.id, len(b.topics))
 	b.topics = append(b.topics, topic)
-	return topic, call(ctx, addr, "PUT", "/v1/topics/"+topic, fmt.Sprintf(`{"partition_count":%d}`, partitions), nil)
+	return topic, call(ctx, addr, "PUT", "/v1/topics/"+topic, settings, nil)
 }
 
 // A description is what the service says of a topic.
@@ -26,29 +32,60 @@ type description struct {
 // verify reads the topic from its first record to its last, and returns an error unless it holds exactly want
 // records, in each partition at the offsets 0, 1, 2, … to its high watermark.
 func verify(ctx context.Context, addr, topic string, want int64) error {
+	t, err := describe(ctx, addr, topic, want)
+	if err != nil {
+		return err
+	}
+	for _, p := range t.Partitions {
+		if p.LogStartOffset != 0 {
+			return fmt.Errorf("topic %s, partition %d: begins at %d", topic, p.Partition, p.LogStartOffset)
+		}
+	}
+	return readAll(ctx, addr, t)
+}
+
+// verifyKept is verify of a topic whose oldest records have left, or are just leaving.
+func verifyKept(ctx context.Context, addr, topic string, want int64) error {
+	for { // until nothing leaves under the reader's hands
+		t, err := describe(ctx, addr, topic, want)
+		if err != nil {
+			return err
+		}
+		err = readAll(ctx, addr, t)
+		var refused *statusError
+		if !errors.As(err, &refused) || refused.status != 410 {
+			return err
+		}
+	}
+}
+
+// describe returns what the service says of a topic, and an error unless it was given want records in all.
+func describe(ctx context.Context, addr, topic string, want int64) (*description, error) {
 	var t description
 	if err := call(ctx, addr, "GET", "/v1/topics/"+topic, "", &t); err != nil {
-		return err
+		return nil, err
 	}
 	var stored int64
 	for _, p := range t.Partitions {
 		stored += p.HighWatermark
 	}
 	if stored != want {
-		return fmt.Errorf("topic %s holds %d records, %d were acknowledged", topic, stored, want)
+		return nil, fmt.Errorf("topic %s holds %d records, %d were acknowledged", topic, stored, want)
 	}
+	return &t, nil
+}
+
+// readAll reads what a topic has, which must be there without a gap.
+func readAll(ctx context.Context, addr string, t *description) error {
 	c, err := dial(ctx, addr, readerBuffer)
 	if err != nil {
 		return err
 	}
 	defer c.close()
 	for _, p := range t.Partitions {
-		if p.LogStartOffset != 0 {
-			return fmt.Errorf("topic %s, partition %d: begins at %d", topic, p.Partition, p.LogStartOffset)
-		}
-		for next := int64(0); next < p.HighWatermark; {
-			if next, err = readPage(c, topic, p.Partition, next); err != nil {
-				return fmt.Errorf("topic %s, partition %d: %w", topic, p.Partition, err)
+		for next := p.LogStartOffset; next < p.HighWatermark; {
+			if next, err = readPage(c, t.Topic, p.Partition, next); err != nil {
+				return fmt.Errorf("topic %s, partition %d: %w", t.Topic, p.Partition, err)
 			}
 		}
 	}

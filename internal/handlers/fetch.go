@@ -108,6 +108,12 @@ func (p *partitionSource) Next(
 			}
 		}
 		more, err = p.reader.Next(ctx, take)
+		for p.params.offset < 0 && errors.Is(err, eos.OffsetBelowStart.Errorf("")) {
+			// The client named no offset: retention has passed the place since that was found.
+			if err = p.open(ctx, t); err == nil {
+				more, err = p.reader.Next(ctx, take)
+			}
+		}
 		return err
 	})
 	return more, err

@@ -22,8 +22,8 @@ type Rebalances struct {
 	Disturbed func(ctx context.Context, members []GroupMember) ([]int, error)
 }
 
-// groupsEvery is the pause between two polls for rebalances, which a slow poll
-// stretches like one for records.
+// groupsEvery is the pause between two polls for rebalances, which slow polls
+// stretch like those for records.
 const groupsEvery = 50 * time.Millisecond
 
 // Groups knows which members of groups wait. Rebalances of this proxy wake them
@@ -33,6 +33,7 @@ const groupsEvery = 50 * time.Millisecond
 type Groups struct {
 	asks Rebalances
 	log  *slog.Logger
+	pace pacer // owned by Run
 
 	mu      sync.Mutex
 	waiting map[string]map[*groupWaiter]bool // by group; guarded by mu
@@ -135,7 +136,7 @@ func (g *Groups) poll(ctx context.Context, groups []string) time.Duration {
 		}
 		return errorPause
 	}
-	return min(max(groupsEvery, 9*time.Since(start)), maxPause)
+	return g.pace.pause(groupsEvery, time.Since(start))
 }
 
 func (g *Groups) ask(ctx context.Context, groups []string) error {

@@ -17,9 +17,7 @@ import (
 type Ends func(ctx context.Context, ids []int64) (map[int64]int64, error)
 
 const (
-	// pollEvery is the pause between two polls. A slow poll
-	// stretches it, so that polling takes a tenth of the time at the most;
-	// but one slow answer must not blind the readers for long.
+	// pollEvery is the pause between two polls. Slow polls stretch it, see pacer.
 	pollEvery = 5 * time.Millisecond
 	maxPause  = 500 * time.Millisecond
 	// errorPause is the pause after a poll that failed.
@@ -30,6 +28,7 @@ const (
 type Hub struct {
 	ends Ends
 	log  *slog.Logger
+	pace pacer // owned by Run
 
 	mu      sync.Mutex
 	waiting map[int64]map[*Waiter]int64 // guarded by mu; the end that each waiter has seen, by partition id
@@ -221,7 +220,19 @@ func (h *Hub) poll(ctx context.Context, ids []int64) time.Duration {
 		}
 	}
 	h.mu.Unlock()
-	return min(max(pollEvery, 9*time.Since(start)), maxPause)
+	return h.pace.pause(pollEvery, time.Since(start))
+}
+
+// pacer keeps polling at a tenth of the time at the most: what polls take on
+// average, nine times over, is the pause after each. A single slow one, because
+// somebody else had the processor, must not blind the readers for long: on a
+// busy machine there is always one.
+type pacer struct{ average time.Duration }
+
+// pause returns how long to rest after a poll, every at the least.
+func (p *pacer) pause(every, took time.Duration) time.Duration {
+	p.average += (took - p.average) / 8
+	return min(max(every, 9*p.average), maxPause)
 }
 
 func (h *Hub) partitions() []int64 {

@@ -19,7 +19,7 @@ type ends struct {
 	asked [][]int64       // guarded by mu; the partitions of each poll
 	times []time.Time     // guarded by mu; when it was
 	fails error           // guarded by mu
-	takes time.Duration   // how long a poll takes; set before Run
+	takes time.Duration   // guarded by mu; how long a poll takes
 }
 
 func newEnds(at map[int64]int64) *ends { return &ends{at: at} }
@@ -27,10 +27,11 @@ func newEnds(at map[int64]int64) *ends { return &ends{at: at} }
 func (e *ends) read(ctx context.Context, ids []int64) (map[int64]int64, error) {
 	e.mu.Lock()
 	e.asked, e.times = append(e.asked, slices.Sorted(slices.Values(ids))), append(e.times, time.Now())
+	takes := e.takes
 	e.mu.Unlock()
-	if e.takes > 0 {
+	if takes > 0 {
 		select {
-		case <-time.After(e.takes):
+		case <-time.After(takes):
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
