@@ -99,6 +99,16 @@ func (t *Transaction) CheckOngoing() error {
 	return t.ended()
 }
 
+// DecideStage says whether to stage what a request brings, or to repeat the
+// answer of one that was staged: stored is whether this transaction has an exact
+// repeat of it (T4).
+func (t *Transaction) DecideStage(stored bool) (Verdict, error) {
+	if stored && t.State != StateAborted {
+		return Repeat, nil
+	}
+	return Apply, t.CheckOngoing()
+}
+
 // DecideCommit says whether to commit, or to repeat the answer of the commit
 // that was (T3).
 func (t *Transaction) DecideCommit() (Verdict, error) { return t.decideEnd(StateCommitted) }

@@ -27,6 +27,31 @@ func TestT3OneFate(t *testing.T) {
 	}
 }
 
+func TestT4RepeatOfStagedOffsets(t *testing.T) {
+	t.Parallel()
+	refusal := InvalidTxnState.Errorf("")
+	for _, c := range []struct {
+		state   State
+		stored  bool
+		verdict Verdict
+		refusal *Error
+	}{
+		{StateOngoing, false, Apply, nil},
+		{StateOngoing, true, Repeat, nil},
+		{StateCommitted, false, Apply, refusal},
+		{StateCommitted, true, Repeat, nil},
+		{StateAborted, false, Apply, &Error{Kind: InvalidTxnState, Effect: EffectNone, AbortedBy: AbortedByClient}},
+		{StateAborted, true, Apply, &Error{Kind: InvalidTxnState, Effect: EffectNone, AbortedBy: AbortedByClient}},
+	} {
+		stored := &Transaction{ID: "T1", State: c.state}
+		if c.state == StateAborted {
+			stored.AbortedBy = AbortedByClient
+		}
+		verdict, err := stored.DecideStage(c.stored)
+		checkVerdict(t, verdict, err, c.verdict, c.refusal)
+	}
+}
+
 func TestT4LateArrivals(t *testing.T) {
 	t.Parallel()
 	aborted := &Transaction{ID: "T1", State: StateAborted, AbortedBy: AbortedByClient, ProducerID: 1001, Epoch: epoch}

@@ -166,6 +166,7 @@ func (p *proxy) digest(t *testing.T) string {
 		      UNION ALL SELECT 'transactions' || r::text FROM transactions r
 		      UNION ALL SELECT 'stagings' || r::text FROM stagings r
 		      UNION ALL SELECT 'staged_offsets' || r::text FROM staged_offsets r
+		      UNION ALL SELECT 'staged_requests' || r::text FROM staged_requests r
 		      UNION ALL SELECT 'committed_offsets' || r::text FROM committed_offsets r
 		      UNION ALL SELECT 'groups' || r::text FROM groups r
 		      UNION ALL SELECT 'members' || r::text FROM members r
