@@ -172,6 +172,7 @@ func (p *proxy) digest(t *testing.T) string {
 		      UNION ALL SELECT 'members' || r::text FROM members r
 		      UNION ALL SELECT 'replaced_members' || r::text FROM replaced_members r
 		      UNION ALL SELECT 'group_partitions' || r::text FROM group_partitions r
+		      UNION ALL SELECT 'group_epochs' || r::text FROM group_epochs r
 		      UNION ALL SELECT 'nothing') rows`
 	var sum string
 	p.query(t, sql, &sum)

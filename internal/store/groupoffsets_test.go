@@ -196,6 +196,66 @@ func TestDeletedGroupBeginsAbove(t *testing.T) {
 	}
 }
 
+// Who was in a group that is deleted is nobody in the one that has its name, also
+// under its old member id on another proxy; groups of other names begin at 1.
+func TestG1ZombieOfADeletedGroup(t *testing.T) {
+	t.Parallel()
+	a, b := newPair(t, 1)
+	conn := newConn(t, a.pool.Config().ConnString())
+	mustProduce(t, a, plain("x", "y"))
+	for range 3 {
+		mustJoin(t, a, member("m1"))
+	}
+	zombie := mustJoin(t, a, member("m1"))
+	mustPoll(t, a, "m1", zombie.Epoch)
+	if _, err := a.Leave(t.Context(), "g", "m1"); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.DeleteGroup(t.Context(), "g"); err != nil {
+		t.Fatal(err)
+	}
+	if m, err := b.Join(t.Context(), "other", member("m1")); err != nil || m.Epoch != 1 {
+		t.Errorf("the first epoch of another group: %+v, %v", m, err)
+	}
+	now := mustJoin(t, a, member("m1"))
+	if now.Epoch <= zombie.Epoch {
+		t.Errorf("epoch %d, after %d of the deleted group", now.Epoch, zombie.Epoch)
+	}
+	_, err := poll(b, "m1", zombie.Epoch, 2)
+	mustRefuse(t, err, eos.FencedMemberEpoch)
+	mustCommitted(t, b, "g", -1)
+
+	// When nobody of it can be left, the name is as any other.
+	if _, err := a.Leave(t.Context(), "g", "m1"); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.DeleteGroup(t.Context(), "g"); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		age    string
+		forget int
+	}{{"7 days 59 minutes", 0}, {"7 days 61 minutes", 1}} {
+		mustExec(t, conn, `UPDATE group_epochs SET deleted_at = clock_timestamp() - $1::text::interval`, c.age)
+		if n, err := b.ForgetGroups(t.Context(), 10); n != c.forget || err != nil {
+			t.Errorf("%s after the deletion %d rows are forgotten, %v", c.age, n, err)
+		}
+	}
+	if m := mustJoin(t, a, member("m1")); m.Epoch != 1 {
+		t.Errorf("the first epoch is %d, of a name that nobody has", m.Epoch)
+	}
+}
+
+// What was the floor of every name before a migration holds on for all of them.
+func TestFloorOfEveryName(t *testing.T) {
+	t.Parallel()
+	a, _ := newPair(t, 1)
+	mustExec(t, newConn(t, a.pool.Config().ConnString()), `INSERT INTO group_epochs (group_id, floor) VALUES ('', 41)`)
+	if m := mustJoin(t, a, member("m1")); m.Epoch != 42 {
+		t.Errorf("the first epoch is %d, want 42", m.Epoch)
+	}
+}
+
 func TestDeadGroupsAreForgotten(t *testing.T) {
 	t.Parallel()
 	a, b := newPair(t, 10)

@@ -201,15 +201,19 @@ func (s *Store) DeleteGroup(ctx context.Context, id string) error {
 }
 
 // queueForget queues the end of a group that has neither members nor offsets.
-// Who creates it again begins above all epochs that it had.
+// Who creates it again while somebody of it may be left begins above all epochs
+// that it had.
 func (g *loadedGroup) queueForget(batch *pgx.Batch) {
 	const replaced = `DELETE FROM replaced_members WHERE group_id = $1`
 	const floor = `
-		UPDATE group_epochs
-		SET floor = GREATEST(floor, $1)
-		WHERE one`
+		INSERT INTO group_epochs AS e (group_id, floor)
+		VALUES ($1, $2)
+		ON CONFLICT (group_id) DO UPDATE
+		SET floor = GREATEST(e.floor, excluded.floor), deleted_at = excluded.deleted_at`
 	const forget = `DELETE FROM groups WHERE group_id = $1`
 	batch.Queue(replaced, g.ID)
-	batch.Queue(floor, g.Epoch)
+	if g.Epoch > 0 {
+		batch.Queue(floor, g.ID, g.Epoch)
+	}
 	batch.Queue(forget, g.ID)
 }
