@@ -368,8 +368,8 @@ type GroupPartition struct {
 	// HighWatermark The offset that the partition's next record will have.
 	HighWatermark int64 `json:"high_watermark"`
 
-	// Lag How many records that are kept are not committed yet; left out without a committed offset.
-	Lag *int64 `json:"lag,omitempty"`
+	// Lag How many records that are kept are not committed yet; without a committed offset, how many there are from where the group would begin: all, or with its member's `auto_offset_reset: latest` none.
+	Lag int64 `json:"lag"`
 }
 
 // GroupPosition Where to read a partition from.

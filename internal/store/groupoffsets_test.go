@@ -256,6 +256,29 @@ func TestFloorOfEveryName(t *testing.T) {
 	}
 }
 
+// Without a committed offset the lag is from where the group would begin.
+func TestLagWithoutACommittedOffset(t *testing.T) {
+	t.Parallel()
+	a, b := newPair(t, 1)
+	mustProduce(t, a, plain("x"))
+	mustProduce(t, a, plain("y", "z"))
+	for _, reset := range []string{eos.ResetEarliest, eos.ResetLatest} {
+		j := member("m1")
+		j.AutoOffsetReset = reset
+		mustJoinGroup(t, a, reset, j)
+	}
+	mustDelete(t, a, 0, 1)
+	for group, want := range map[string]int64{eos.ResetEarliest: 2, eos.ResetLatest: 0} {
+		state, err := b.GroupState(t.Context(), group)
+		if err != nil || len(state.Partitions) != 1 {
+			t.Fatalf("%+v, %v", state, err)
+		}
+		if p := state.Partitions[0]; p.Committed != nil || p.Lag() != want {
+			t.Errorf("from %s the lag is %d, want %d: %+v", group, p.Lag(), want, p)
+		}
+	}
+}
+
 func TestDeadGroupsAreForgotten(t *testing.T) {
 	t.Parallel()
 	a, b := newPair(t, 10)

@@ -62,18 +62,22 @@ type GroupMember struct {
 type GroupPartition struct {
 	TopicPartition
 	MemberID       string // the member that has it; empty when there is none
+	Latest         bool   // that member begins at the end where nothing is committed
 	Committed      *int64 // nil when there is none
 	LogStartOffset int64
 	HighWatermark  int64
 }
 
 // Lag returns how many records the group has not committed yet, of those that
-// are kept; ok is false when it has committed none.
-func (p *GroupPartition) Lag() (lag int64, ok bool) {
-	if p.Committed == nil {
-		return 0, false
+// are kept; where it has committed none, from where its member would begin.
+func (p *GroupPartition) Lag() int64 {
+	switch {
+	case p.Committed != nil:
+		return p.HighWatermark - max(*p.Committed, p.LogStartOffset)
+	case p.Latest:
+		return 0
 	}
-	return p.HighWatermark - max(*p.Committed, p.LogStartOffset), true
+	return p.HighWatermark - p.LogStartOffset
 }
 
 // GroupState returns a group as it is now, or eos.GroupNotFound. Its parts are
@@ -123,6 +127,9 @@ func (s *Store) GroupState(ctx context.Context, id string) (*GroupState, error) 
 				found.Committed = copied(p.Committed)
 				if o := g.Partitions[eos.Partition{Topic: topicID, Number: p.Partition}]; o != nil {
 					found.MemberID = o.Owner
+				}
+				if m := g.Members[found.MemberID]; m != nil {
+					found.Latest = m.AutoOffsetReset == eos.ResetLatest
 				}
 				state.Partitions = append(state.Partitions, found)
 			})
