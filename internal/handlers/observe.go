@@ -123,6 +123,9 @@ func (s *server) end(o *observed, r *http.Request, operationID func() string) {
 	}
 	operation := operationID()
 	if o.slot != nil {
+	if _, streams := r.Body.(*streamBody); !streams && r.Header["Expect"] == nil { // else the client waits to be asked
+		o.body.discard()
+	}
 		o.slot.operation = operation
 		return
 	}
