@@ -72,7 +72,7 @@ func newProxyOn(t testing.TB, db string, change ...func(*settings)) *proxy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	hub := wake.New(s.Ends, log)
+	hub := wake.New(s.Sizes, log)
 	metrics := handlers.NewMetrics(s, hub)
 	app := appender.New(s, appender.Config{
 		SequenceWait: set.sequenceWait,
