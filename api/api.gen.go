@@ -660,6 +660,9 @@ type Problem struct {
 }
 
 // ProblemEffect `none`: nothing happened, and nothing will because of this attempt. `unknown`: the answer was lost on the way to the database; send the same request again. There is no third value. An earlier attempt without an answer stays unknown.
+
+	// State A transaction is `ongoing` and then, once and for ever, `committed` or `aborted`.
+	State *TransactionState `json:"state,omitempty"`
 type ProblemEffect string
 
 // ProduceRequest The records of one atomic batch.

@@ -129,6 +129,7 @@ func (t *Transaction) decideEnd(want State) (Verdict, error) {
 
 func (t *Transaction) ended() error {
 	err := InvalidTxnState.Errorf("transaction %q is %s", t.ID, t.State)
+	err.State = t.State
 	if t.State == StateAborted {
 		err.Detail += " by " + t.AbortedBy
 		err.AbortedBy = t.AbortedBy
