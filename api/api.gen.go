@@ -484,7 +484,7 @@ type Offset = int64
 
 // OffsetCommit A group's new offset in one partition.
 type OffsetCommit struct {
-	// From The committed offset that the poll showed, 0 if the group has none. If it is another by now, the request is refused with COMMITTED_OFFSET_MISMATCH and nothing is applied.
+	// From The committed offset that the poll showed, 0 if the group has none. If it is another by now, the request is refused with COMMITTED_OFFSET_MISMATCH and nothing is applied: so a late copy of the same work under another transaction id is, and every worker should send it.
 	From *int64 `json:"from,omitempty"`
 
 	// Metadata A note of the client's own.
