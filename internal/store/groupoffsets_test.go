@@ -309,11 +309,11 @@ func TestDeadGroupsAreForgotten(t *testing.T) {
 	if total != 12 {
 		t.Errorf("%d rows forgotten, want 10 offsets, a group and a replaced member", total)
 	}
-	if _, err := a.Offsets(t.Context(), "dead"); !errors.Is(err, eos.GroupNotFound.Errorf("")) {
+	if _, _, err := a.Offsets(t.Context(), "dead", TopicPartition{}, 1); !errors.Is(err, eos.GroupNotFound.Errorf("")) {
 		t.Errorf("the dead group: %v", err)
 	}
 	for _, group := range []string{"young", "g"} {
-		if offsets, err := a.Offsets(t.Context(), group); err != nil || len(offsets) != 10 {
+		if offsets, more, err := a.Offsets(t.Context(), group, TopicPartition{Partition: -1}, 10); err != nil || len(offsets) != 10 || more {
 			t.Errorf("group %s has %d offsets, %v", group, len(offsets), err)
 		}
 	}
