@@ -237,8 +237,10 @@ func TestRefusedBeforeItIsRead(t *testing.T) {
 		"no such path":           {"POST", "/v1/nope", lines, 404, "NOT_FOUND"},
 		"no such topic":          {"POST", "/v1/topics/a%00b/records", lines, 400, "INVALID_TOPIC_EXCEPTION"},
 		"an upload by nobody":    {"POST", "/v1/topics/t/records/stream", lines, 400, "INVALID_REQUEST"},
-		"an upload of another type": {"POST", "/v1/topics/t/records/stream",
-			"Content-Type: text/plain\r\nProducer-Id: 1\r\nProducer-Epoch: 0", 415, "UNSUPPORTED_MEDIA_TYPE"},
+		"an upload of another type": {
+			"POST", "/v1/topics/t/records/stream",
+			"Content-Type: text/plain\r\nProducer-Id: 1\r\nProducer-Epoch: 0", 415, "UNSUPPORTED_MEDIA_TYPE",
+		},
 		"a body where none belongs": {"GET", "/v1/topics", lines, 200, ""},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -246,16 +246,6 @@ func TestG1ZombieOfADeletedGroup(t *testing.T) {
 	}
 }
 
-// What was the floor of every name before a migration holds on for all of them.
-func TestFloorOfEveryName(t *testing.T) {
-	t.Parallel()
-	a, _ := newPair(t, 1)
-	mustExec(t, newConn(t, a.pool.Config().ConnString()), `INSERT INTO group_epochs (group_id, floor) VALUES ('', 41)`)
-	if m := mustJoin(t, a, member("m1")); m.Epoch != 42 {
-		t.Errorf("the first epoch is %d, want 42", m.Epoch)
-	}
-}
-
 // Without a committed offset the lag is from where the group would begin.
 func TestLagWithoutACommittedOffset(t *testing.T) {
 	t.Parallel()
