@@ -122,18 +122,23 @@ func (s *Store) Offsets(
 	ctx context.Context, group string, after TopicPartition, limit int,
 ) (offsets []GroupOffset, more bool, err error) {
 	const exists = `SELECT EXISTS (SELECT FROM groups WHERE group_id = $1)`
+	// With OFFSET 0 the group's offsets are read by their key, whatever the page is.
 	const sql = `
-		SELECT t.topic, p.partition, c.committed_offset, c.metadata
-		FROM committed_offsets c
-		CROSS JOIN LATERAL (SELECT topic_id, partition
-		                    FROM partitions
-		                    WHERE partition_id = c.partition_id LIMIT 1) p
-		CROSS JOIN LATERAL (SELECT topic
-		                    FROM topics
-		                    WHERE topic_id = p.topic_id LIMIT 1) t
-		WHERE c.group_id = $1
-		  AND (t.topic, p.partition) > ($2, $3)
-		ORDER BY t.topic, p.partition LIMIT $4`
+		SELECT topic, partition, committed_offset, metadata
+		FROM (SELECT t.topic, p.partition, c.committed_offset, c.metadata
+		      FROM (SELECT partition_id, committed_offset, metadata
+		            FROM committed_offsets
+		            WHERE group_id = $1
+		            ORDER BY partition_id OFFSET 0) c
+		      CROSS JOIN LATERAL (SELECT topic_id, partition
+		                          FROM partitions
+		                          WHERE partition_id = c.partition_id LIMIT 1) p
+		      CROSS JOIN LATERAL (SELECT topic
+		                          FROM topics
+		                          WHERE topic_id = p.topic_id LIMIT 1) t
+		      OFFSET 0) o
+		WHERE (topic, partition) > ($2, $3)
+		ORDER BY topic, partition LIMIT $4`
 	err = s.read(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 		known := false
 		offsets = nil
