@@ -346,6 +346,9 @@ type GroupOffsets struct {
 	// Group A consumer group's name. `.` and `..` are no names.
 	Group   GroupName     `json:"group"`
 	Offsets []GroupOffset `json:"offsets"`
+
+	// Next The `after` of the next page of a list; absent at the end.
+	Next *string `json:"next,omitempty"`
 }
 
 // GroupPartition How far a group has come in a partition.
@@ -368,8 +371,8 @@ type GroupPartition struct {
 	// HighWatermark The offset that the partition's next record will have.
 	HighWatermark int64 `json:"high_watermark"`
 
-	// Lag How many records that are kept are not committed yet; left out without a committed offset.
-	Lag *int64 `json:"lag,omitempty"`
+	// Lag How many records that are kept are not committed yet; without a committed offset, how many there are from where the group would begin: all, or with its member's `auto_offset_reset: latest` none.
+	Lag int64 `json:"lag"`
 }
 
 // GroupPosition Where to read a partition from.
@@ -484,7 +487,7 @@ type Offset = int64
 
 // OffsetCommit A group's new offset in one partition.
 type OffsetCommit struct {
-	// From The committed offset that the poll showed, 0 if the group has none. If it is another by now, the request is refused with COMMITTED_OFFSET_MISMATCH and nothing is applied.
+	// From The committed offset that the poll showed, 0 if the group has none. If it is another by now, the request is refused with COMMITTED_OFFSET_MISMATCH and nothing is applied: so a late copy of the same work under another transaction id is, and every worker should send it.
 	From *int64 `json:"from,omitempty"`
 
 	// Metadata A note of the client's own.
@@ -657,6 +660,9 @@ type Problem struct {
 
 	// MemberEpoch The member's current epoch (FENCED_MEMBER_EPOCH).
 	MemberEpoch *int64 `json:"member_epoch,omitempty"`
+
+	// State A transaction is `ongoing` and then, once and for ever, `committed` or `aborted`.
+	State *TransactionState `json:"state,omitempty"`
 }
 
 // ProblemEffect `none`: nothing happened, and nothing will because of this attempt. `unknown`: the answer was lost on the way to the database; send the same request again. There is no third value. An earlier attempt without an answer stays unknown.
@@ -1025,6 +1031,9 @@ type TransactionalID = string
 // AfterGroupQuery A consumer group's name. `.` and `..` are no names.
 type AfterGroupQuery = GroupName
 
+// AfterPartitionQuery defines model for AfterPartitionQuery.
+type AfterPartitionQuery = string
+
 // AfterTopicQuery A topic's name. `.` and `..` are no names.
 type AfterTopicQuery = TopicName
 
@@ -1161,6 +1170,15 @@ type ListGroupsParams struct {
 
 	// After Begins the page behind this group; the `next` of the page before.
 	After *AfterGroupQuery `form:"after,omitempty" json:"after,omitempty"`
+}
+
+// ListGroupOffsetsParams defines parameters for ListGroupOffsets.
+type ListGroupOffsetsParams struct {
+	// Limit How many entries the answer has at most.
+	Limit *LimitQuery `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// After Begins the page behind this partition, named by its topic, a colon and its number; the `next` of the page before.
+	After *AfterPartitionQuery `form:"after,omitempty" json:"after,omitempty"`
 }
 
 // RegisterProducerParams defines parameters for RegisterProducer.
@@ -1584,7 +1602,7 @@ type ServerInterface interface {
 	PollGroup(w http.ResponseWriter, r *http.Request, group GroupPath, memberID MemberIDPath)
 	// ListGroupOffsets Show committed offsets
 	// (GET /v1/groups/{group}/offsets)
-	ListGroupOffsets(w http.ResponseWriter, r *http.Request, group GroupPath)
+	ListGroupOffsets(w http.ResponseWriter, r *http.Request, group GroupPath, params ListGroupOffsetsParams)
 	// CommitOffsets Commit offsets
 	// (PUT /v1/groups/{group}/offsets)
 	CommitOffsets(w http.ResponseWriter, r *http.Request, group GroupPath)
@@ -1749,7 +1767,7 @@ func (_ Unimplemented) PollGroup(w http.ResponseWriter, r *http.Request, group G
 
 // ListGroupOffsets Show committed offsets
 // (GET /v1/groups/{group}/offsets)
-func (_ Unimplemented) ListGroupOffsets(w http.ResponseWriter, r *http.Request, group GroupPath) {
+func (_ Unimplemented) ListGroupOffsets(w http.ResponseWriter, r *http.Request, group GroupPath, params ListGroupOffsetsParams) {
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
@@ -2249,8 +2267,37 @@ func (siw *ServerInterfaceWrapper) ListGroupOffsets(w http.ResponseWriter, r *ht
 		return
 	}
 
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListGroupOffsetsParams
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", r.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: "int64"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "limit"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "limit", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "after" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "after", r.URL.Query(), &params.After, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "after"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "after", Err: err})
+		}
+		return
+	}
+
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		siw.Handler.ListGroupOffsets(w, r, group)
+		siw.Handler.ListGroupOffsets(w, r, group, params)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {

@@ -180,6 +180,15 @@ CREATE TABLE staged_offsets (
     CHECK ((member_id IS NULL) = (member_epoch IS NULL))
 );
 
+-- The requests that staged offsets, so that a repeat is told what the first was
+-- (rule T4). They go with their transaction's fate.
+CREATE TABLE staged_requests (
+    transaction_ref bigint NOT NULL,
+    fingerprint     bytea NOT NULL CHECK (octet_length(fingerprint) = 16),
+    expires_at      timestamptz NOT NULL, -- of the transaction, as it was answered
+    PRIMARY KEY (transaction_ref, fingerprint)
+);
+
 -- Who reads topics together. Whatever is written of a group but deadlines and
 -- previous epochs is written under the lock of its row here.
 CREATE TABLE groups (
@@ -192,13 +201,14 @@ CREATE TABLE groups (
 CREATE INDEX groups_by_sweep ON groups (sweep_at) WHERE sweep_at IS NOT NULL;
 CREATE INDEX groups_by_idleness ON groups (idle_since) WHERE idle_since IS NOT NULL;
 
--- The highest epoch that a group had that is deleted: the first epoch of a
--- group that is new, or new again, is above.
+-- The highest epoch that a group had that is deleted: the first epoch of one that
+-- has its name again is above, for as long as somebody of the old one may be left.
 CREATE TABLE group_epochs (
-    one   boolean PRIMARY KEY DEFAULT true CHECK (one),
-    floor bigint NOT NULL CHECK (floor >= 0)
+    group_id   text COLLATE "C" PRIMARY KEY, -- empty: the floor of every name, from before it was one name's
+    floor      bigint NOT NULL CHECK (floor > 0),
+    deleted_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
-INSERT INTO group_epochs (floor) VALUES (0);
+CREATE INDEX group_epochs_by_age ON group_epochs (deleted_at);
 
 -- A member's row is the lock of what it commits. Its deadline is written again
 -- and again: no index may have it, and pages have room for its next version.

@@ -67,7 +67,7 @@ func openProxy(ctx context.Context, url string, cfg Config, environ []string, lo
 		return proxyPart{}, err
 	}
 	leaveProcessor(url, environ)
-	hub := wake.New(s.Ends, log)
+	hub := wake.New(s.Sizes, log)
 	metrics := handlers.NewMetrics(s, hub)
 	app := appender.New(s, appender.Config{
 		SequenceWait: cfg.SequenceWait,

@@ -6,6 +6,9 @@
 // when, cutter.go is a network that loses answers, run.go lets tills die. It all happens three times: with tills
 // that repeat nothing (at most once), that repeat what was not answered (at least once), and that also number
 // their records (exactly once). Only the last total is right.
+//
+// A worker that reads by a group puts what it made and the new offsets into one transaction, always with from:
+// that is what refuses a late copy of the same work under another id.
 package main
 
 import (

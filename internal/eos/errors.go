@@ -100,6 +100,7 @@ type Error struct {
 	LogStartOffset   *int64
 	HighWatermark    *int64
 	TransactionID    string
+	State            State // in which the transaction ended
 	AbortedBy        string
 	NextCursor       string
 }

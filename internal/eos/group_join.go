@@ -3,6 +3,7 @@ package eos
 import (
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -77,10 +78,18 @@ func TopicsPattern(pattern string) (*regexp.Regexp, error) {
 	if len(pattern) > maxPattern {
 		return nil, InvalidRequest.Errorf("topics_pattern is longer than %d bytes", maxPattern)
 	}
-	if _, err := regexp.Compile(pattern); err != nil { // by itself: `a)|(b` is not valid
+	if strings.ContainsRune(pattern, 0) { // which is valid, but no text of PostgreSQL
+		return nil, InvalidRequest.Errorf("topics_pattern has a NUL")
+	}
+	_, err := regexp.Compile(pattern) // by itself: `a)|(b` is not valid
+	var whole *regexp.Regexp
+	if err == nil {
+		whole, err = regexp.Compile(`^(?:` + pattern + `)$`) // `\Qa` is not, with an end
+	}
+	if err != nil {
 		return nil, InvalidRequest.Errorf("topics_pattern: %v", err)
 	}
-	return regexp.MustCompile(`^(?:` + pattern + `)$`), nil
+	return whole, nil
 }
 
 // Join adds a member, or changes one that joins again. Its epoch rises at once:

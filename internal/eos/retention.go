@@ -20,8 +20,10 @@ type Oldest struct {
 // Expired reports whether the oldest batch of a log leaves: it is older than
 // the topic keeps records, or the log has as many bytes as it keeps without
 // it. Whoever removes batches begins with the oldest and stops at the first
-// that has not expired (R1).
+// that has not expired (R1). A topic that keeps nothing needs no margin: what can
+// be read was committed.
 func (r Retention) Expired(b Oldest) bool {
-	return r.MS >= 0 && b.AgeMS > CommitMargin && b.AgeMS-CommitMargin > r.MS ||
+	return r.MS == 0 && b.AgeMS >= 0 ||
+		r.MS >= 0 && b.AgeMS > CommitMargin && b.AgeMS-CommitMargin > r.MS ||
 		r.Bytes >= 0 && b.Behind >= r.Bytes
 }

@@ -99,6 +99,16 @@ func (t *Transaction) CheckOngoing() error {
 	return t.ended()
 }
 
+// DecideStage says whether to stage what a request brings, or to repeat the
+// answer of one that was staged: stored is whether this transaction has an exact
+// repeat of it (T4).
+func (t *Transaction) DecideStage(stored bool) (Verdict, error) {
+	if stored && t.State != StateAborted {
+		return Repeat, nil
+	}
+	return Apply, t.CheckOngoing()
+}
+
 // DecideCommit says whether to commit, or to repeat the answer of the commit
 // that was (T3).
 func (t *Transaction) DecideCommit() (Verdict, error) { return t.decideEnd(StateCommitted) }
@@ -119,6 +129,7 @@ func (t *Transaction) decideEnd(want State) (Verdict, error) {
 
 func (t *Transaction) ended() error {
 	err := InvalidTxnState.Errorf("transaction %q is %s", t.ID, t.State)
+	err.State = t.State
 	if t.State == StateAborted {
 		err.Detail += " by " + t.AbortedBy
 		err.AbortedBy = t.AbortedBy

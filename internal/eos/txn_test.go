@@ -2,11 +2,14 @@ package eos
 
 import "testing"
 
+// wasCommitted refuses what comes behind a commit.
+var wasCommitted = &Error{Kind: InvalidTxnState, Effect: EffectNone, State: StateCommitted}
+
 func TestT3OneFate(t *testing.T) {
 	t.Parallel()
 	committed := &Transaction{ID: "T1", State: StateCommitted}
 	aborted := &Transaction{ID: "T1", State: StateAborted, AbortedBy: AbortedByTimeout}
-	abortedBy := &Error{Kind: InvalidTxnState, Effect: EffectNone, AbortedBy: AbortedByTimeout}
+	abortedBy := &Error{Kind: InvalidTxnState, Effect: EffectNone, State: StateAborted, AbortedBy: AbortedByTimeout}
 	for name, c := range map[string]struct {
 		stored        *Transaction
 		commit, abort Verdict
@@ -14,7 +17,7 @@ func TestT3OneFate(t *testing.T) {
 		abortRefusal  *Error
 	}{
 		"ongoing":   {stored: &Transaction{ID: "T1", State: StateOngoing}, commit: Apply, abort: Apply},
-		"committed": {stored: committed, commit: Repeat, abortRefusal: InvalidTxnState.Errorf("")},
+		"committed": {stored: committed, commit: Repeat, abortRefusal: wasCommitted},
 		"aborted":   {stored: aborted, commitRefusal: abortedBy, abort: Repeat},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -27,18 +30,42 @@ func TestT3OneFate(t *testing.T) {
 	}
 }
 
+func TestT4RepeatOfStagedOffsets(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		state   State
+		stored  bool
+		verdict Verdict
+		refusal *Error
+	}{
+		{StateOngoing, false, Apply, nil},
+		{StateOngoing, true, Repeat, nil},
+		{StateCommitted, false, Apply, wasCommitted},
+		{StateCommitted, true, Repeat, nil},
+		{StateAborted, false, Apply, &Error{Kind: InvalidTxnState, Effect: EffectNone, State: StateAborted, AbortedBy: AbortedByClient}},
+		{StateAborted, true, Apply, &Error{Kind: InvalidTxnState, Effect: EffectNone, State: StateAborted, AbortedBy: AbortedByClient}},
+	} {
+		stored := &Transaction{ID: "T1", State: c.state}
+		if c.state == StateAborted {
+			stored.AbortedBy = AbortedByClient
+		}
+		verdict, err := stored.DecideStage(c.stored)
+		checkVerdict(t, verdict, err, c.verdict, c.refusal)
+	}
+}
+
 func TestT4LateArrivals(t *testing.T) {
 	t.Parallel()
 	aborted := &Transaction{ID: "T1", State: StateAborted, AbortedBy: AbortedByClient, ProducerID: 1001, Epoch: epoch}
 	committed := &Transaction{ID: "T1", State: StateCommitted, ProducerID: 1001, Epoch: epoch}
-	abortedBy := &Error{Kind: InvalidTxnState, Effect: EffectNone, AbortedBy: AbortedByClient}
+	abortedBy := &Error{Kind: InvalidTxnState, Effect: EffectNone, State: StateAborted, AbortedBy: AbortedByClient}
 	inNext := bound
 	inNext.OpenTransaction = "T2"
 	checkDecisions(t, []decision{
 		{"after an abort", sequenced(5, 2).in("T1"), Facts{Producer: known, Next: 5, Transaction: aborted}, Apply, abortedBy},
 		{"after an abort, by key", keyed("k").in("T1"), Facts{Transaction: aborted}, Apply, abortedBy},
-		{"after a commit", sequenced(5, 2).in("T1"), Facts{Producer: known, Next: 5, Transaction: committed}, Apply, InvalidTxnState.Errorf("")},
-		{"after a commit, by key", keyed("k").in("T1"), Facts{Transaction: committed}, Apply, InvalidTxnState.Errorf("")},
+		{"after a commit", sequenced(5, 2).in("T1"), Facts{Producer: known, Next: 5, Transaction: committed}, Apply, wasCommitted},
+		{"after a commit, by key", keyed("k").in("T1"), Facts{Transaction: committed}, Apply, wasCommitted},
 		{"while the next transaction is open", sequenced(5, 2).in("T1"), Facts{Producer: inNext, Next: 5, Transaction: aborted}, Apply, abortedBy},
 		{
 			"when the next transaction stored the same under the same sequence", sequenced(3, 2).in("T1"),
@@ -48,7 +75,7 @@ func TestT4LateArrivals(t *testing.T) {
 		{"a transaction that never was", sequenced(5, 2).in("T9"), Facts{Producer: known, Next: 5}, Apply, TransactionNotFound.Errorf("")},
 	})
 	checkRefusal(t, aborted.CheckOngoing(), abortedBy)
-	checkRefusal(t, committed.CheckOngoing(), InvalidTxnState.Errorf(""))
+	checkRefusal(t, committed.CheckOngoing(), wasCommitted)
 	checkRefusal(t, (&Transaction{ID: "T1", State: StateOngoing}).CheckOngoing(), nil)
 }
 
@@ -56,7 +83,7 @@ func TestT6FencingIsToldApartFromATimeout(t *testing.T) {
 	t.Parallel()
 	for _, by := range []string{AbortedByClient, AbortedByTimeout, AbortedByFencing} {
 		_, err := (&Transaction{ID: "T1", State: StateAborted, AbortedBy: by}).DecideCommit()
-		checkRefusal(t, err, &Error{Kind: InvalidTxnState, Effect: EffectNone, AbortedBy: by})
+		checkRefusal(t, err, &Error{Kind: InvalidTxnState, Effect: EffectNone, State: StateAborted, AbortedBy: by})
 	}
 }
 
@@ -100,7 +127,7 @@ func TestT8TheIdIsTheWholeTransaction(t *testing.T) {
 	stored := func(state State, by string, content *Fingerprint) *Transaction {
 		return &Transaction{ID: "T1", State: state, AbortedBy: by, ProducerID: NoProducer, Fingerprint: content}
 	}
-	given := &Error{Kind: InvalidTxnState, Effect: EffectNone, AbortedBy: AbortedByClient}
+	given := &Error{Kind: InvalidTxnState, Effect: EffectNone, State: StateAborted, AbortedBy: AbortedByClient}
 	checkBeginnings(t, []beginning{
 		{"new", unbound, nil, Producer{}, Apply, nil},
 		{"again while ongoing", unbound, stored(StateOngoing, "", &ours), Producer{}, Repeat, nil},

@@ -31,6 +31,7 @@ type requestBody struct {
 	conn   deadlines     // nil when there is no body
 	idle   time.Duration // how long it may pause
 	begun  bool          // whether the deadline of the first read is set
+	ended  bool          // nothing comes any more, or nobody waits for it
 	memory *memory
 	taken  int64
 }
@@ -60,6 +61,7 @@ func (b *requestBody) Read(p []byte) (int, error) {
 		return 0, err
 	}
 	n, err := b.ReadCloser.Read(p)
+	b.ended = b.ended || err != nil
 	if err != nil && b.conn != nil && errors.Is(err, io.EOF) {
 		_ = b.conn.SetReadDeadline(time.Time{})
 	}
@@ -130,8 +132,8 @@ func mediaType(r *http.Request, accepted ...string) (string, error) {
 		strings.Join(given, ", "), strings.Join(accepted, " or "))
 }
 
-// What is read and thrown away of a body that is too large: most clients read
-// the refusal only when they have sent everything.
+// What is read and thrown away of a body that is refused, or that nobody asked
+// for: most clients read the answer only when they have sent everything.
 const (
 	maxDiscard     = 64 << 20
 	maxDiscardTime = 10 * time.Second
@@ -177,23 +179,20 @@ func bodyOf(r *http.Request) *requestBody {
 // readBody reads the whole body of r, unpacked.
 func (s *server) readBody(r *http.Request, body *requestBody) ([]byte, error) {
 	if r.ContentLength > s.cfg.MaxBodyBytes && len(r.Header["Content-Encoding"]) == 0 {
-		if r.Header["Expect"] == nil { // else the client waits for the answer before it sends
-			discard(body)
-		}
 		return nil, s.tooLarge()
 	}
-	b, err := s.readAll(r, body)
-	if err != nil && errors.Is(err, s.tooLarge()) {
-		discard(body)
-	}
-	return b, err
+	return s.readAll(r, body)
 }
 
-func discard(body *requestBody) {
-	body.idle = min(body.idle, maxDiscardIdle)
+// discard reads what is left of the body, within these bounds.
+func (b *requestBody) discard() {
+	if b.conn == nil || b.ended {
+		return
+	}
+	b.idle, b.ended = min(b.idle, maxDiscardIdle), true
 	until := time.Now().Add(maxDiscardTime)
 	for n := int64(0); n < maxDiscard && time.Now().Before(until); {
-		more, err := io.CopyN(io.Discard, body, 1<<20)
+		more, err := io.CopyN(io.Discard, b, 1<<20)
 		if err != nil {
 			return
 		}

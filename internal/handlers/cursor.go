@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
+	"slices"
 
 	"github.com/eos-proxy/eos-proxy/internal/eos"
 	"github.com/eos-proxy/eos-proxy/internal/store"
@@ -137,7 +138,7 @@ type topicRound struct {
 	name   string
 	topic  *store.Topic    // nil before begin
 	cursor cursor          // behind what was read
-	ends   map[int64]int64 // by partition id; nil: to be read
+	ends   map[int64]int64 // by partition id, with the number of partitions by the topic's; nil: to be read
 
 	first   int // the partition that this round began with
 	visited int // partitions of this round, from first on
@@ -153,17 +154,36 @@ func (t *topicRound) begin(ctx context.Context, from topicStart) error {
 	return nil
 }
 
-// readEnds begins a round.
+// readEnds begins a round, of all partitions that the topic has by now.
 func (t *topicRound) readEnds(ctx context.Context) (err error) {
-	t.first, t.visited = t.cursor.first, 0
-	if t.ends, err = t.server.store.Ends(ctx, t.topic.PartitionIDs); err != nil {
-		return err
+	for {
+		ids := append(slices.Clone(t.topic.PartitionIDs), t.topic.ID)
+		if t.ends, err = t.server.store.Sizes(ctx, ids); err != nil {
+			return err
+		}
+		if len(t.ends) < len(ids) {
+			t.server.store.Forget(t.name)
+			return eos.UnknownTopic.Errorf("topic %q does not exist any more", t.name)
+		}
+		if t.ends[t.topic.ID] == int64(len(t.topic.PartitionIDs)) {
+			t.first, t.visited = t.cursor.first, 0
+			return nil
+		}
+		if err := t.grow(ctx); err != nil {
+			return err
+		}
 	}
-	if len(t.ends) < len(t.topic.PartitionIDs) {
-		t.server.store.Forget(t.name)
-		return eos.UnknownTopic.Errorf("topic %q does not exist any more", t.name)
+}
+
+// grow takes the partitions in that were added.
+func (t *topicRound) grow(ctx context.Context) error {
+	at := t.cursor
+	at.offsets = slices.Clone(at.offsets)
+	topic, extended, err := t.server.start(ctx, t.name, topicStart{at: store.Earliest, given: &at})
+	if err == nil {
+		t.topic, t.cursor = topic, *extended
 	}
-	return nil
+	return err
 }
 
 // unread returns the next partition of the round that has something behind the

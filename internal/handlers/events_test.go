@@ -47,7 +47,7 @@ func TestEventsLeaveAtOnce(t *testing.T) {
 	w := newWire(t, p)
 	w.send(t, "GET /v1/topics/t/partitions/0/stream HTTP/1.1\r\nHost: x\r\nRequest-Id: r1\r\n\r\n")
 	const head = "HTTP/1.1 200 OK\r\nCache-Control: no-store\r\nContent-Type: text/event-stream\r\nRequest-Id: r1\r\nX-Accel-Buffering: no\r\n" +
-		"Date: Mon, 02 Jan 2006 15:04:05 GMT\r\nTransfer-Encoding: chunked\r\n\r\n"
+		"Date: Mon, 02 Jan 2006 15:04:05 GMT\r\nTransfer-Encoding: chunked\r\n\r\nd\r\nretry: 1000\n\n\r\n"
 	const date = "\r\nDate: "
 	got := make([]byte, len(head))
 	if _, err := io.ReadFull(w.in, got); err != nil {

@@ -29,7 +29,11 @@ func (p *proxy) follow(t *testing.T, path string, header ...string) *follower {
 	if err != nil {
 		t.Fatalf("%s: %v", path, err)
 	}
-	return &follower{wire: w, status: resp.StatusCode, header: resp.Header, body: bufio.NewReader(resp.Body)}
+	f := &follower{wire: w, status: resp.StatusCode, header: resp.Header, body: bufio.NewReader(resp.Body)}
+	if resp.Header.Get("Content-Type") == "text/event-stream" {
+		f.mustRead(t, "retry: 1000\n\n") // a browser comes back soon when the proxy stops
+	}
+	return f
 }
 
 // mustRead fails unless the next bytes of the stream are these. Times of now

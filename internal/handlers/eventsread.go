@@ -3,7 +3,6 @@ package handlers
 import (
 	"context"
 	"encoding/base64"
-	"slices"
 	"strconv"
 
 	"github.com/eos-proxy/eos-proxy/internal/store"
@@ -86,8 +85,6 @@ func (p *partitionEvents) moved(ctx context.Context) (bool, error) { return p.re
 
 func (p *partitionEvents) wait(w *wake.Waiter) { w.WaitOne(p.reader.Log(), p.reader.HighWatermark) }
 
-func (*partitionEvents) refresh(context.Context) (bool, error) { return false, nil }
-
 // topicEvents are all partitions of a topic that are being followed, a piece of
 // each that has more after the other.
 type topicEvents struct {
@@ -151,25 +148,4 @@ func (t *topicEvents) appendCursor(to []byte, offset int64) []byte {
 	t.cursor.offsets[t.reading] = offset + 1
 	t.binary = t.cursor.appendBinary(t.binary[:0])
 	return base64.RawURLEncoding.AppendEncode(to, t.binary)
-}
-
-// refresh looks for partitions that were added.
-func (t *topicEvents) refresh(ctx context.Context) (bool, error) {
-	if t.topic == nil {
-		return false, nil
-	}
-	// Not from memory, where it may be old, nor by forgetting what those who
-	// append have there.
-	now, err := t.server.store.TopicState(ctx, t.name)
-	if err != nil || now.ID == t.topic.ID && len(now.PartitionIDs) == len(t.topic.PartitionIDs) {
-		return false, err
-	}
-	at := t.cursor
-	at.offsets = slices.Clone(at.offsets)
-	topic, extended, err := t.server.start(ctx, t.name, topicStart{at: store.Earliest, given: &at})
-	if err != nil {
-		return false, err
-	}
-	t.topic, t.cursor, t.ends = topic, *extended, nil
-	return true, nil
 }

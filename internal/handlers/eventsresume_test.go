@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // TestResumeAfterACutAtEachByte: whatever part of a stream a client has got,
@@ -219,23 +220,33 @@ func TestF6EventStreamsSeeWholeTransactions(t *testing.T) {
 	group.Wait()
 }
 
-// TestEventStreamOfATopicThatGrows picks up the new partitions.
-func TestEventStreamOfATopicThatGrows(t *testing.T) {
+// TestTopicThatGrows: who waits for all partitions of a topic, by a stream or a
+// fetch, is woken by records in new ones, on any proxy, and also by those that were
+// there before it looked again.
+func TestTopicThatGrows(t *testing.T) {
 	t.Parallel()
-	p := newProxy(t, func(s *settings) { s.EventComment = 30e6 })
+	p := newProxy(t, func(s *settings) { s.EventComment = time.Hour })
 	other := newProxyOn(t, p.db)
 	c := other.client(t)
 	c.mustDo(t, http.StatusCreated, http.MethodPut, "/v1/topics/t", "")
-	f := p.follow(t, "/v1/topics/t/follow")
+	follows := []*follower{p.follow(t, "/v1/topics/t/follow"), other.follow(t, "/v1/topics/t/follow")}
+	var fetches []<-chan *answer
+	for _, at := range []*proxy{p, other} {
+		page := mustPage(t, at.client(t).mustDo(t, http.StatusOK, http.MethodGet, "/v1/topics/t/records", ""))
+		fetches = append(fetches, at.start(t, http.MethodGet, "/v1/topics/t/records?wait_ms=60000&cursor="+page.Cursor, ""))
+		at.untilMetric(t, "eos_waiting_fetches", 2)
+	}
 	c.mustDo(t, http.StatusOK, http.MethodPatch, "/v1/topics/t", `{"partition_count":3}`)
 	c.mustDo(t, http.StatusOK, http.MethodPost, "/v1/topics/t/partitions/2/records", oneRecord)
-	for line := "\n"; line == "\n"; {
-		var err error
-		if line, err = f.body.ReadString('\n'); err != nil {
-			t.Fatal(err)
+	for _, f := range follows {
+		line, err := f.body.ReadString('\n')
+		if err != nil || !strings.HasPrefix(line, `{"partition":2,"offset":0,`) {
+			t.Errorf("%q, %v", line, err)
 		}
-		if line != "\n" && !strings.HasPrefix(line, `{"partition":2,"offset":0,`) {
-			t.Error(line)
+	}
+	for _, f := range fetches { // within patience, which is half of the wait
+		if a := received(t, f); !strings.Contains(string(a.body), `"records":[{"partition":2,"offset":0,`) {
+			t.Errorf("%s", a.body)
 		}
 	}
 }

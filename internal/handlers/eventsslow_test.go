@@ -220,8 +220,8 @@ func TestEventStreamsOverHTTP2(t *testing.T) {
 		return resp.Body
 	}
 	stream, lines := open("stream"), open("follow")
-	for _, want := range []string{":\n\n:\n\n", "\n\n"} {
-		from := map[bool]io.Reader{true: stream, false: lines}[want[0] == ':']
+	for _, want := range []string{"retry: 1000\n\n:\n\n:\n\n", "\n\n"} {
+		from := map[bool]io.Reader{true: stream, false: lines}[want[0] == 'r']
 		got := make([]byte, len(want))
 		if _, err := io.ReadFull(from, got); err != nil || string(got) != want {
 			t.Fatalf("%q, %v, want %q", got, err, want)

@@ -20,9 +20,6 @@ type eventSource interface {
 	moved(ctx context.Context) (bool, error)
 	// wait lets w wait for what follows the ends that next has seen.
 	wait(w *wake.Waiter)
-	// refresh looks for what nobody is woken by, and reports whether there is
-	// any.
-	refresh(ctx context.Context) (bool, error)
 }
 
 // eventStream is a log that is being followed. Thousands of them may wait: so
@@ -40,10 +37,9 @@ type eventStream struct {
 	lines    eventLines
 	patience time.Duration // how long it waits for a record before it ends; -1: for ever
 
-	begun     bool      // the answer
-	sent      time.Time // when something last was
-	record    time.Time // when the last record was sent, or the stream began
-	refreshed time.Time
+	begun  bool      // the answer
+	sent   time.Time // when something last was
+	record time.Time // when the last record was sent, or the stream began
 
 	waiter  *wake.Waiter
 	waiting bool // has a place in the hub
@@ -59,7 +55,6 @@ func (e *eventStream) run() {
 	defer e.server.metrics.streams.Dec()
 	e.waiter, e.done = e.server.hub.Waiter(), make(chan struct{}, 1)
 	e.record = time.Now()
-	e.refreshed = e.record
 	defer e.deadline() // of the end of the answer
 	if e.step(e.goOn); !e.waiting {
 		return
@@ -158,12 +153,6 @@ func (e *eventStream) read() (more bool, err error) {
 	e.server.reading <- struct{}{}
 	defer func() { <-e.server.reading }()
 	e.lines.size = e.server.eventPiece()
-	if time.Since(e.refreshed) >= e.server.cfg.EventComment {
-		e.refreshed = time.Now()
-		if _, err := e.from.refresh(e.r.Context()); err != nil {
-			return false, err
-		}
-	}
 	return e.from.next(e.r.Context(), &e.lines)
 }
 
@@ -190,22 +179,9 @@ func (e *eventStream) tick() {
 		e.leave()
 		return
 	}
-	if now.Sub(e.sent) < e.server.cfg.EventComment {
-		return
-	}
-	e.refreshed = now
-	news, err := e.from.refresh(e.r.Context())
-	if err == nil {
+	if now.Sub(e.sent) >= e.server.cfg.EventComment {
 		e.write(e.lines.comment())
 	}
-	if err == nil && !news {
-		return
-	}
-	if e.leave(); err != nil {
-		e.fail(err)
-		return
-	}
-	e.goOn()
 }
 
 // stop ends the stream because the proxy stops. The client goes on elsewhere;

@@ -19,10 +19,17 @@ func (e *eventStream) begin() {
 	h.Set("X-Accel-Buffering", "no") // nginx would gather a stream before it passes it on
 	e.w.WriteHeader(http.StatusOK)
 	e.sent = time.Now()
-	if len(e.lines.buf) == 0 {
+	switch {
+	case e.lines.sse:
+		e.write(sseRetry)
+	case len(e.lines.buf) == 0:
 		e.write(nil)
 	}
 }
+
+// sseRetry has a browser come back a second after its stream has ended, as it does
+// when this proxy stops and others go on. Left alone it takes three to five.
+var sseRetry = []byte("retry: 1000\n\n")
 
 // send sends what was gathered.
 func (e *eventStream) send() {

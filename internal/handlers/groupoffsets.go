@@ -3,20 +3,34 @@ package handlers
 import (
 	"math"
 	"net/http"
+	"strconv"
+	"strings"
 
 	"github.com/eos-proxy/eos-proxy/api"
 	"github.com/eos-proxy/eos-proxy/internal/eos"
 	"github.com/eos-proxy/eos-proxy/internal/store"
 )
 
-// ListGroupOffsets answers with the committed offsets of a group.
-func (s *server) ListGroupOffsets(w http.ResponseWriter, r *http.Request, group api.GroupPath) {
-	offsets, err := s.store.Offsets(r.Context(), group)
+// ListGroupOffsets answers with a page of the committed offsets of a group, by
+// topic and partition.
+func (s *server) ListGroupOffsets(w http.ResponseWriter, r *http.Request, group api.GroupPath, params api.ListGroupOffsetsParams) {
+	after := store.TopicPartition{Partition: -1}
+	if params.After != nil {
+		topic, number, _ := strings.Cut(*params.After, ":")
+		after.Topic = topic
+		after.Partition, _ = strconv.Atoi(number) // params has checked it
+	}
+	offsets, more, err := s.store.Offsets(r.Context(), group, after, int(value(params.Limit, defaultLimit)))
 	if err != nil {
 		s.problem(w, r, err)
 		return
 	}
-	s.answer(w, r, http.StatusOK, apiGroupOffsets(group, offsets))
+	page := apiGroupOffsets(group, offsets)
+	if more {
+		last := &offsets[len(offsets)-1]
+		page.Next = optional(last.Topic + ":" + strconv.Itoa(last.Partition))
+	}
+	s.answer(w, r, http.StatusOK, page)
 }
 
 // CommitOffsets commits offsets of a group.

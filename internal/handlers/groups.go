@@ -211,10 +211,7 @@ func (s *server) GetGroup(w http.ResponseWriter, r *http.Request, group api.Grou
 		p := &g.Partitions[i]
 		answer.Partitions[i] = api.GroupPartition{
 			Topic: p.Topic, Partition: int64(p.Partition), MemberID: optional(p.MemberID), CommittedOffset: p.Committed,
-			LogStartOffset: p.LogStartOffset, HighWatermark: p.HighWatermark,
-		}
-		if lag, ok := p.Lag(); ok {
-			answer.Partitions[i].Lag = &lag
+			LogStartOffset: p.LogStartOffset, HighWatermark: p.HighWatermark, Lag: p.Lag(),
 		}
 	}
 	s.answer(w, r, http.StatusOK, answer)

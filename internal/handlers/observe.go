@@ -1,17 +1,14 @@
 package handlers
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"runtime/debug"
 	"slices"
 	"time"
 
-	"github.com/eos-proxy/eos-proxy/internal/eos"
 	"github.com/go-chi/chi/v5"
 )
 
@@ -126,6 +123,9 @@ func (s *server) end(o *observed, r *http.Request, operationID func() string) {
 		o.slot.operation = operation
 		return
 	}
+	if _, streams := r.Body.(*streamBody); !streams && r.Header["Expect"] == nil { // else the client waits to be asked
+		o.body.discard()
+	}
 	s.metrics.request(operation, o.status)
 	if !o.start.IsZero() {
 		s.log.LogAttrs(r.Context(), slog.LevelDebug, "request",
@@ -212,15 +212,9 @@ func replayed(w http.ResponseWriter, is bool) {
 
 // noBody refuses a body where none belongs; {} is none.
 func (s *server) noBody(r *http.Request) error {
-	if r.ContentLength == 0 {
-		return nil
+	body, err := s.optionalJSON(r)
+	if err != nil || body == nil {
+		return err
 	}
-	b, err := io.ReadAll(io.LimitReader(r.Body, 16))
-	switch {
-	case err != nil:
-		return eos.InvalidParameter.Errorf("the body cannot be read: %v", err)
-	case len(b) > 0 && string(bytes.TrimSpace(b)) != "{}":
-		return eos.InvalidParameter.Errorf("this operation takes no body")
-	}
-	return nil
+	return s.readDocument(body, func(r *reader, name string) error { return r.unknown(name) })
 }

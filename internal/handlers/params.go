@@ -112,8 +112,7 @@ func (p *param) check(value string) error {
 		}
 		return nil
 	}
-	isName := p.in == openapi3.ParameterInPath && p.pattern == patternName || p.name == headerTransactionalID
-	ok := (!isName || ValidName(value)) && len(value) >= p.shortest && (p.longest == 0 || len(value) <= p.longest) &&
+	ok := (p.pattern != patternName || ValidName(value)) && len(value) >= p.shortest && (p.longest == 0 || len(value) <= p.longest) &&
 		p.matches(value) && (p.enum == nil || slices.Contains(p.enum, value))
 	switch {
 	case ok:

@@ -119,6 +119,10 @@ func newProblem(e *eos.Error, status int, requestID string) api.Problem {
 	if e.TransactionID != "" {
 		p.TransactionID = &e.TransactionID
 	}
+	if e.State != "" {
+		state := api.TransactionState(e.State)
+		p.State = &state
+	}
 	if e.AbortedBy != "" {
 		by := api.AbortedBy(e.AbortedBy)
 		p.AbortedBy = &by

@@ -47,8 +47,12 @@ func (s *server) recordArray(r *reader, before int) ([]eos.Record, error) {
 		if before+len(list) >= s.cfg.MaxRecords {
 			return s.tooMany()
 		}
+		outside := r.dec.StackDepth()
+		if r.deep > 0 && r.dec.PeekKind() == '{' && depth(r.body[r.dec.InputOffset():]) > r.deep {
+			return inRecord(s.tooDeep("a record"), before+i)
+		}
 		rec, err := record(r)
-		if errors.Is(err, eos.InvalidJSON.Errorf("")) {
+		if errors.Is(err, eos.InvalidJSON.Errorf("")) && r.dec.StackDepth() == outside {
 			return err // of the document
 		}
 		if err != nil {

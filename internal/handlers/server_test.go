@@ -72,7 +72,7 @@ func newProxyOn(t testing.TB, db string, change ...func(*settings)) *proxy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	hub := wake.New(s.Ends, log)
+	hub := wake.New(s.Sizes, log)
 	metrics := handlers.NewMetrics(s, hub)
 	app := appender.New(s, appender.Config{
 		SequenceWait: set.sequenceWait,
@@ -166,11 +166,13 @@ func (p *proxy) digest(t *testing.T) string {
 		      UNION ALL SELECT 'transactions' || r::text FROM transactions r
 		      UNION ALL SELECT 'stagings' || r::text FROM stagings r
 		      UNION ALL SELECT 'staged_offsets' || r::text FROM staged_offsets r
+		      UNION ALL SELECT 'staged_requests' || r::text FROM staged_requests r
 		      UNION ALL SELECT 'committed_offsets' || r::text FROM committed_offsets r
 		      UNION ALL SELECT 'groups' || r::text FROM groups r
 		      UNION ALL SELECT 'members' || r::text FROM members r
 		      UNION ALL SELECT 'replaced_members' || r::text FROM replaced_members r
 		      UNION ALL SELECT 'group_partitions' || r::text FROM group_partitions r
+		      UNION ALL SELECT 'group_epochs' || r::text FROM group_epochs r
 		      UNION ALL SELECT 'nothing') rows`
 	var sum string
 	p.query(t, sql, &sum)

@@ -42,7 +42,7 @@ func TestSlowBody(t *testing.T) {
 		"refused for a header":   {post("Content-Length: 100", "Producer-Id: 1") + "\r\n" + oneRecord, 400, "INVALID_REQUEST"},
 		"refused for its path":   {"PUT /v1/nothing HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n", 404, "NOT_FOUND"},
 		"refused for its method": {"PUT /v1/topics HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n", 405, "METHOD_NOT_ALLOWED"},
-		"a commit with a body":   {"POST /v1/transactions/x/commit HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\n{}", 400, "INVALID_REQUEST"},
+		"a commit with a body":   {"POST /v1/transactions/x/commit HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 3\r\n\r\n{}", 408, "REQUEST_TIMEOUT"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

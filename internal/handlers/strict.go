@@ -18,6 +18,7 @@ import (
 type reader struct {
 	body []byte
 	dec  *jsontext.Decoder
+	deep int // how deep a record may be nested, where one may be deeper; else 0
 }
 
 // How many arrays and objects stand around a record in a body of each form. A
@@ -33,26 +34,65 @@ func (s *server) readDocument(body []byte, field func(r *reader, name string) er
 	return s.readNested(body, aroundLine, field)
 }
 
-// readNested is readDocument for a body with records in it.
+// readNested is readDocument for a body with records in it. That a body is not
+// strict JSON comes before what else is wrong with it, wherever that is.
 func (s *server) readNested(body []byte, around int, field func(r *reader, name string) error) error {
-	if depth(body) > s.cfg.MaxJSONDepth+around {
-		what := "the JSON"
-		if around > 0 {
-			what = "a record"
-		}
-		return eos.InvalidRequest.Errorf("%s is nested more than %d deep", what, s.cfg.MaxJSONDepth)
-	}
-	r := &reader{body, jsontext.NewDecoder(bytes.NewBuffer(body))}
-	if err := r.object(field); err != nil {
+	deepest := depth(body)
+	err := s.readFields(body, around, deepest, field)
+	if err == nil || errors.Is(err, eos.InvalidJSON.Errorf("")) || deepest > decodable {
 		return err
 	}
+	if malformed := wellFormed(body); malformed != nil {
+		return malformed
+	}
+	return err
+}
+
+// decodable is how deep jsontext reads.
+const decodable = 10_000
+
+func (s *server) readFields(body []byte, around, deepest int, field func(r *reader, name string) error) error {
+	r := &reader{body: body, dec: jsontext.NewDecoder(bytes.NewBuffer(body))}
+	what, deep := "the JSON", deepest > s.cfg.MaxJSONDepth+around
+	switch {
+	case deep && around > 0: // which record it is shows itself
+		what, r.deep = "a record", s.cfg.MaxJSONDepth
+	case deep:
+		return s.tooDeep(what)
+	}
+	err := r.object(field)
+	switch {
+	case err != nil:
+		return err
+	case deep:
+		return s.tooDeep(what)
+	}
+	return r.end()
+}
+
+func (s *server) tooDeep(what string) error {
+	return eos.InvalidRequest.Errorf("%s is nested more than %d deep", what, s.cfg.MaxJSONDepth)
+}
+
+// wellFormed returns why a body is not one strict JSON document, if it is none.
+func wellFormed(body []byte) error {
+	r := &reader{body: body, dec: jsontext.NewDecoder(bytes.NewBuffer(body))}
+	if _, err := r.raw(); err != nil {
+		return err
+	}
+	return r.end()
+}
+
+// end refuses what is behind the document.
+func (r *reader) end() error {
 	if _, err := r.dec.ReadToken(); !errors.Is(err, io.EOF) {
 		return eos.InvalidJSON.Errorf("there is more behind the JSON document")
 	}
 	return nil
 }
 
-// depth returns how deep arrays and objects are nested.
+// depth returns how deep arrays and objects are nested in the first of these
+// that json has.
 func depth(json []byte) int {
 	deepest, open, text := 0, 0, false
 	for i := 0; i < len(json); i++ {
@@ -66,7 +106,9 @@ func depth(json []byte) int {
 			open++
 			deepest = max(deepest, open)
 		case c == '}' || c == ']':
-			open--
+			if open--; open <= 0 {
+				return deepest
+			}
 		}
 	}
 	return deepest

@@ -65,6 +65,7 @@ func (s *server) UpdateTopic(w http.ResponseWriter, r *http.Request, topic api.T
 		s.problem(w, r, err)
 		return
 	}
+	s.hub.Wake([]int64{state.ID}) // who follows all partitions follows the new ones
 	s.answer(w, r, http.StatusOK, apiTopic(state))
 }
 

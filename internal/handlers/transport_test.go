@@ -38,7 +38,7 @@ func TestBadTransport(t *testing.T) {
 		"chunk cut":                          {post("Transfer-Encoding: chunked") + "\r\n19\r\n" + oneRecord[:10], 400, "INVALID_JSON"},
 		"last chunk missing":                 {post("Transfer-Encoding: chunked") + "\r\n19\r\n" + oneRecord + "\r\n", 400, "INVALID_JSON"},
 		"chunk size no number":               {post("Transfer-Encoding: chunked") + "\r\nxyz\r\n" + oneRecord + "\r\n0\r\n\r\n", 400, "INVALID_JSON"},
-		"body of a commit cut":               {"POST /v1/transactions/x/commit HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\n{}", 400, "INVALID_REQUEST"},
+		"body of a commit cut":               {"POST /v1/transactions/x/commit HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 3\r\n\r\n{}", 400, "INVALID_JSON"},
 		"body of a topic cut":                {"PUT /v1/topics/u HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 3\r\n\r\n{}", 400, "INVALID_JSON"},
 		"Content-Length too small":           {post(length(10)) + "\r\n" + oneRecord, 400, "INVALID_JSON"},
 		"Content-Length negative":            {post("Content-Length: -1") + "\r\n" + oneRecord, 400, ""},
@@ -213,6 +213,44 @@ func TestTwentyMebibytes(t *testing.T) {
 	}
 	if p.digest(t) != before {
 		t.Error("something was stored")
+	}
+}
+
+// Who sends all of a body before it reads learns why a request was refused whose
+// body nobody asked for.
+func TestRefusedBeforeItIsRead(t *testing.T) {
+	t.Parallel()
+	p := newProxy(t)
+	p.client(t).mustDo(t, http.StatusCreated, http.MethodPut, "/v1/topics/t", "")
+	body := strings.Repeat("x", 9<<20)
+	const lines = "Content-Type: application/x-ndjson"
+	for name, test := range map[string]struct {
+		method, path, header string
+		status               int
+		code                 string
+	}{
+		"another content type":   {"POST", "/v1/topics/t/records", "Content-Type: text/plain", 415, "UNSUPPORTED_MEDIA_TYPE"},
+		"half a producer":        {"POST", "/v1/topics/t/records", "Producer-Id: 7", 400, "INVALID_REQUEST"},
+		"a header that is wrong": {"POST", "/v1/topics/t/raw", "Producer-Id: x", 400, "INVALID_REQUEST"},
+		"an unknown parameter":   {"POST", "/v1/topics/t/records?x=1", lines, 400, "INVALID_REQUEST"},
+		"another method":         {"PUT", "/v1/topics/t/records", lines, 405, "METHOD_NOT_ALLOWED"},
+		"no such path":           {"POST", "/v1/nope", lines, 404, "NOT_FOUND"},
+		"no such topic":          {"POST", "/v1/topics/a%00b/records", lines, 400, "INVALID_TOPIC_EXCEPTION"},
+		"an upload by nobody":    {"POST", "/v1/topics/t/records/stream", lines, 400, "INVALID_REQUEST"},
+		"an upload of another type": {
+			"POST", "/v1/topics/t/records/stream",
+			"Content-Type: text/plain\r\nProducer-Id: 1\r\nProducer-Epoch: 0", 415, "UNSUPPORTED_MEDIA_TYPE",
+		},
+		"a body where none belongs": {"GET", "/v1/topics", lines, 200, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWire(t, p)
+			head := fmt.Sprintf("%s %s HTTP/1.1\r\nHost: x\r\n%s\r\nContent-Length: %d\r\n\r\n", test.method, test.path, test.header, len(body))
+			w.send(t, head+body)
+			a := w.answer(t, test.method)
+			a.mustBe(t, test.status, test.code)
+			w.usable(t, p, a)
+		})
 	}
 }
 

@@ -84,7 +84,8 @@ func (s *server) AddOffsetsToTransaction(
 		s.problem(w, r, err)
 		return
 	}
-	s.transaction(w, r, http.StatusOK, t)
+	replayed(w, t.Repeated)
+	s.answer(w, r, http.StatusOK, apiTransaction(t))
 }
 
 // GetTransaction answers with a transaction.

@@ -94,13 +94,7 @@ func fingerprintPut(put *store.Put) eos.Fingerprint {
 	}
 	f.Int(int64(len(put.Offsets)))
 	for _, o := range put.Offsets {
-		f.Text(o.Group)
-		f.Text(o.Topic)
-		f.Int(int64(o.Partition))
-		f.Int(o.Offset)
-		f.Int(value(o.From, -1))
-		f.Text(strconv.FormatBool(o.Metadata != nil))
-		f.Text(value(o.Metadata, ""))
+		o.Print(f)
 	}
 	return f.Sum()
 }

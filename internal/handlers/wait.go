@@ -75,7 +75,14 @@ func (f *fetch) await() (more bool, err error) {
 				return false, nil
 			}
 		case <-timeout.C:
-			return false, nil
+			select {
+			case <-waiter.Woken(): // at the same moment
+				waiter.Stop()
+				read := f.readAside(waiter)
+				return read.more, read.err
+			default:
+				return false, nil
+			}
 		case <-f.r.Context().Done():
 			return false, f.r.Context().Err()
 		}

@@ -55,16 +55,35 @@ func (s *Store) Ends(ctx context.Context, ids []int64) (map[int64]int64, error) 
 		       ` + sqlHighWatermark + `
 		FROM partitions p
 		WHERE p.partition_id = ANY ($1)`
-	ends := make(map[int64]int64, len(ids))
+	return s.sizes(ctx, sql, ids)
+}
+
+func (s *Store) sizes(ctx context.Context, sql string, ids []int64) (map[int64]int64, error) {
+	sizes := make(map[int64]int64, len(ids))
 	err := s.read(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 		rows, err := conn.Query(ctx, sql, ids)
 		if err != nil {
 			return err
 		}
-		var id, end int64
-		return each(rows, []any{&id, &end}, func() { ends[id] = end })
+		var id, size int64
+		return each(rows, []any{&id, &size}, func() { sizes[id] = size })
 	})
-	return ends, err
+	return sizes, err
+}
+
+// Sizes returns what may grow by ids: of partitions the high watermarks, as Ends
+// does, and of topics how many partitions they have. What is gone is left out.
+func (s *Store) Sizes(ctx context.Context, ids []int64) (map[int64]int64, error) {
+	const sql = `
+		SELECT p.partition_id,
+		       ` + sqlHighWatermark + `
+		FROM partitions p
+		WHERE p.partition_id = ANY ($1)
+		UNION ALL
+		SELECT t.topic_id, t.partition_count
+		FROM topics t
+		WHERE t.topic_id = ANY ($1)`
+	return s.sizes(ctx, sql, ids)
 }
 
 // Positions returns the offset of every partition at a time: of the first

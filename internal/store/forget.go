@@ -62,7 +62,9 @@ const (
 		              ORDER BY x.transaction_ref LIMIT $2),
 		     gone AS (DELETE FROM transactions x
 		              WHERE x.transaction_ref = ANY (ARRAY (SELECT transaction_ref FROM page WHERE forget))
-		              RETURNING 1)
+		              RETURNING 1),
+		     requests AS (DELETE FROM staged_requests r
+		                  WHERE r.transaction_ref = ANY (ARRAY (SELECT transaction_ref FROM page WHERE forget)))
 		SELECT l.transaction_ref::text, (SELECT count(*) FROM page),
 		       l.began_at > clock_timestamp() - interval '7 days', (SELECT count(*) FROM gone)
 		FROM (SELECT transaction_ref, began_at FROM page ORDER BY transaction_ref DESC LIMIT 1) l`

@@ -18,8 +18,13 @@ func TestT8FatesAreForgottenWithTheirRecords(t *testing.T) {
 	whole := oneShot("whole", nobody, "a")
 	mustPut(t, a, whole)
 	mustBegin(t, a, "aborted", nobody)
-	mustAbort(t, a, "aborted")
 	mustBegin(t, a, "open", nobody)
+	for _, id := range []string{"aborted", "open"} {
+		if _, err := a.AddOffsets(t.Context(), id, anyone, []GroupOffset{offset("g", 0, 0)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mustAbort(t, a, "aborted")
 	mustAge(t, conn, "6 days 23 hours")
 	if gone := mustForget(t, b, conn); gone != (Forgotten{}) {
 		t.Errorf("%+v is forgotten", gone)
@@ -27,6 +32,9 @@ func TestT8FatesAreForgottenWithTheirRecords(t *testing.T) {
 	mustAge(t, conn, "2 hours")
 	if gone := mustForget(t, b, conn); gone != (Forgotten{Transactions: 1}) {
 		t.Errorf("%+v is forgotten, want the aborted transaction", gone)
+	}
+	if n := mustGet[int](t, conn, `SELECT count(*) FROM staged_requests`); n != 1 {
+		t.Errorf("%d requests are known that staged offsets, want that of the open transaction", n)
 	}
 	mustDelete(t, a, 0, 1)
 	if gone := mustForget(t, b, conn); gone != (Forgotten{Transactions: 1}) {

@@ -167,7 +167,7 @@ func TestG1OnlyTheOwnerCommits(t *testing.T) {
 	refused("m1, whose session is over", eos.UnknownMember, "m1", rejoined.Epoch, 0)
 	mustHold(t, a, "0:0 x", "0:1 y", "0:2 z", "1:0 x", "1:1 y", "1:2 z")
 	want := []GroupOffset{offset("g", 0, 1), offset("g", 1, 1)}
-	offsets, err := a.Offsets(t.Context(), "g")
+	offsets, _, err := a.Offsets(t.Context(), "g", TopicPartition{Partition: -1}, 100)
 	if diff := cmp.Diff(want, offsets); err != nil || diff != "" {
 		t.Errorf("committed (-want +got): %v\n%s", err, diff)
 	}

@@ -38,13 +38,16 @@ const (
 		INSERT INTO groups (group_id, idle_since)
 		VALUES ($1, clock_timestamp())
 		ON CONFLICT (group_id) DO NOTHING`
-	// A group that never had a member begins above all that were deleted; of
-	// those, the last one to have this id has gone before this statement began.
+	// A group that never had a member begins above the last one that had its id,
+	// which has gone before this statement began.
 	sqlLockGroup = `
-		SELECT CASE WHEN g.epoch = 0 THEN e.floor ELSE g.epoch END, g.sweep_at, g.idle_since IS NOT NULL
+		SELECT CASE WHEN g.epoch > 0 THEN g.epoch
+		            ELSE COALESCE((SELECT max(e.floor)
+		                           FROM group_epochs e
+		                           WHERE e.group_id IN ($1, '')), 0) END,
+		       g.sweep_at, g.idle_since IS NOT NULL
 		FROM groups g
-		CROSS JOIN group_epochs e
-		WHERE g.group_id = $1 AND e.one
+		WHERE g.group_id = $1
 		FOR NO KEY UPDATE OF g`
 	sqlMemberColumns = `
 		m.member_id, COALESCE(m.instance_id, ''), m.topics, COALESCE(m.topics_pattern, ''), COALESCE(m.assignor, ''),

@@ -116,27 +116,35 @@ func queueOffsets(batch *pgx.Batch, writes map[int64]partitionOffset) {
 	batch.Queue(sqlUpsertOffsets, c.groups, c.partitions, c.offsets, c.metadata)
 }
 
-// Offsets returns the committed offsets of a group, by topic and partition, or
-// eos.GroupNotFound.
-func (s *Store) Offsets(ctx context.Context, group string) (offsets []GroupOffset, err error) {
+// Offsets returns the committed offsets of a group behind a partition, by topic
+// and partition, up to limit, and whether there are more; or eos.GroupNotFound.
+func (s *Store) Offsets(
+	ctx context.Context, group string, after TopicPartition, limit int,
+) (offsets []GroupOffset, more bool, err error) {
 	const exists = `SELECT EXISTS (SELECT FROM groups WHERE group_id = $1)`
+	// With OFFSET 0 the group's offsets are read by their key, whatever the page is.
 	const sql = `
-		SELECT t.topic, p.partition, c.committed_offset, c.metadata
-		FROM committed_offsets c
-		CROSS JOIN LATERAL (SELECT topic_id, partition
-		                    FROM partitions
-		                    WHERE partition_id = c.partition_id LIMIT 1) p
-		CROSS JOIN LATERAL (SELECT topic
-		                    FROM topics
-		                    WHERE topic_id = p.topic_id LIMIT 1) t
-		WHERE c.group_id = $1
-		ORDER BY t.topic, p.partition`
+		SELECT topic, partition, committed_offset, metadata
+		FROM (SELECT t.topic, p.partition, c.committed_offset, c.metadata
+		      FROM (SELECT partition_id, committed_offset, metadata
+		            FROM committed_offsets
+		            WHERE group_id = $1
+		            ORDER BY partition_id OFFSET 0) c
+		      CROSS JOIN LATERAL (SELECT topic_id, partition
+		                          FROM partitions
+		                          WHERE partition_id = c.partition_id LIMIT 1) p
+		      CROSS JOIN LATERAL (SELECT topic
+		                          FROM topics
+		                          WHERE topic_id = p.topic_id LIMIT 1) t
+		      OFFSET 0) o
+		WHERE (topic, partition) > ($2, $3)
+		ORDER BY topic, partition LIMIT $4`
 	err = s.read(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 		known := false
 		offsets = nil
 		batch := &pgx.Batch{}
 		batch.Queue(exists, group).QueryRow(func(row pgx.Row) error { return row.Scan(&known) })
-		batch.Queue(sql, group).Query(func(rows pgx.Rows) error {
+		batch.Queue(sql, group, after.Topic, after.Partition, limit+1).Query(func(rows pgx.Rows) error {
 			o := GroupOffset{Group: group}
 			return each(rows, []any{&o.Topic, &o.Partition, &o.Offset, &o.Metadata}, func() {
 				found := o
@@ -154,7 +162,10 @@ func (s *Store) Offsets(ctx context.Context, group string) (offsets []GroupOffse
 		}
 		return nil
 	})
-	return offsets, err
+	if more = len(offsets) > limit; more {
+		offsets = offsets[:limit]
+	}
+	return offsets, more, err
 }
 
 func unknownGroup(id string) error { return eos.GroupNotFound.Errorf("group %q is not known", id) }

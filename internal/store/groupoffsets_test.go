@@ -196,6 +196,79 @@ func TestDeletedGroupBeginsAbove(t *testing.T) {
 	}
 }
 
+// Who was in a group that is deleted is nobody in the one that has its name, also
+// under its old member id on another proxy; groups of other names begin at 1.
+func TestG1ZombieOfADeletedGroup(t *testing.T) {
+	t.Parallel()
+	a, b := newPair(t, 1)
+	conn := newConn(t, a.pool.Config().ConnString())
+	mustProduce(t, a, plain("x", "y"))
+	for range 3 {
+		mustJoin(t, a, member("m1"))
+	}
+	zombie := mustJoin(t, a, member("m1"))
+	mustPoll(t, a, "m1", zombie.Epoch)
+	if _, err := a.Leave(t.Context(), "g", "m1"); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.DeleteGroup(t.Context(), "g"); err != nil {
+		t.Fatal(err)
+	}
+	if m, err := b.Join(t.Context(), "other", member("m1")); err != nil || m.Epoch != 1 {
+		t.Errorf("the first epoch of another group: %+v, %v", m, err)
+	}
+	now := mustJoin(t, a, member("m1"))
+	if now.Epoch <= zombie.Epoch {
+		t.Errorf("epoch %d, after %d of the deleted group", now.Epoch, zombie.Epoch)
+	}
+	_, err := poll(b, "m1", zombie.Epoch, 2)
+	mustRefuse(t, err, eos.FencedMemberEpoch)
+	mustCommitted(t, b, "g", -1)
+
+	// When nobody of it can be left, the name is as any other.
+	if _, err := a.Leave(t.Context(), "g", "m1"); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.DeleteGroup(t.Context(), "g"); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		age    string
+		forget int
+	}{{"7 days 59 minutes", 0}, {"7 days 61 minutes", 1}} {
+		mustExec(t, conn, `UPDATE group_epochs SET deleted_at = clock_timestamp() - $1::text::interval`, c.age)
+		if n, err := b.ForgetGroups(t.Context(), 10); n != c.forget || err != nil {
+			t.Errorf("%s after the deletion %d rows are forgotten, %v", c.age, n, err)
+		}
+	}
+	if m := mustJoin(t, a, member("m1")); m.Epoch != 1 {
+		t.Errorf("the first epoch is %d, of a name that nobody has", m.Epoch)
+	}
+}
+
+// Without a committed offset the lag is from where the group would begin.
+func TestLagWithoutACommittedOffset(t *testing.T) {
+	t.Parallel()
+	a, b := newPair(t, 1)
+	mustProduce(t, a, plain("x"))
+	mustProduce(t, a, plain("y", "z"))
+	for _, reset := range []string{eos.ResetEarliest, eos.ResetLatest} {
+		j := member("m1")
+		j.AutoOffsetReset = reset
+		mustJoinGroup(t, a, reset, j)
+	}
+	mustDelete(t, a, 0, 1)
+	for group, want := range map[string]int64{eos.ResetEarliest: 2, eos.ResetLatest: 0} {
+		state, err := b.GroupState(t.Context(), group)
+		if err != nil || len(state.Partitions) != 1 {
+			t.Fatalf("%+v, %v", state, err)
+		}
+		if p := state.Partitions[0]; p.Committed != nil || p.Lag() != want {
+			t.Errorf("from %s the lag is %d, want %d: %+v", group, p.Lag(), want, p)
+		}
+	}
+}
+
 func TestDeadGroupsAreForgotten(t *testing.T) {
 	t.Parallel()
 	a, b := newPair(t, 10)
@@ -226,11 +299,11 @@ func TestDeadGroupsAreForgotten(t *testing.T) {
 	if total != 12 {
 		t.Errorf("%d rows forgotten, want 10 offsets, a group and a replaced member", total)
 	}
-	if _, err := a.Offsets(t.Context(), "dead"); !errors.Is(err, eos.GroupNotFound.Errorf("")) {
+	if _, _, err := a.Offsets(t.Context(), "dead", TopicPartition{}, 1); !errors.Is(err, eos.GroupNotFound.Errorf("")) {
 		t.Errorf("the dead group: %v", err)
 	}
 	for _, group := range []string{"young", "g"} {
-		if offsets, err := a.Offsets(t.Context(), group); err != nil || len(offsets) != 10 {
+		if offsets, more, err := a.Offsets(t.Context(), group, TopicPartition{Partition: -1}, 10); err != nil || len(offsets) != 10 || more {
 			t.Errorf("group %s has %d offsets, %v", group, len(offsets), err)
 		}
 	}

@@ -61,7 +61,7 @@ func groupOperations(t *testing.T, s *Store, does func(operation string)) {
 	_, err = s.GroupState(ctx, "full-7")
 	must(err)
 	does("read offsets")
-	_, err = s.Offsets(ctx, "workers")
+	_, _, err = s.Offsets(ctx, "workers", TopicPartition{"t", 2}, 100)
 	must(err)
 	does("list groups")
 	_, _, err = s.Groups(ctx, "full-5", 100)

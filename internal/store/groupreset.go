@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"math"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -91,7 +92,7 @@ func (s *Store) ResetOffsets(ctx context.Context, group string, r *Reset) ([]Res
 func (s *Store) resetTargets(ctx context.Context, group string, r *Reset) ([]ResetOffset, error) {
 	topics := r.Topics
 	if len(topics) == 0 {
-		offsets, err := s.Offsets(ctx, group)
+		offsets, _, err := s.Offsets(ctx, group, TopicPartition{Partition: -1}, math.MaxInt32)
 		if err != nil {
 			return nil, err
 		}

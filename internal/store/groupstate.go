@@ -62,18 +62,22 @@ type GroupMember struct {
 type GroupPartition struct {
 	TopicPartition
 	MemberID       string // the member that has it; empty when there is none
+	Latest         bool   // that member begins at the end where nothing is committed
 	Committed      *int64 // nil when there is none
 	LogStartOffset int64
 	HighWatermark  int64
 }
 
 // Lag returns how many records the group has not committed yet, of those that
-// are kept; ok is false when it has committed none.
-func (p *GroupPartition) Lag() (lag int64, ok bool) {
-	if p.Committed == nil {
-		return 0, false
+// are kept; where it has committed none, from where its member would begin.
+func (p *GroupPartition) Lag() int64 {
+	switch {
+	case p.Committed != nil:
+		return p.HighWatermark - max(*p.Committed, p.LogStartOffset)
+	case p.Latest:
+		return 0
 	}
-	return p.HighWatermark - max(*p.Committed, p.LogStartOffset), true
+	return p.HighWatermark - p.LogStartOffset
 }
 
 // GroupState returns a group as it is now, or eos.GroupNotFound. Its parts are
@@ -123,6 +127,9 @@ func (s *Store) GroupState(ctx context.Context, id string) (*GroupState, error) 
 				found.Committed = copied(p.Committed)
 				if o := g.Partitions[eos.Partition{Topic: topicID, Number: p.Partition}]; o != nil {
 					found.MemberID = o.Owner
+				}
+				if m := g.Members[found.MemberID]; m != nil {
+					found.Latest = m.AutoOffsetReset == eos.ResetLatest
 				}
 				state.Partitions = append(state.Partitions, found)
 			})
@@ -201,15 +208,19 @@ func (s *Store) DeleteGroup(ctx context.Context, id string) error {
 }
 
 // queueForget queues the end of a group that has neither members nor offsets.
-// Who creates it again begins above all epochs that it had.
+// Who creates it again while somebody of it may be left begins above all epochs
+// that it had.
 func (g *loadedGroup) queueForget(batch *pgx.Batch) {
 	const replaced = `DELETE FROM replaced_members WHERE group_id = $1`
 	const floor = `
-		UPDATE group_epochs
-		SET floor = GREATEST(floor, $1)
-		WHERE one`
+		INSERT INTO group_epochs AS e (group_id, floor)
+		VALUES ($1, $2)
+		ON CONFLICT (group_id) DO UPDATE
+		SET floor = GREATEST(e.floor, excluded.floor), deleted_at = excluded.deleted_at`
 	const forget = `DELETE FROM groups WHERE group_id = $1`
 	batch.Queue(replaced, g.ID)
-	batch.Queue(floor, g.Epoch)
+	if g.Epoch > 0 {
+		batch.Queue(floor, g.ID, g.Epoch)
+	}
 	batch.Queue(forget, g.ID)
 }

@@ -137,14 +137,16 @@ func (s *Store) Clock(ctx context.Context) (now time.Time, err error) {
 	return now, err
 }
 
-// groupsKept is how long a group without members keeps its offsets, and how
-// long a member that was replaced is told so: seven days, and an hour, which a
-// commit may be younger than idle_since says (it is not noted more often).
+// groupsKept is how long a group without members keeps its offsets, how long
+// one that is deleted keeps its epochs, and how long a member that was replaced is
+// told so: seven days, and an hour, which a commit may be younger than idle_since
+// says (it is not noted more often).
 const groupsKept = 7*24*time.Hour + time.Hour
 
 // ForgetGroups deletes up to limit rows of groups that had neither members nor
-// commits for seven days, and of members that were replaced before that. It
-// returns how many it deleted; zero when there is nothing left.
+// commits for seven days, and of members that were replaced and groups that were
+// deleted before that. It returns how many it deleted; zero when there is nothing
+// left.
 func (s *Store) ForgetGroups(ctx context.Context, limit int) (int, error) {
 	const dead = `
 		SELECT group_id
@@ -160,11 +162,21 @@ func (s *Store) ForgetGroups(ctx context.Context, limit int) (int, error) {
 		                                ORDER BY replaced_at
 		                                LIMIT $2
 		                                FOR UPDATE SKIP LOCKED)`
+	const epochs = `
+		DELETE FROM group_epochs
+		WHERE group_id IN (SELECT group_id
+		                   FROM group_epochs
+		                   WHERE deleted_at < (SELECT clock_timestamp() - $1::bigint * interval '1 second')
+		                   ORDER BY deleted_at
+		                   LIMIT $2
+		                   FOR UPDATE SKIP LOCKED)`
 	var groups []string
 	var deleted int64
 	err := s.exchange(ctx, func(batch *pgx.Batch) {
 		groups, deleted = nil, 0
-		batch.Queue(replaced, int64(groupsKept.Seconds()), limit).Exec(affected(&deleted))
+		for _, sql := range []string{replaced, epochs} {
+			batch.Queue(sql, int64(groupsKept.Seconds()), limit).Exec(affected(&deleted))
+		}
 		batch.Queue(dead, int64(groupsKept.Seconds())).Query(func(rows pgx.Rows) error {
 			var id string
 			return each(rows, []any{&id}, func() { groups = append(groups, id) })

@@ -179,6 +179,7 @@ func allOperations(t *testing.T, s *Store, r *recorder) {
 	}
 	does("poll of ends")
 	s.Ends(ctx, topic.PartitionIDs)
+	s.Sizes(ctx, append(topic.PartitionIDs, topic.ID))
 	does("receipt")
 	if _, err := s.Receipt(ctx, 1001, topic, -1, 0); err != nil {
 		t.Fatal(err)

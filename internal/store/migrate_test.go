@@ -64,6 +64,27 @@ func TestMigrateDownAndUp(t *testing.T) {
 	url := newDatabase(t)
 	conn := newConn(t, url)
 	before := mustCatalog(t, conn)
+	m := newMigration(t, url)
+	if version, _, err := m.Version(); err != nil || version != migrations.Latest {
+		t.Errorf("version %d, %v; the newest migration is %d", version, err, migrations.Latest)
+	}
+	if err := m.Down(); err != nil {
+		t.Fatal(err)
+	}
+	if rest := mustCatalog(t, conn); len(rest) != 0 {
+		t.Errorf("left after all migrations down: %v", rest)
+	}
+	if err := Migrate(t.Context(), url); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(before, mustCatalog(t, conn)); diff != "" {
+		t.Errorf("after down and up (-before +after):\n%s", diff)
+	}
+}
+
+// newMigration returns what migrates a database step by step.
+func newMigration(t *testing.T, url string) *migrate.Migrate {
+	t.Helper()
 	cfg, err := pgx.ParseConfig(url)
 	if err != nil {
 		t.Fatal(err)
@@ -80,21 +101,30 @@ func TestMigrateDownAndUp(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer m.Close()
-	if version, _, err := m.Version(); err != nil || version != migrations.Latest {
-		t.Errorf("version %d, %v; the newest migration is %d", version, err, migrations.Latest)
-	}
-	if err := m.Down(); err != nil {
+	t.Cleanup(func() { m.Close() })
+	return m
+}
+
+// No group begins below the floor that was there before floors had names.
+func TestEpochsOutliveTheirMigration(t *testing.T) {
+	t.Parallel()
+	url := newDatabase(t)
+	conn := newConn(t, url)
+	m := newMigration(t, url)
+	mustExec(t, conn, `INSERT INTO group_epochs (group_id, floor) VALUES ('a', 7), ('b', 41)`)
+	if err := m.Migrate(4); err != nil {
 		t.Fatal(err)
 	}
-	if rest := mustCatalog(t, conn); len(rest) != 0 {
-		t.Errorf("left after all migrations down: %v", rest)
+	if floor := mustGet[int64](t, conn, `SELECT floor FROM group_epochs WHERE one`); floor != 41 {
+		t.Errorf("the floor is %d, want 41", floor)
 	}
-	if err := Migrate(t.Context(), url); err != nil {
+	if err := m.Migrate(5); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(before, mustCatalog(t, conn)); diff != "" {
-		t.Errorf("after down and up (-before +after):\n%s", diff)
+	s := newStore(t, url)
+	mustTopic(t, s, "t", 1)
+	if j := mustJoin(t, s, member("m1")); j.Epoch != 42 {
+		t.Errorf("the first epoch is %d, want 42", j.Epoch)
 	}
 }
 

@@ -2,6 +2,9 @@ package store
 
 import (
 	"context"
+	"errors"
+	"strconv"
+	"time"
 
 	"github.com/eos-proxy/eos-proxy/internal/eos"
 	"github.com/jackc/pgx/v5"
@@ -37,30 +40,90 @@ type partitionOffset struct {
 	MemberEpoch int64
 }
 
-// AddOffsets stages offsets in an open transaction. The same again changes
-// nothing.
+// Print adds the offset to the fingerprint of what commits it, but for who does.
+func (o *GroupOffset) Print(f *eos.Fingerprinter) {
+	from, metadata := int64(-1), ""
+	if o.From != nil {
+		from = *o.From
+	}
+	if o.Metadata != nil {
+		metadata = *o.Metadata
+	}
+	f.Text(o.Group)
+	f.Text(o.Topic)
+	f.Int(int64(o.Partition))
+	f.Int(o.Offset)
+	f.Int(from)
+	f.Text(strconv.FormatBool(o.Metadata != nil))
+	f.Text(metadata)
+}
+
+// fingerprintOffsets covers a request that stages offsets. Their member is part
+// of it: one with a new epoch stages them again, or the commit would be refused.
+func fingerprintOffsets(offsets []GroupOffset) eos.Fingerprint {
+	f := eos.NewFingerprinter()
+	for _, o := range offsets {
+		o.Print(f)
+		f.Text(o.MemberID)
+		f.Int(o.MemberEpoch)
+	}
+	return f.Sum()
+}
+
+const (
+	sqlStagedRequest = `
+		SELECT expires_at
+		FROM staged_requests
+		WHERE transaction_ref = $1 AND fingerprint = $2`
+	sqlStageRequest = `
+		INSERT INTO staged_requests (transaction_ref, fingerprint, expires_at)
+		VALUES ($1, $2, $3)`
+)
+
+// AddOffsets stages offsets in an open transaction, over those of the same
+// partitions that are staged. An exact repeat of such a request gets its first
+// answer, also when the transaction is committed, and changes nothing: one that
+// comes late does not undo what was staged since (T4).
 func (s *Store) AddOffsets(ctx context.Context, id string, caller Caller, offsets []GroupOffset) (*TransactionState, error) {
 	var state *TransactionState
+	fingerprint := fingerprintOffsets(offsets)
+	staged := false // by a try whose answer may be lost
 	err := s.write(ctx, func(ctx context.Context, tx *tx) (err error) {
 		defer tx.doubt(&err)
 		t, err := lockTransaction(ctx, tx.Conn, id)
 		if err != nil {
 			return err
 		}
-		if err := caller.check(ctx, tx.Conn, &t.Transaction, false); err != nil {
+		var expires time.Time
+		err = tx.QueryRow(ctx, sqlStagedRequest, t.ref, fingerprint[:]).Scan(&expires)
+		if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 			return err
 		}
-		if err := t.CheckOngoing(); err != nil {
+		verdict, refusal := t.DecideStage(err == nil)
+		if err := caller.check(ctx, tx.Conn, &t.Transaction, refusal == nil && verdict == eos.Repeat); err != nil {
 			return err
+		}
+		state = &t.TransactionState
+		switch {
+		case refusal != nil:
+			return refusal
+		case verdict == eos.Repeat:
+			*state = TransactionState{Transaction: t.Transaction, ExpiresAt: expires, Repeated: !staged}
+			state.State = eos.StateOngoing // as it was
+			return nil
 		}
 		if err := stageOffsets(ctx, tx.Conn, t.ref, offsets); err != nil {
 			return err
 		}
-		state, err = loadTransaction(ctx, tx.Conn, id)
+		staged = true
+		_, err = tx.Exec(ctx, sqlStageRequest, t.ref, fingerprint[:], state.ExpiresAt)
 		return err
 	})
 	s.writer.forget(id)
-	return state, err
+	if err != nil {
+		return nil, err
+	}
+	return state, nil
 }
 
 const sqlStageOffsets = `

@@ -151,6 +151,63 @@ func TestT4LateArrivals(t *testing.T) {
 	mustHold(t, b)
 }
 
+// An exact repeat of a request that staged offsets gets its first answer on any
+// proxy, and undoes nothing that was staged since.
+func TestT4RepeatedOffsets(t *testing.T) {
+	t.Parallel()
+	a, b := newPair(t, 1)
+	p := mustRegister(t, a, "billing")
+	mustProduce(t, a, plain("x", "y", "z"))
+	mustBegin(t, a, "tx", p)
+	add := func(s *Store, offsets ...GroupOffset) *TransactionState {
+		t.Helper()
+		state, err := s.AddOffsets(t.Context(), "tx", Caller{p.ID, p.Epoch}, offsets)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return state
+	}
+	repeats := func(s *Store, first *TransactionState, offsets ...GroupOffset) {
+		t.Helper()
+		again := add(s, offsets...)
+		if !again.Repeated || again.State != eos.StateOngoing || !again.ExpiresAt.Equal(first.ExpiresAt) {
+			t.Errorf("repeated: %+v, first %+v", again, first)
+		}
+	}
+	early, late := from(offset("g", 0, 1), 0), from(offset("g", 0, 2), 0)
+	first := add(a, early)
+	if first.Repeated || first.ExpiresAt.IsZero() {
+		t.Errorf("first: %+v", first)
+	}
+	repeats(b, first, early)
+	second := add(b, late)
+	if second.Repeated {
+		t.Errorf("another offset is told to be a repeat")
+	}
+	repeats(a, first, early)
+	mustCommit(t, a, "tx")
+	mustCommitted(t, b, "g", 2)
+	repeats(b, first, early)
+	repeats(a, second, late)
+	_, err := a.AddOffsets(t.Context(), "tx", anyone, []GroupOffset{late, offset("h", 0, 0)})
+	mustRefuse(t, err, eos.InvalidTxnState)
+	fencing := mustRegister(t, b, "billing")
+	repeats(a, second, late) // what happened is told, also to who was replaced (P3)
+	_, err = a.AddOffsets(t.Context(), "tx", Caller{p.ID, fencing.Epoch + 1}, []GroupOffset{late})
+	mustRefuse(t, err, eos.InvalidProducerEpoch)
+	mustCommitted(t, a, "g", 2)
+
+	mustBegin(t, a, "gone", nobody)
+	if _, err := a.AddOffsets(t.Context(), "gone", anyone, []GroupOffset{early}); err != nil {
+		t.Fatal(err)
+	}
+	mustAbort(t, b, "gone")
+	_, err = a.AddOffsets(t.Context(), "gone", anyone, []GroupOffset{early})
+	if got := mustRefuse(t, err, eos.InvalidTxnState); got.AbortedBy != eos.AbortedByClient {
+		t.Errorf("aborted by %q, want client", got.AbortedBy)
+	}
+}
+
 // second returns the error of a call.
 func second[T any](_ T, err error) error { return err }
 

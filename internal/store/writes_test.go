@@ -143,8 +143,11 @@ func writes(p Producer) map[string]write {
 				mustProduce(t, direct, plain("x"))
 				mustBegin(t, direct, fmt.Sprint("tx ", i), nobody)
 			},
-			do: func(ctx context.Context, _ testing.TB, s *Store, i int) error {
-				_, err := s.AddOffsets(ctx, fmt.Sprint("tx ", i), anyone, []GroupOffset{from(offset("g", 0, int64(i+1)), int64(i))})
+			do: func(ctx context.Context, t testing.TB, s *Store, i int) error {
+				state, err := s.AddOffsets(ctx, fmt.Sprint("tx ", i), anyone, []GroupOffset{from(offset("g", 0, int64(i+1)), int64(i))})
+				if err == nil && state.Repeated {
+					t.Errorf("round %d: the first request is told to be a repeat", i)
+				}
 				return err
 			},
 			check: func(t testing.TB, direct *Store, i int) {

@@ -1,4 +1,4 @@
-// Package wake tells waiting fetches that a partition has grown. Writes of this
+// Package wake tells waiting fetches that a partition, or a topic, has grown. Writes of this
 // proxy wake their readers in memory. Writes of other proxies are found by one
 // poll for all partitions that somebody waits for, which runs only while
 // somebody does. A waiter costs a map entry and a channel, and no connection
@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// Ends reads the high watermarks of partitions by id, leaving out those that
-// are gone.
+// Ends reads the high watermarks of partitions by id, and likewise how many
+// partitions a topic has, leaving out what is gone.
 type Ends func(ctx context.Context, ids []int64) (map[int64]int64, error)
 
 const (
@@ -54,7 +54,7 @@ type Waiter struct {
 func (h *Hub) Waiter() *Waiter { return &Waiter{hub: h, woke: make(chan struct{}, 1)} }
 
 // Wait registers interest in partitions beyond the ends that the caller has
-// seen. To miss nothing the caller registers first, then reads once more, then
+// seen, and in topics with more partitions than it has seen. To miss nothing the caller registers first, then reads once more, then
 // waits for Woken. It must call Stop.
 func (h *Hub) Wait(seen map[int64]int64) *Waiter {
 	w := h.Waiter()
@@ -169,8 +169,8 @@ func (h *Hub) WakeAll() {
 	}
 }
 
-// Wake wakes everybody who waits for one of the partitions. Writers call it
-// after their commit.
+// Wake wakes everybody who waits for one of the partitions or topics. Writers
+// call it after their commit.
 func (h *Hub) Wake(ids []int64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
