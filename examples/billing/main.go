@@ -91,7 +91,7 @@ func demo(ctx context.Context, cfg config, out io.Writer) (results []*result, er
 		return nil, err
 	}
 	p := newProxy(dir)
-	if err := program.Build(ctx, root, "./cmd/eos-proxy", p.Binary); err != nil {
+	if err := program.Build(ctx, root, dir, "./cmd/eos-proxy"); err != nil {
 		return nil, err
 	}
 

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -19,16 +20,17 @@ import (
 	"github.com/eos-proxy/eos-proxy/examples/internal/client"
 )
 
-// Build compiles a program of the module in root, as in "./cmd/eos-proxy".
-func Build(ctx context.Context, root, path, binary string) error {
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", binary, path)
+// Build compiles programs of the module in root, named as in "./cmd/eos-proxy", into dir.
+func Build(ctx context.Context, root, dir string, paths ...string) error {
+	args := append([]string{"build", "-trimpath", "-o", dir + string(filepath.Separator)}, paths...)
+	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir = root
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		return fmt.Errorf("go build %s: %w\n%s", path, err, out)
+		return fmt.Errorf("go build %s: %w\n%s", strings.Join(paths, " "), err, out)
 	}
 	return nil
 }

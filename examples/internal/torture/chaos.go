@@ -101,8 +101,8 @@ func (c *chaos) hit(t target) bool {
 	case thePostgres:
 		return c.torture.service.killPostgres()
 	default:
-		for3to9 := 3*time.Second + time.Duration(c.random.Int64N(int64(6*time.Second)))
-		return c.torture.service.freezeProxy(c.random, for3to9)
+		longest := c.torture.cfg.Frozen
+		return c.torture.service.freezeProxy(c.random, longest/3+time.Duration(c.random.Int64N(int64(longest*2/3))))
 	}
 }
 

@@ -37,11 +37,13 @@ type Config struct {
 	Proxies int
 
 	WorkerKills, ProxyKills, PostgresKills int
-	Freezes                                int // of proxies, for 3 to 9 s
+	Freezes                                int // of proxies, for a third of Frozen at least
 	Zombies                                int // workers that are stopped for longer than their session
 	Fenced                                 int // of them, that were refused when they went on
 	Cuts                                   int // connections that broke around a request
 
+	Frozen time.Duration // how long a proxy is frozen at most; not 0 if any is
+	Worse  int           // how many times as often as shares says the network breaks
 	Latest time.Duration // how late a request can be; more than a session, or it is late for little
 }
 
@@ -94,10 +96,7 @@ func Run(ctx context.Context, cfg Config) (result Result, err error) {
 		},
 		crew: &crew{binary: filepath.Join(dir, "ad-billing"), log: log},
 	}
-	if err := program.Build(ctx, cfg.Root, "./cmd/eos-proxy", t.service.binary); err != nil {
-		return result, err
-	}
-	if err := program.Build(ctx, cfg.Root, "./examples/ad-billing", t.crew.binary); err != nil {
+	if err := program.Build(ctx, cfg.Root, dir, "./cmd/eos-proxy", "./examples/ad-billing"); err != nil {
 		return result, err
 	}
 	return t.run(ctx)
@@ -207,8 +206,11 @@ func (t *torture) adBilling(ctx context.Context, command string, args ...string)
 func (t *torture) openNetworks(ctx context.Context) error {
 	for i, p := range t.service.proxies {
 		n := &network{
-			upstream: p.Address, random: t.newRandom(fmt.Sprint("network ", i)), shares: shares, latest: t.cfg.Latest,
+			upstream: p.Address, random: t.newRandom(fmt.Sprint("network ", i)), latest: t.cfg.Latest,
 			log: func(format string, args ...any) { t.log.line(fmt.Sprint("network-", i), fmt.Sprintf(format, args...)) },
+		}
+		for fate, share := range shares {
+			n.shares[fate] = share * t.cfg.Worse
 		}
 		url, err := n.listen(ctx)
 		if err != nil {
