@@ -14,7 +14,7 @@ var (
 	// A heading's anchor keeps letters, digits, hyphens and underscores, as GitHub's does.
 	heading  = regexp.MustCompile(`(?m)^#+ (.*)$`)
 	unlinked = regexp.MustCompile(`[^\p{L}\p{N}_ -]`)
-	block    = regexp.MustCompile("(?ms)^ *```.*?^ *```$")
+	block    = regexp.MustCompile("(?s)\n *```.*?\n *```")
 )
 
 // TestLinksLeadSomewhere: each link of a document to a file of the project, or
