@@ -1,4 +1,5 @@
-# Needs Go and make; lint, tests and the service need nothing else. `make conformance` also needs python3 and curl.
+# Needs Go and make; lint, tests and the service need nothing else. `make conformance` also needs python3 and curl,
+# `make browser` node and npm.
 
 VERSION := $(shell git describe --tags --dirty 2>/dev/null)
 LDFLAGS := -X main.version=$(VERSION)

@@ -66,7 +66,11 @@ func (f *front) leave() { f.leaving.Store(true) }
 
 // needsNoDatabase reports whether a path is answered from what the program holds itself.
 func needsNoDatabase(path string) bool {
-	return path == "/metrics" || path == "/openapi.json" || path == "/openapi.yaml" || path == "/docs" || strings.HasPrefix(path, "/docs/")
+	switch path {
+	case "/metrics", "/openapi.json", "/openapi.yaml", "/docs":
+		return true
+	}
+	return strings.HasPrefix(path, "/docs/")
 }
 
 // wait returns when no request is left in the real handler. No request may come any more.

@@ -100,7 +100,8 @@ func serve(ctx context.Context, cfg Config, p parts, stdout io.Writer, log *slog
 	})
 	if err == nil {
 		fmt.Fprintf(stdout, "try:  curl -X PUT %s/v1/topics/hello\n", url)
-		fmt.Fprintf(stdout, "      curl -H 'Content-Type: application/json' -d '{\"records\":[{\"value\":\"world\"}]}' %s/v1/topics/hello/records\n", url)
+		fmt.Fprintf(stdout, "      curl -H 'Content-Type: application/json' -d '{\"records\":[{\"value\":\"world\"}]}' "+
+			"%s/v1/topics/hello/records\n", url)
 		log.Info("ready", "url", url, "version", versionText())
 		<-life.Done()
 		log.Info("stopping", "delay", cfg.StopDelay.String(), "grace", cfg.Grace.String())
@@ -132,7 +133,9 @@ func serve(ctx context.Context, cfg Config, p parts, stdout io.Writer, log *slog
 // again, in the order in which they were started; also with an error, which is then the reason why the
 // rest was not. It calls announce as soon as the data directory is its own: nobody shall take the answers of
 // a program that is about to fail for those of the one that has the data.
-func bringUp(ctx context.Context, cfg Config, p parts, tasks *tasks, front *front, announce func()) (stops []func(), err error) {
+func bringUp(
+	ctx context.Context, cfg Config, p parts, tasks *tasks, front *front, announce func(),
+) (stops []func(), err error) {
 	url := cfg.DatabaseURL
 	if p.embed != nil {
 		embedded, err := p.embed(ctx)
@@ -169,7 +172,9 @@ func bringUp(ctx context.Context, cfg Config, p parts, tasks *tasks, front *fron
 
 // waitForDatabase calls prepare until it succeeds, and returns nil; or until its error isFinal or ctx ends,
 // and returns that error. In between it logs what it waits for.
-func waitForDatabase(ctx context.Context, prepare func(context.Context) error, isFinal func(error) bool, log *slog.Logger) error {
+func waitForDatabase(
+	ctx context.Context, prepare func(context.Context) error, isFinal func(error) bool, log *slog.Logger,
+) error {
 	var logged time.Time
 	for {
 		// An address that swallows packets makes prepare itself wait.
@@ -196,7 +201,9 @@ func waitForDatabase(ctx context.Context, prepare func(context.Context) error, i
 
 // answer serves HTTP until ctx ends. Then it closes the listener and waits for the running requests, for as
 // long as grace; after that it breaks their connections, which ends their contexts.
-func answer(ctx context.Context, server *http.Server, listener *shortcut.Listener, grace time.Duration, log *slog.Logger) error {
+func answer(
+	ctx context.Context, server *http.Server, listener *shortcut.Listener, grace time.Duration, log *slog.Logger,
+) error {
 	ended := make(chan error, 1)
 	go listener.Run()
 	go func() { ended <- server.Serve(listener) }()

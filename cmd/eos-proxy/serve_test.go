@@ -369,7 +369,8 @@ func TestStartThatCannotSucceed(t *testing.T) {
 				s.proxy.isFinal = func(err error) bool { return errors.Is(err, broken) }
 			},
 			broken.Error(),
-			[]string{"opened postgres://given", "draining", "store closed"}, false,
+			[]string{"opened postgres://given", "draining", "store closed"},
+			false,
 		},
 		{
 			"store",
@@ -397,7 +398,8 @@ func TestStartThatCannotSucceed(t *testing.T) {
 				}
 			},
 			"embedded PostgreSQL: " + broken.Error(),
-			[]string{"embedded closed"}, false,
+			[]string{"embedded closed"},
+			false,
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -16,8 +16,9 @@ func TestEveryViewIsBilledOnce(t *testing.T) {
 	defer cancel()
 	result, err := torture.Run(ctx, torture.Config{
 		Seed: 7, Root: "../..", Temp: "/tmp", // t.TempDir may not be entered by PostgreSQL's user
-		Views: 4000, Rate: 500, Workers: 4, Proxies: 2,
-		WorkerKills: 4, ProxyKills: 3, PostgresKills: 1, Freezes: 1, Zombies: 3, Fenced: 1, Cuts: 1, Latest: 8 * time.Second,
+		Views: 2000, Rate: 500, Workers: 4, Proxies: 2,
+		WorkerKills: 4, ProxyKills: 3, PostgresKills: 1, Freezes: 1, Zombies: 3, Fenced: 1, Cuts: 1,
+		Frozen: 3 * time.Second, Worse: 2, Latest: 7 * time.Second,
 	})
 	t.Logf("\n%s\n%s", torture.Head, result)
 	if err != nil {

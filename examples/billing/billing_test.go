@@ -67,7 +67,7 @@ func TestInterruptedDemoLeavesNothing(t *testing.T) {
 	out := writer(func(b []byte) {
 		if strings.Contains(string(b), "done in") && postgres == 0 {
 			dirs, _ := filepath.Glob(filepath.Join(cfg.temp, "*"))
-			postgres = (&proxy{dir: dirs[0]}).postmaster()
+			postgres = newProxy(dirs[0]).postgres.PID()
 			interrupt()
 		}
 	})

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/eos-proxy/eos-proxy/examples/internal/client"
+	"github.com/eos-proxy/eos-proxy/examples/internal/program"
 )
 
 // chaos kills the proxy and its database while the tills work. It goes by their progress, not by the clock,
@@ -57,17 +58,17 @@ func (c *chaos) run(ctx context.Context, strikes []strike) {
 		ready := func() bool {
 			return c.progress.sent() >= s.at && (s.blind || c.progress.acknowledged.Load() > seen)
 		}
-		if !poll(ctx, ready) || client.Sleep(ctx, time.Duration(c.random.Int64N(int64(c.delay(s))))) != nil {
+		if !program.Await(ctx, ready) || client.Sleep(ctx, time.Duration(c.random.Int64N(int64(c.delay(s))))) != nil {
 			return
 		}
 		// A proxy or database that is not there is waited for: a strike that hits nobody is none.
 		if s.postgres {
-			if !poll(ctx, c.proxy.killPostgres) {
+			if !program.Await(ctx, func() bool { return c.proxy.postgres.Kill() != 0 }) {
 				return
 			}
 			c.postgresKills.Add(1)
 		} else {
-			if !poll(ctx, c.proxy.kill) {
+			if !program.Await(ctx, c.proxy.Kill) {
 				return
 			}
 			c.kills.Add(1)
@@ -83,14 +84,4 @@ func (c *chaos) delay(s strike) time.Duration {
 		return 300 * time.Millisecond
 	}
 	return 20 * time.Millisecond
-}
-
-// poll waits until done returns true; it returns false if ctx ends first.
-func poll(ctx context.Context, done func() bool) bool {
-	for !done() {
-		if client.Sleep(ctx, 2*time.Millisecond) != nil {
-			return false
-		}
-	}
-	return ctx.Err() == nil
 }

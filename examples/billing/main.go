@@ -2,8 +2,8 @@
 // arrives.
 //
 // It is a guide for whoever writes a client: till.go is the loop to copy, with ../internal/client below it;
-// consumer.go reads. The rest is what they have to survive: proxy.go starts and kills the service, chaos.go says
-// when, cutter.go is a network that loses answers, run.go lets tills die. It all happens three times: with tills
+// consumer.go reads. The rest is what they have to survive: proxy.go runs the service, chaos.go kills it,
+// cutter.go is a network that loses answers, run.go lets tills die. It all happens three times: with tills
 // that repeat nothing (at most once), that repeat what was not answered (at least once), and that also number
 // their records (exactly once). Only the last total is right.
 //
@@ -24,6 +24,8 @@ import (
 	"syscall"
 	"text/tabwriter"
 	"time"
+
+	"github.com/eos-proxy/eos-proxy/examples/internal/program"
 )
 
 // config is what the flags say.
@@ -91,8 +93,8 @@ func demo(ctx context.Context, cfg config, out io.Writer) (results []*result, er
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return nil, err
 	}
-	p := &proxy{binary: filepath.Join(dir, "eos-proxy"), dir: dir}
-	if err := build(ctx, root, p.binary); err != nil {
+	p := newProxy(dir)
+	if err := program.Build(ctx, root, dir, "./cmd/eos-proxy"); err != nil {
 		return nil, err
 	}
 

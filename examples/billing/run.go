@@ -63,7 +63,7 @@ func bill(ctx context.Context, cfg config, m mode, p *proxy, purchases []purchas
 	ctx, cancel := context.WithTimeoutCause(ctx, runTime, errors.New("the run did not end in time"))
 	defer cancel()
 	began := time.Now()
-	net := &cutter{upstream: p.address, http: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: tills}}, random: newRandom(cfg.seed, m, "network")}
+	net := &cutter{upstream: p.url, http: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: tills}}, random: newRandom(cfg.seed, m, "network")}
 	url, stop, err := net.listen(ctx)
 	if err != nil {
 		return nil, err

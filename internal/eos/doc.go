@@ -3,6 +3,6 @@
 // package knows no database, no HTTP, no clock and no logger; callers load
 // state, ask, and save the answer under a guard.
 //
-// The rules are numbered in docs/design.md (P1 to P13, T1 to T10, F1 to F6, G1
+// The rules are numbered in docs/rules.md (P1 to P13, T1 to T10, F1 to F6, G1
 // to G7); comments name the rule that a function decides.
 package eos

@@ -147,7 +147,10 @@ func TestEventStreamsBegin(t *testing.T) {
 		"?offset=2&max_records=3": 3, "?max_bytes=1": 1, "?max_bytes=8&offset=1": 2, "?max_bytes=9": 3, "?max_bytes=10000&max_records=10000&isolation_level=read_committed": 10,
 	} {
 		fetched := mustPage(t, c.mustDo(t, http.StatusOK, http.MethodGet, "/v1/topics/t/partitions/0/records"+query, "")).Records
-		join := query + map[bool]string{true: "?", false: "&"}[query == ""] + "wait_ms=0"
+		join := "?wait_ms=0"
+		if query != "" {
+			join = query + "&wait_ms=0"
+		}
 		events, last := readEvents(p.rawStream(t, "/v1/topics/t/partitions/0/stream"+join), "")
 		lines := bytes.Split(bytes.TrimSuffix(p.rawStream(t, "/v1/topics/t/partitions/0/follow"+join), []byte("\n")), []byte("\n"))
 		if len(fetched) != want || len(events) != want || want > 0 && len(lines) != want {

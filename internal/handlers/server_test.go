@@ -5,11 +5,14 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -43,6 +46,7 @@ type proxy struct {
 	hub     *wake.Hub
 	handler *handlers.Handler
 	server  *httptest.Server
+	sent    *atomic.Int64 // bytes that connections have taken of answers
 }
 
 // newProxy starts a proxy on a database of its own.
@@ -95,6 +99,8 @@ func newProxyOn(t testing.TB, db string, change ...func(*settings)) *proxy {
 	server.Config.Protocols = new(http.Protocols)
 	server.Config.Protocols.SetHTTP1(true)
 	server.Config.Protocols.SetUnencryptedHTTP2(true)
+	sent := new(atomic.Int64)
+	server.Listener = &countingListener{server.Listener, sent}
 	server.Start()
 
 	ctx, stop := context.WithCancel(context.Background())
@@ -115,7 +121,36 @@ func newProxyOn(t testing.TB, db string, change ...func(*settings)) *proxy {
 		}
 		s.Close()
 	})
-	return &proxy{url: server.URL, db: db, store: s, hub: hub, handler: handler, server: server}
+	return &proxy{url: server.URL, db: db, store: s, hub: hub, handler: handler, server: server, sent: sent}
+}
+
+// countingListener counts what its connections take.
+type countingListener struct {
+	net.Listener
+	sent *atomic.Int64
+}
+
+func (l *countingListener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	tcp, ok := conn.(*net.TCPConn)
+	if !ok {
+		return nil, fmt.Errorf("%T is no TCP connection", conn)
+	}
+	return &countingConn{tcp, l.sent}, nil
+}
+
+type countingConn struct {
+	*net.TCPConn
+	sent *atomic.Int64
+}
+
+func (c *countingConn) Write(b []byte) (int, error) {
+	n, err := c.TCPConn.Write(b)
+	c.sent.Add(int64(n))
+	return n, err
 }
 
 // waiting returns how many fetches wait.

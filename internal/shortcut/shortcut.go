@@ -1,9 +1,9 @@
 // Package shortcut serves the requests that decide how fast the proxy is and how
 // much memory it takes, a small POST and a GET that may wait, on connections
 // that are kept alive, without net/http, which costs as much for each request
-// as everything else together. A connection that
-// brings anything else is handed to net/http with every byte that was read,
-// and stays there: so nothing that is unusual is parsed twice, in two ways.
+// as everything else together. A connection that brings anything else is handed
+// to net/http with every byte that was read, and stays there: so nothing that is
+// unusual is parsed twice, in two ways.
 //
 // It calls the same http.Handler as net/http does. It knows nothing of what
 // the handler does.

@@ -184,7 +184,6 @@ func TestG5EachRecordIsProcessedOnce(t *testing.T) {
 // again.
 func mustGetOver(t *testing.T, err error) {
 	t.Helper()
-	t.Helper()
 	for _, kind := range []*eos.Kind{eos.UnknownMember, eos.FencedMemberEpoch, eos.PartitionNotOwned, eos.OffsetMismatch} {
 		if err == nil || errors.Is(err, kind.Errorf("")) {
 			return

@@ -149,7 +149,10 @@ func TestF2SameRecordsWithAndWithoutTheTail(t *testing.T) {
 	with := newStoreWith(t, url, Config{PoolSize: 4, TailBytes: 1500})
 	all := newStoreWith(t, url, Config{PoolSize: 4, TailBytes: 64 << 20})
 	without := newStoreWith(t, url, Config{PoolSize: 4})
-	option := map[bool]string{true: "&", false: "?"}[strings.Contains(url, "?")] + "default_query_exec_mode=exec"
+	option := "?default_query_exec_mode=exec"
+	if strings.Contains(url, "?") {
+		option = "&" + option[1:]
+	}
 	texts := newStoreWith(t, url+option, Config{PoolSize: 4})
 	n := 0
 	rapid.Check(t, func(rt *rapid.T) {

@@ -99,20 +99,8 @@ func (g *Groups) Wake(group string, members []string) {
 
 // Run polls for what other proxies did, until ctx ends.
 func (g *Groups) Run(ctx context.Context) error {
-	for {
-		groups := g.groups()
-		if len(groups) == 0 {
-			select {
-			case <-ctx.Done():
-				return nil
-			case <-g.arrived:
-				continue
-			}
-		}
-		if !sleep(ctx, g.poll(ctx, groups)) {
-			return nil
-		}
-	}
+	loop(ctx, g.arrived, g.groups, g.poll)
+	return nil
 }
 
 func (g *Groups) groups() []string {

@@ -1,8 +1,8 @@
-// Package wake tells waiting fetches that a partition, or a topic, has grown. Writes of this
-// proxy wake their readers in memory. Writes of other proxies are found by one
-// poll for all partitions that somebody waits for, which runs only while
-// somebody does. A waiter costs a map entry and a channel, and no connection
-// (rule F4).
+// Package wake tells waiting fetches that a partition, or a topic, has grown,
+// and waiting members that their group was rebalanced. Writes of this proxy wake
+// their readers in memory. Writes of other proxies are found by one poll for all
+// partitions that somebody waits for, which runs only while somebody does. A
+// waiter costs a map entry and a channel, and no connection (rule F4).
 package wake
 
 import (
@@ -16,13 +16,8 @@ import (
 // partitions a topic has, leaving out what is gone.
 type Ends func(ctx context.Context, ids []int64) (map[int64]int64, error)
 
-const (
-	// pollEvery is the pause between two polls. Slow polls stretch it, see pacer.
-	pollEvery = 5 * time.Millisecond
-	maxPause  = 500 * time.Millisecond
-	// errorPause is the pause after a poll that failed.
-	errorPause = 250 * time.Millisecond
-)
+// pollEvery is the pause between two polls. Slow polls stretch it, see pacer.
+const pollEvery = 5 * time.Millisecond
 
 // Hub knows who waits for what. It is safe for concurrent use.
 type Hub struct {
@@ -183,20 +178,8 @@ func (h *Hub) Wake(ids []int64) {
 
 // Run polls for what other proxies wrote, until ctx ends.
 func (h *Hub) Run(ctx context.Context) error {
-	for {
-		ids := h.partitions()
-		if len(ids) == 0 {
-			select {
-			case <-ctx.Done():
-				return nil
-			case <-h.arrived:
-				continue
-			}
-		}
-		if !sleep(ctx, h.poll(ctx, ids)) {
-			return nil
-		}
-	}
+	loop(ctx, h.arrived, h.partitions, h.poll)
+	return nil
 }
 
 // poll asks once, wakes whose partition has grown or is gone, and returns how
@@ -223,18 +206,6 @@ func (h *Hub) poll(ctx context.Context, ids []int64) time.Duration {
 	return h.pace.pause(pollEvery, time.Since(start))
 }
 
-// pacer keeps polling at a tenth of the time at the most: what polls take on
-// average, nine times over, is the pause after each. A single slow one, because
-// somebody else had the processor, must not blind the readers for long: on a
-// busy machine there is always one.
-type pacer struct{ average time.Duration }
-
-// pause returns how long to rest after a poll, every at the least.
-func (p *pacer) pause(every, took time.Duration) time.Duration {
-	p.average += (took - p.average) / 8
-	return min(max(every, 9*p.average), maxPause)
-}
-
 func (h *Hub) partitions() []int64 {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -243,15 +214,4 @@ func (h *Hub) partitions() []int64 {
 		ids = append(ids, id)
 	}
 	return ids
-}
-
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

@@ -188,8 +188,8 @@ func TestWaitingAgain(t *testing.T) {
 // the bubble moves only when nobody can go on: a miss shows at once.
 func TestNothingIsMissedBetweenReadAndWait(t *testing.T) {
 	t.Parallel()
-	for _, foreign := range []bool{false, true} {
-		t.Run(map[bool]string{false: "own writes", true: "foreign writes"}[foreign], func(t *testing.T) {
+	for name, foreign := range map[string]bool{"own writes": false, "foreign writes": true} {
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			for range 20 {
 				synctest.Test(t, func(t *testing.T) { mustMissNothing(t, foreign) })

@@ -8,6 +8,9 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/eos-proxy/eos-proxy/examples/internal/client"
+	"github.com/eos-proxy/eos-proxy/examples/internal/program"
 )
 
 // target is whom a strike hits.
@@ -75,13 +78,13 @@ func (c *chaos) run(ctx context.Context, strikes []strike) (err error) {
 	for _, s := range strikes {
 		ready := func() bool { return int(c.progress.Load()) >= s.at }
 		// Anywhere in the course of a request.
-		if !await(ctx, ready) || sleep(ctx, time.Duration(c.random.Int64N(int64(20*time.Millisecond)))) != nil {
+		if !program.Await(ctx, ready) || client.Sleep(ctx, time.Duration(c.random.Int64N(int64(20*time.Millisecond)))) != nil {
 			return context.Cause(ctx)
 		}
 		// Who is not there is waited for: a strike that hits nobody is none.
 		if s.target == aZombie {
 			c.zombie(ctx, &zombies, fail)
-		} else if await(ctx, func() bool { return c.hit(s.target) }) {
+		} else if program.Await(ctx, func() bool { return c.hit(s.target) }) {
 			c.hits[s.target].Add(1)
 		}
 	}
@@ -98,8 +101,8 @@ func (c *chaos) hit(t target) bool {
 	case thePostgres:
 		return c.torture.service.killPostgres()
 	default:
-		for3to9 := 3*time.Second + time.Duration(c.random.Int64N(int64(6*time.Second)))
-		return c.torture.service.freezeProxy(c.random, for3to9)
+		longest := c.torture.cfg.Frozen
+		return c.torture.service.freezeProxy(c.random, longest/3+time.Duration(c.random.Int64N(int64(longest*2/3))))
 	}
 }
 
@@ -107,7 +110,7 @@ func (c *chaos) hit(t target) bool {
 func (c *chaos) zombie(ctx context.Context, all *sync.WaitGroup, fail func(error)) {
 	var p *post
 	var w *worker
-	if !await(ctx, func() bool { p, w = c.torture.crew.pick(c.random); return w != nil }) {
+	if !program.Await(ctx, func() bool { p, w = c.torture.crew.pick(c.random); return w != nil }) {
 		return
 	}
 	all.Go(func() {
@@ -126,7 +129,7 @@ func (c *chaos) watch(ctx context.Context) {
 		if n, err := c.torture.committed(ctx); err == nil {
 			c.progress.Store(int64(n))
 		}
-		if sleep(ctx, 50*time.Millisecond) != nil {
+		if client.Sleep(ctx, 50*time.Millisecond) != nil {
 			return
 		}
 	}

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+
+	"github.com/eos-proxy/eos-proxy/examples/internal/program"
 )
 
 // A crew is the workers. They are processes of examples/ad-billing, of which a new one is started when one dies, and
@@ -33,7 +35,7 @@ type post struct {
 
 // A worker is one process.
 type worker struct {
-	*process
+	*program.Process
 	relieved chan struct{} // closed when somebody else is to take its post while it is there
 
 	mu     sync.Mutex
@@ -58,28 +60,28 @@ func (p *post) run(ctx context.Context, c *crew) error {
 	var all []*worker
 	for ctx.Err() == nil {
 		w := &worker{relieved: make(chan struct{})}
-		process, err := spawn(ctx, c.binary, args, func(_ *process, line string) {
+		process, err := program.Start(ctx, c.binary, args, func(_ *program.Process, line string) {
 			c.log.line(p.name, line)
 			c.heard(w, line)
 		})
 		if err != nil {
 			return err
 		}
-		w.process = process
+		w.Process = process
 		p.mu.Lock()
 		p.worker = w
 		p.mu.Unlock()
 		all = append(all, w)
 		select {
-		case <-w.ended:
-			if err := w.excuse(ctx); err != nil && (len(all) == 1 || !w.replaced()) {
+		case <-w.Ended():
+			if err := w.Excuse(ctx); err != nil && (len(all) == 1 || !w.replaced()) {
 				return fmt.Errorf("%s: %w", p.name, err)
 			}
 		case <-w.relieved: // whoever relieved it looks after it
 		}
 	}
 	for _, w := range all {
-		<-w.ended
+		<-w.Ended()
 	}
 	return nil
 }
@@ -88,9 +90,7 @@ func (p *post) run(ctx context.Context, c *crew) error {
 // one that came before it: a zombie whose session was over before its successor had joined, joins again like anybody
 // whose session was over. Whoever joined last has the instance.
 func (w *worker) replaced() bool {
-	w.process.mu.Lock()
-	defer w.process.mu.Unlock()
-	return strings.Contains(w.last, "FENCED_INSTANCE_ID")
+	return strings.Contains(w.Last(), "FENCED_INSTANCE_ID")
 }
 
 // heard takes a line of a worker in.
@@ -145,7 +145,7 @@ func (w *worker) free() bool {
 // kill kills one of the workers; it reports false if there was none where it looked.
 func (c *crew) kill(random *rand.Rand) bool {
 	p, w := c.pick(random)
-	if w == nil || !w.process.kill() {
+	if w == nil || !w.Kill() {
 		return false
 	}
 	c.log.line("chaos", "killed "+p.name)

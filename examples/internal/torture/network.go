@@ -14,6 +14,9 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/eos-proxy/eos-proxy/examples/internal/client"
+	"github.com/eos-proxy/eos-proxy/examples/internal/program"
 )
 
 // fate is what becomes of a request on its way.
@@ -150,7 +153,7 @@ func (n *network) settle(ctx context.Context) bool {
 	n.mu.Lock()
 	n.calm = true
 	n.mu.Unlock()
-	return await(ctx, func() bool {
+	return program.Await(ctx, func() bool {
 		n.mu.Lock()
 		defer n.mu.Unlock()
 		return n.pending == 0
@@ -173,7 +176,7 @@ func (n *network) sendLater(ctx context.Context, req *http.Request, raw []byte) 
 		}()
 		up := &link{upstream: n.upstream}
 		defer up.close()
-		if sleep(ctx, wait) != nil || !await(ctx, func() bool { return n.upstream() != "" }) {
+		if client.Sleep(ctx, wait) != nil || !program.Await(ctx, func() bool { return n.upstream() != "" }) {
 			return
 		}
 		_, status, err := up.exchange(ctx, req, raw)

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/eos-proxy/eos-proxy/examples/internal/client"
+	"github.com/eos-proxy/eos-proxy/examples/internal/program"
 )
 
 // Config says what is done, and to whom. The numbers of faults are what must have been reached in the end.
@@ -36,11 +37,13 @@ type Config struct {
 	Proxies int
 
 	WorkerKills, ProxyKills, PostgresKills int
-	Freezes                                int // of proxies, for 3 to 9 s
+	Freezes                                int // of proxies, for a third of Frozen at least
 	Zombies                                int // workers that are stopped for longer than their session
 	Fenced                                 int // of them, that were refused when they went on
 	Cuts                                   int // connections that broke around a request
 
+	Frozen time.Duration // how long a proxy is frozen at most; not 0 if any is
+	Worse  int           // how many times as often as shares says the network breaks
 	Latest time.Duration // how late a request can be; more than a session, or it is late for little
 }
 
@@ -87,13 +90,13 @@ func Run(ctx context.Context, cfg Config) (result Result, err error) {
 	defer func() { err = errors.Join(err, log.close()) }()
 	t := &torture{
 		cfg: cfg, dir: dir, log: log,
-		service: &service{binary: filepath.Join(dir, "eos-proxy"), dir: filepath.Join(dir, "data"), log: log},
-		crew:    &crew{binary: filepath.Join(dir, "ad-billing"), log: log},
+		service: &service{
+			binary: filepath.Join(dir, "eos-proxy"), log: log,
+			postgres: program.Postgres{Dir: filepath.Join(dir, "data"), Ready: true},
+		},
+		crew: &crew{binary: filepath.Join(dir, "ad-billing"), log: log},
 	}
-	if err := build(ctx, cfg.Root, "./cmd/eos-proxy", t.service.binary); err != nil {
-		return result, err
-	}
-	if err := build(ctx, cfg.Root, "./examples/ad-billing", t.crew.binary); err != nil {
+	if err := program.Build(ctx, cfg.Root, dir, "./cmd/eos-proxy", "./examples/ad-billing"); err != nil {
 		return result, err
 	}
 	return t.run(ctx)
@@ -104,7 +107,7 @@ func (t *torture) run(ctx context.Context) (result Result, err error) {
 	began := time.Now()
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
-	postgres, err := t.service.openPostgres(ctx, t.log)
+	postgres, err := t.service.openPostgres(ctx)
 	if err != nil {
 		return result, err
 	}
@@ -115,10 +118,8 @@ func (t *torture) run(ctx context.Context) (result Result, err error) {
 
 	first := newFloor(ctx, fail)
 	defer first.end()
-	for i := range t.cfg.Proxies {
-		p := &proxy{}
-		t.service.proxies = append(t.service.proxies, p)
-		first.loop(func(ctx context.Context) error { return p.run(ctx, t.service, fmt.Sprint("proxy-", i)) })
+	for range t.cfg.Proxies {
+		first.loop(t.service.addProxy().Run)
 	}
 	between := newFloor(ctx, fail)
 	defer between.end()
@@ -172,7 +173,7 @@ func (t *torture) work(ctx context.Context, c *chaos) error {
 	if err := <-posted; err != nil {
 		return err
 	}
-	if !await(ctx, func() bool { return int(c.progress.Load()) >= t.cfg.Views }) {
+	if !program.Await(ctx, func() bool { return int(c.progress.Load()) >= t.cfg.Views }) {
 		return context.Cause(ctx)
 	}
 	for _, n := range t.networks {
@@ -188,16 +189,15 @@ func (t *torture) judge(ctx context.Context) error { return t.adBilling(ctx, "ch
 func (t *torture) adBilling(ctx context.Context, command string, args ...string) error {
 	args = append([]string{command, "-url", strings.Join(t.urls, ","), "-n", fmt.Sprint(t.cfg.Views)}, args...)
 	var said strings.Builder
-	p, err := spawn(ctx, t.crew.binary, args, func(_ *process, line string) {
+	p, err := program.Start(ctx, t.crew.binary, args, func(_ *program.Process, line string) {
 		t.log.line(command, line)
 		fmt.Fprintln(&said, line)
 	})
 	if err != nil {
 		return err
 	}
-	<-p.ended
-	if p.err != nil {
-		return fmt.Errorf("ad-billing %s: %w\n%s", command, p.err, said.String())
+	if err := p.Wait(); err != nil {
+		return fmt.Errorf("ad-billing %s: %w\n%s", command, err, said.String())
 	}
 	return nil
 }
@@ -206,8 +206,11 @@ func (t *torture) adBilling(ctx context.Context, command string, args ...string)
 func (t *torture) openNetworks(ctx context.Context) error {
 	for i, p := range t.service.proxies {
 		n := &network{
-			upstream: p.upstream, random: t.newRandom(fmt.Sprint("network ", i)), shares: shares, latest: t.cfg.Latest,
+			upstream: p.Address, random: t.newRandom(fmt.Sprint("network ", i)), latest: t.cfg.Latest,
 			log: func(format string, args ...any) { t.log.line(fmt.Sprint("network-", i), fmt.Sprintf(format, args...)) },
+		}
+		for fate, share := range shares {
+			n.shares[fate] = share * t.cfg.Worse
 		}
 		url, err := n.listen(ctx)
 		if err != nil {

@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/eos-proxy/eos-proxy/examples/internal/client"
+	"github.com/eos-proxy/eos-proxy/examples/internal/program"
 )
 
 // zombieTime is how long a worker stands still at most: a session, and what PostgreSQL's absences add.
@@ -21,11 +24,11 @@ func (t *torture) makeZombie(ctx context.Context, p *post, w *worker) (text stri
 		return "", nil
 	}
 	// While it computes, if it is as fast as usual: then its commit comes too late.
-	if err := w.awaitBill(ctx, compute/2); err != nil || !w.stop() {
+	if err := w.awaitBill(ctx, compute/2); err != nil || !w.Stop() {
 		return "", err
 	}
 	t.log.line("chaos", "stopped "+p.name)
-	defer w.resume()
+	defer w.Resume()
 
 	if p.instance != "" {
 		text, err = t.replace(ctx, p, w)
@@ -70,9 +73,9 @@ func (w *worker) awaitBill(ctx context.Context, after time.Duration) error {
 		select {
 		case text := <-w.listen():
 			if strings.HasPrefix(text, billed) {
-				return sleep(ctx, after)
+				return client.Sleep(ctx, after)
 			}
-		case <-w.ended:
+		case <-w.Ended():
 			return nil
 		case <-patience.C:
 			return nil
@@ -93,12 +96,12 @@ func (t *torture) outlive(ctx context.Context, w *worker) (string, error) {
 		} else if !is {
 			break
 		}
-		if err := sleep(ctx, 100*time.Millisecond); err != nil {
+		if err := client.Sleep(ctx, 100*time.Millisecond); err != nil {
 			return "", err
 		}
 	}
 	next := w.listen()
-	w.resume()
+	w.Resume()
 	defer func() {
 		w.mu.Lock()
 		w.next, w.frozen = nil, false
@@ -107,8 +110,8 @@ func (t *torture) outlive(ctx context.Context, w *worker) (string, error) {
 	select {
 	case text := <-next:
 		return text, nil
-	case <-w.ended:
-		return "", w.excuse(ctx)
+	case <-w.Ended():
+		return "", w.Excuse(ctx)
 	case <-ctx.Done():
 		return "", ctx.Err()
 	}
@@ -117,7 +120,7 @@ func (t *torture) outlive(ctx context.Context, w *worker) (string, error) {
 // replace lets the worker go on when another one has its instance: it must learn that it is replaced, and end.
 func (t *torture) replace(ctx context.Context, p *post, w *worker) (string, error) {
 	close(w.relieved)
-	joined := await(ctx, func() bool {
+	joined := program.Await(ctx, func() bool {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		return p.worker != w && p.worker.free()
@@ -125,16 +128,14 @@ func (t *torture) replace(ctx context.Context, p *post, w *worker) (string, erro
 	if !joined {
 		return "", ctx.Err()
 	}
-	w.resume()
+	w.Resume()
 	select {
-	case <-w.ended:
+	case <-w.Ended():
 	case <-ctx.Done():
 		return "", ctx.Err()
 	}
 	if !w.replaced() {
-		return "", fmt.Errorf("%s was replaced, but: %w", p.name, w.excuse(ctx))
+		return "", fmt.Errorf("%s was replaced, but: %w", p.name, w.Excuse(ctx))
 	}
-	w.process.mu.Lock()
-	defer w.process.mu.Unlock()
-	return refused + ": " + w.last, nil
+	return refused + ": " + w.Last(), nil
 }

@@ -20,7 +20,7 @@ func main() {
 	cfg := torture.Config{
 		Root: ".", Temp: "/tmp", // not TMPDIR, which may be one's own: PostgreSQL runs as another user where we are root
 		Workers: 6, Proxies: 3, WorkerKills: 30, ProxyKills: 20, PostgresKills: 5, Freezes: 4, Fenced: 5, Cuts: 50,
-		Latest: 12 * time.Second,
+		Frozen: 9 * time.Second, Worse: 1, Latest: 12 * time.Second,
 	}
 	flag.Uint64Var(&cfg.Seed, "seed", 1, "`number` that decides what breaks")
 	flag.IntVar(&cfg.Views, "views", 100_000, "how `many` there are")
