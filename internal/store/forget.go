@@ -14,8 +14,9 @@ const (
 	forgetInterval = 10 * time.Second
 	forgetLease    = 30 * time.Second
 	forgetPage     = 1000
-	// Nothing waits for these, and a round reads all that there are.
-	offsetsInterval = 10 * time.Minute
+	pagesATurn     = 5
+	// Where a round reads all that there are, and it is kept for days.
+	slowForgetInterval = 10 * time.Minute
 )
 
 // A page is the rows behind a place, a text, up to a limit; what is forgotten of
@@ -43,7 +44,9 @@ const (
 		SELECT l.log_id || ' ' || CASE WHEN l.young AND l.there THEN 9223372036854775807 ELSE l.base_offset END,
 		       (SELECT count(*) FROM page), false, (SELECT count(*) FROM gone)
 		FROM (SELECT log_id, base_offset, young, there FROM page ORDER BY log_id DESC, base_offset DESC LIMIT 1) l`
-	// Fates that are seven days old, of which no record is kept (T8).
+	// Fates that are seven days old, of which no record is kept (T8). Refs are in
+	// the order of time but for those that proxies have in reserve: a young one
+	// says nothing of the next, a page of them does.
 	sqlForgetTransactions = `
 		WITH page AS (SELECT x.transaction_ref, x.began_at,
 		                     x.state <> 'ongoing' AND x.ended_at < clock_timestamp() - interval '7 days'
@@ -64,8 +67,9 @@ const (
 		              WHERE x.transaction_ref = ANY (ARRAY (SELECT transaction_ref FROM page WHERE forget))
 		              RETURNING 1)
 		SELECT l.transaction_ref::text, (SELECT count(*) FROM page),
-		       l.began_at > clock_timestamp() - interval '7 days', (SELECT count(*) FROM gone)
-		FROM (SELECT transaction_ref, began_at FROM page ORDER BY transaction_ref DESC LIMIT 1) l`
+		       (SELECT bool_and(began_at > clock_timestamp() - interval '7 days') FROM page),
+		       (SELECT count(*) FROM gone)
+		FROM (SELECT transaction_ref FROM page ORDER BY transaction_ref DESC LIMIT 1) l`
 	// Keys of registrations that are seven days old.
 	sqlForgetRegistrations = `
 		WITH page AS (SELECT idempotency_key, created_at < clock_timestamp() - interval '7 days' AS forget
@@ -116,39 +120,42 @@ const (
 		FROM (SELECT group_id, partition_id FROM page ORDER BY group_id DESC, partition_id DESC LIMIT 1) l`
 )
 
-// Forgotten is what one turn of Forget has deleted.
+// Forgotten counts what a call of ForgetOld has deleted, also where it failed.
 type Forgotten struct{ Producers, Transactions, Registrations, Positions, Offsets, Husks int }
 
-// ForgetOld deletes, a page of each a call, what nobody needs any more:
+// ForgetOld deletes, some pages of each a call, what nobody needs any more:
 // identities of requests whose records are gone (P10), finished transactions
 // (T8), keys of registrations, producers that are idle (P8), and offsets that
-// groups committed in topics that are deleted. It reports whether there are more
-// to look at now.
+// groups committed in topics that are deleted. One that fails holds up none of
+// the others. It reports whether there are more to look at now.
 func (s *Store) ForgetOld(ctx context.Context) (gone Forgotten, more bool, err error) {
-	for _, f := range []struct {
-		name     string
-		interval time.Duration
-		forget   forgetter
-		gone     *int
-	}{
-		{"husks", forgetInterval, s.forgetBy(sqlForgetHusks), &gone.Husks},
-		{"transactions", forgetInterval, s.forgetBy(sqlForgetTransactions), &gone.Transactions},
-		{"registrations", forgetInterval, s.forgetBy(sqlForgetRegistrations), &gone.Registrations},
-		{"positions", forgetInterval, s.forgetBy(sqlForgetPositions), &gone.Positions},
-		{"producers", forgetInterval, s.forgetProducers, &gone.Producers},
-		{"offsets", offsetsInterval, s.forgetBy(sqlForgetOffsets), &gone.Offsets},
-	} {
-		d := duty{f.name, f.interval, forgetLease}
-		on, err := s.onDuty(ctx, d, func(ctx context.Context, place string) (next string, err error) {
-			next, *f.gone, err = f.forget(ctx, place)
-			return next, err
-		})
-		if err != nil {
-			return gone, false, err
+	more, err = s.onDuties(ctx,
+		s.forgetting("husks", forgetInterval, s.forgetBy(sqlForgetHusks), &gone.Husks),
+		s.forgetting("transactions", forgetInterval, s.forgetBy(sqlForgetTransactions), &gone.Transactions),
+		s.forgetting("registrations", slowForgetInterval, s.forgetBy(sqlForgetRegistrations), &gone.Registrations),
+		s.forgetting("positions", slowForgetInterval, s.forgetBy(sqlForgetPositions), &gone.Positions),
+		s.forgetting("producers", slowForgetInterval, s.forgetProducers, &gone.Producers),
+		s.forgetting("offsets", slowForgetInterval, s.forgetBy(sqlForgetOffsets), &gone.Offsets),
+	)
+	return gone, more, err
+}
+
+// forgetting is the duty to forget, some pages a turn; all is added to what is
+// gone.
+func (s *Store) forgetting(name string, interval time.Duration, forget forgetter, all *int) duty {
+	return duty{name, interval, forgetLease, func(ctx context.Context, place string) (string, error) {
+		for range pagesATurn {
+			next, gone, err := forget(ctx, place)
+			if err != nil {
+				return place, err
+			}
+			*all += gone
+			if place = next; next == "" {
+				break
+			}
 		}
-		more = more || on
-	}
-	return gone, more, nil
+		return place, nil
+	}}
 }
 
 // forgetter forgets what it may of the page behind a place, and returns the

@@ -54,7 +54,7 @@ func (s *Store) Join(ctx context.Context, group string, j eos.Join) (*MemberStat
 	var state *MemberState
 	var grew int64
 	created := false
-	err := s.exchange(ctx, func(batch *pgx.Batch) {
+	err := s.exchange(ctx, func(batch *pgx.Batch, _ bool) {
 		g = newGroup(group)
 		g.queueCreate(batch)
 		g.queueLock(batch, "")
@@ -95,7 +95,7 @@ func (s *Store) Join(ctx context.Context, group string, j eos.Join) (*MemberStat
 // eos.FencedInstanceID.
 func (s *Store) Leave(ctx context.Context, group, member string) (wake []string, err error) {
 	var g *loadedGroup
-	err = s.exchange(ctx, func(batch *pgx.Batch) {
+	err = s.exchange(ctx, func(batch *pgx.Batch, _ bool) {
 		g = newGroup(group)
 		g.queueLock(batch, "")
 		g.queueWhole(batch, nil, member)

@@ -108,7 +108,7 @@ func (s *Store) pollLocked(ctx context.Context, p *Poll) (*Polled, error) {
 	alone := false
 	var g *polledGroup
 	var polled, lost *Polled
-	err := s.exchange(ctx, func(batch *pgx.Batch) {
+	err := s.exchange(ctx, func(batch *pgx.Batch, _ bool) {
 		g = newPolled(p)
 		if alone {
 			g.queueLock(batch, "")

@@ -198,7 +198,7 @@ func containsAny(topics map[string]bool, named []string) bool {
 // refresh brings the targets of one group up to date with today's topics.
 func (s *Store) refresh(ctx context.Context, group string) (wake []string, err error) {
 	var g *loadedGroup
-	err = s.exchange(ctx, func(batch *pgx.Batch) {
+	err = s.exchange(ctx, func(batch *pgx.Batch, _ bool) {
 		g = newGroup(group)
 		g.queueLock(batch, "")
 		g.queueWhole(batch, nil)

@@ -46,7 +46,8 @@ func (s *Store) ResetOffsets(ctx context.Context, group string, r *Reset) ([]Res
 	}
 	var g *loadedGroup
 	var from map[int64]int64
-	err = s.exchange(ctx, func(batch *pgx.Batch) {
+	var expired int64
+	err = s.exchange(ctx, func(batch *pgx.Batch, _ bool) {
 		g, from = newGroup(group), map[int64]int64{}
 		g.queueCreate(batch)
 		g.queueLock(batch, "")
@@ -57,7 +58,7 @@ func (s *Store) ResetOffsets(ctx context.Context, group string, r *Reset) ([]Res
 		})
 	}, func(tx *tx, saves *pgx.Batch) (err error) {
 		defer tx.doubt(&err)
-		if err := g.empty(s, saves); err != nil {
+		if err := g.empty(s, saves, &expired); err != nil {
 			return err
 		}
 		writes := map[int64]partitionOffset{}
@@ -84,6 +85,7 @@ func (s *Store) ResetOffsets(ctx context.Context, group string, r *Reset) ([]Res
 		return nil, err
 	}
 	g.count(s, 0)
+	s.countExpired(expired)
 	return resets, nil
 }
 

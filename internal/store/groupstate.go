@@ -168,8 +168,8 @@ func (g *loadedGroup) fill(state *GroupState) {
 func (s *Store) DeleteGroup(ctx context.Context, id string) error {
 	const offsets = `DELETE FROM committed_offsets WHERE group_id = $1`
 	var g *loadedGroup
-	deleted, members := false, int64(0)
-	err := s.exchange(ctx, func(batch *pgx.Batch) {
+	deleted, expired := false, int64(0)
+	err := s.exchange(ctx, func(batch *pgx.Batch, _ bool) {
 		g = newGroup(id)
 		g.queueLock(batch, "")
 		g.queueWhole(batch, nil)
@@ -181,21 +181,17 @@ func (s *Store) DeleteGroup(ctx context.Context, id string) error {
 		case !g.known:
 			return unknownGroup(id)
 		}
-		g.subscribeAll()
-		members = int64(len(g.Members))
-		change := g.Expire(g.now)
-		if err := g.CheckEmpty(); err != nil {
+		if err := g.expireAll(saves, &expired); err != nil {
 			return err
 		}
 		deleted = true
-		g.queueChange(saves, &change)
 		saves.Queue(offsets, id)
 		g.queueForget(saves)
 		return nil
 	})
 	if err == nil {
 		s.counts.groups.Add(-1)
-		s.counts.members.Add(-members)
+		s.countExpired(expired)
 	}
 	return err
 }

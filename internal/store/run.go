@@ -107,11 +107,14 @@ func (s *Store) write(ctx context.Context, fn func(ctx context.Context, tx *tx) 
 
 // exchange is write in two trips: what load queues, behind the BEGIN, is read in
 // the first one; what decide then queues is sent with the COMMIT in the second.
-func (s *Store) exchange(ctx context.Context, load func(*pgx.Batch), decide func(tx *tx, saves *pgx.Batch) error) error {
+// again is that of tx.
+func (s *Store) exchange(
+	ctx context.Context, load func(loads *pgx.Batch, again bool), decide func(tx *tx, saves *pgx.Batch) error,
+) error {
 	return s.run(ctx, func(ctx context.Context, conn *pgx.Conn, again bool) error {
 		loads, saves := &pgx.Batch{}, &pgx.Batch{}
 		s.queueBegin(loads, 0, patientWait)
-		load(loads)
+		load(loads, again)
 		if err := conn.SendBatch(ctx, loads).Close(); err != nil {
 			return err
 		}
@@ -183,7 +186,7 @@ func (s *Store) run(ctx context.Context, try func(ctx context.Context, conn *pgx
 		}
 		if again {
 			if time.Now().After(deadline) {
-				return eos.Lost("the database did not answer the COMMIT and cannot be asked what became of it")
+				return &awayError{eos.Lost("the database did not answer the COMMIT and cannot be asked what became of it")}
 			}
 			pause(ctx, 50*time.Millisecond)
 		}
@@ -235,15 +238,29 @@ func (s *Store) refusal(err error, again bool) error {
 	case !busy && !unreachable(err):
 		return err
 	case again:
-		return eos.Lost("the database did not answer the COMMIT and cannot be asked what became of it")
+		return &awayError{eos.Lost("the database did not answer the COMMIT and cannot be asked what became of it")}
 	}
 	s.log.Warn("the database is away or refuses", "error", err)
 	unavailable := eos.Unavailable.Errorf("the database cannot be reached or refuses writes for now")
-	if sqlState(err) == lockTimeout {
+	switch sqlState(err) {
+	case lockTimeout:
 		return &heldError{unavailable}
+	case canceled:
+		return unavailable
 	}
-	return unavailable
+	return &awayError{unavailable}
 }
+
+// awayError says that the database cannot be reached, or takes no writes:
+// nobody can do anything, and nobody can be heard.
+type awayError struct{ cause error }
+
+func (e *awayError) Error() string { return e.cause.Error() }
+func (e *awayError) Unwrap() error { return e.cause }
+
+// IsAway reports whether the database was not there, which concerns everybody,
+// and not only what was to be written.
+func IsAway(err error) bool { return errors.As(err, new(*awayError)) }
 
 // heldError says that nothing was done because somebody held a row for too
 // long. The database is there, and other rows can be had.

@@ -59,6 +59,8 @@ type Store struct {
 	tail   *tail
 	prober prober
 
+	failures failures
+
 	trimming sync.Mutex // held during a Trim
 	trimmed  int64      // the log that the last one came to; guarded by trimming
 
