@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/eos-proxy/eos-proxy/internal/eos"
 	"github.com/jackc/pgx/v5"
@@ -172,7 +171,7 @@ func (f fences) check(offsets []partitionOffset) error {
 		g := f.of(c.group)
 		if c.member != "" {
 			if err := g.CheckCommit(c.member, c.epoch, partitionsOf(own)); err != nil {
-				return nameTopics(err, own)
+				return nameTopic(err, own)
 			}
 			continue
 		}
@@ -219,12 +218,16 @@ func (o *partitionOffset) in() eos.Partition {
 	return eos.Partition{Topic: o.TopicID, Number: o.Number}
 }
 
-// nameTopics puts the names of topics where the rules have ids.
-func nameTopics(err error, offsets []partitionOffset) error {
+// nameTopic adds the name of the topic to what a rule says of a partition.
+func nameTopic(err error, offsets []partitionOffset) error {
 	var refusal *eos.Error
-	if errors.As(err, &refusal) {
-		for _, o := range offsets {
-			refusal.Detail = strings.ReplaceAll(refusal.Detail, fmt.Sprintf("topic %d", o.TopicID), fmt.Sprintf("topic %q", o.Topic))
+	if !errors.As(err, &refusal) || refusal.Partition == nil {
+		return err
+	}
+	for _, o := range offsets {
+		if o.in() == *refusal.Partition {
+			refusal.Detail += fmt.Sprintf(" of topic %q", o.Topic)
+			break
 		}
 	}
 	return err

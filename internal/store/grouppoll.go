@@ -232,11 +232,11 @@ func (g *polledGroup) start(p eos.Partition) (err error) {
 	return nil
 }
 
-// named puts the names of topics where the rules have ids.
+// named is nameTopic of what the poll commits.
 func (g *polledGroup) named(err error) error {
 	named := make([]partitionOffset, len(g.commits))
 	for i, t := range g.commits {
-		named[i].Topic, named[i].TopicID = g.asked.Commits[i].Topic, t.topicID
+		named[i].Topic, named[i].TopicID, named[i].Number = g.asked.Commits[i].Topic, t.topicID, g.asked.Commits[i].Partition
 	}
-	return nameTopics(err, named)
+	return nameTopic(err, named)
 }
