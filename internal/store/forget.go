@@ -191,6 +191,43 @@ func (s *Store) forgetPage(ctx context.Context, sql, place string) (next string,
 // appended nothing for seven days. Whoever loads a producer to append holds its
 // row: so what is read after the locks is all that there is of it.
 func (s *Store) forgetProducers(ctx context.Context, place string) (next string, gone int, err error) {
+	const idle = `
+		SELECT k.producer_id
+		FROM unnest($1::bigint[]) AS k (producer_id)
+		WHERE (SELECT true FROM batches b WHERE b.producer_id = k.producer_id LIMIT 1) IS NULL
+		  AND (SELECT true FROM positions o
+		       WHERE o.producer_id = k.producer_id AND o.appended_at > clock_timestamp() - interval '7 days' LIMIT 1) IS NULL`
+	const dropPositions = `DELETE FROM positions WHERE producer_id = ANY ($1)`
+	const drop = `DELETE FROM producers WHERE producer_id = ANY ($1)`
+	err = s.write(ctx, func(ctx context.Context, tx *tx) error {
+		var candidates []int64
+		candidates, next, err = lockForgettable(ctx, tx, place)
+		if err != nil || len(candidates) == 0 {
+			gone = 0
+			return err
+		}
+		rows, err := tx.Query(ctx, idle, candidates)
+		if err != nil {
+			return err
+		}
+		candidates, err = pgx.CollectRows(rows, pgx.RowTo[int64])
+		gone = len(candidates)
+		if err != nil || gone == 0 {
+			return err
+		}
+		if _, err := tx.Exec(ctx, dropPositions, candidates); err != nil {
+			return err
+		}
+		_, err = tx.Exec(ctx, drop, candidates)
+		return err
+	})
+	return next, gone, err
+}
+
+// lockForgettable locks the producers of the page behind a place that cannot be
+// fenced, were registered an hour ago, and that nobody holds, and returns the
+// place of the next page.
+func lockForgettable(ctx context.Context, tx *tx, place string) (ids []int64, next string, err error) {
 	const page = `
 		SELECT producer_id,
 		       transactional_id IS NULL AND registered_at < clock_timestamp() - interval '1 hour'
@@ -203,49 +240,29 @@ func (s *Store) forgetProducers(ctx context.Context, place string) (next string,
 		WHERE producer_id = ANY ($1)
 		ORDER BY producer_id
 		FOR UPDATE SKIP LOCKED`
-	const idle = `
-		SELECT k.producer_id
-		FROM unnest($1::bigint[]) AS k (producer_id)
-		WHERE (SELECT true FROM batches b WHERE b.producer_id = k.producer_id LIMIT 1) IS NULL
-		  AND (SELECT true FROM positions o
-		       WHERE o.producer_id = k.producer_id AND o.appended_at > clock_timestamp() - interval '7 days' LIMIT 1) IS NULL`
-	const dropPositions = `DELETE FROM positions WHERE producer_id = ANY ($1)`
-	const drop = `DELETE FROM producers WHERE producer_id = ANY ($1)`
-	err = s.write(ctx, func(ctx context.Context, tx *tx) error {
-		next = ""
-		rows, err := tx.Query(ctx, page, place, forgetPage)
-		if err != nil {
-			return err
+	rows, err := tx.Query(ctx, page, place, forgetPage)
+	if err != nil {
+		return nil, "", err
+	}
+	var id int64
+	var old bool
+	n := 0
+	err = each(rows, []any{&id, &old}, func() {
+		n++
+		if old {
+			ids = append(ids, id)
 		}
-		var id int64
-		var old bool
-		var candidates []int64
-		n := 0
-		err = each(rows, []any{&id, &old}, func() {
-			n++
-			if old {
-				candidates = append(candidates, id)
-			}
-		})
-		if n == forgetPage {
-			next = place64(id)
-		}
-		for _, sql := range []string{lock, idle} {
-			if err != nil || len(candidates) == 0 {
-				return err
-			}
-			if rows, err = tx.Query(ctx, sql, candidates); err == nil {
-				candidates, err = pgx.CollectRows(rows, pgx.RowTo[int64])
-			}
-		}
-		if gone = len(candidates); err != nil || gone == 0 {
-			return err
-		}
-		if _, err := tx.Exec(ctx, dropPositions, candidates); err != nil {
-			return err
-		}
-		_, err = tx.Exec(ctx, drop, candidates)
-		return err
 	})
-	return next, gone, err
+	if n == forgetPage {
+		next = place64(id)
+	}
+	if err != nil || len(ids) == 0 {
+		return nil, next, err
+	}
+	rows, err = tx.Query(ctx, lock, ids)
+	if err != nil {
+		return nil, "", err
+	}
+	ids, err = pgx.CollectRows(rows, pgx.RowTo[int64])
+	return ids, next, err
 }

@@ -58,7 +58,7 @@ func (s *Store) Join(ctx context.Context, group string, j eos.Join) (*MemberStat
 		g = newGroup(group)
 		g.queueCreate(batch)
 		g.queueLock(batch, "")
-		g.queueWhole(batch, &j)
+		g.queueWholeFor(batch, &j)
 	}, func(tx *tx, saves *pgx.Batch) (err error) {
 		defer tx.doubt(&err)
 		if err := g.mayCreate(s); err != nil {
@@ -98,7 +98,8 @@ func (s *Store) Leave(ctx context.Context, group, member string) (wake []string,
 	err = s.exchange(ctx, func(batch *pgx.Batch, _ bool) {
 		g = newGroup(group)
 		g.queueLock(batch, "")
-		g.queueWhole(batch, nil, member)
+		g.queueReplaced(batch, member)
+		g.queueWhole(batch)
 	}, func(tx *tx, saves *pgx.Batch) (err error) {
 		defer tx.doubt(&err)
 		g.subscribeAll()

@@ -59,7 +59,7 @@ func (s *Store) setOffsets(ctx context.Context, group string, offsets []GroupOff
 		g = newGroup(group)
 		g.queueCreate(batch)
 		g.queueLock(batch, "")
-		g.queueWhole(batch, nil)
+		g.queueWhole(batch)
 		queueTargets(batch, offsets, func(i int, t target) { targets[i] = t })
 	}, func(tx *tx, saves *pgx.Batch) (err error) {
 		defer tx.doubt(&err)
@@ -69,9 +69,11 @@ func (s *Store) setOffsets(ctx context.Context, group string, offsets []GroupOff
 		writes := map[int64]partitionOffset{}
 		for i, o := range offsets {
 			o.Group = group
-			if writes[targets[i].id], err = o.in(targets[i]); err != nil {
+			write, err := o.in(targets[i])
+			if err != nil {
 				return err
 			}
+			writes[write.PartitionID] = write
 		}
 		queueOffsets(saves, writes)
 		return nil
@@ -131,7 +133,7 @@ func queueOffsets(batch *pgx.Batch, writes map[int64]partitionOffset) {
 	if len(writes) == 0 {
 		return
 	}
-	sorted := slices.SortedFunc(maps.Values(writes), func(a, b partitionOffset) int { return cmp.Compare(a.Partition, b.Partition) })
+	sorted := slices.SortedFunc(maps.Values(writes), func(a, b partitionOffset) int { return cmp.Compare(a.PartitionID, b.PartitionID) })
 	c := columnsOf(sorted)
 	batch.Queue(sqlUpsertOffsets, c.groups, c.partitions, c.offsets, c.metadata)
 }

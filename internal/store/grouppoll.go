@@ -35,8 +35,8 @@ type Readable struct {
 	HighWatermark int64
 }
 
-// readable is a Readable as it was read.
-type readable struct {
+// readableLog is a Readable as it was read.
+type readableLog struct {
 	Readable
 	logStart int64
 }
@@ -207,7 +207,7 @@ func (g *polledGroup) commit() {
 		}
 		stands, changed := eos.Advance(known.Committed, o.Offset)
 		if changed || stands == o.Offset && o.Metadata != nil {
-			g.writes[known.Log] = partitionOffset{Group: g.ID, Partition: known.Log, Offset: stands, Metadata: o.Metadata}
+			g.writes[known.Log] = partitionOffset{Group: g.ID, PartitionID: known.Log, Offset: stands, Metadata: o.Metadata}
 		}
 		known.Committed = &stands
 	}
@@ -227,7 +227,7 @@ func (g *polledGroup) start(p eos.Partition) (err error) {
 	}
 	if keep {
 		l.Committed = &l.Offset
-		g.writes[l.Log] = partitionOffset{Group: g.ID, Partition: l.Log, Offset: l.Offset}
+		g.writes[l.Log] = partitionOffset{Group: g.ID, PartitionID: l.Log, Offset: l.Offset}
 	}
 	return nil
 }

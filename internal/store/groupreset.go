@@ -51,7 +51,7 @@ func (s *Store) ResetOffsets(ctx context.Context, group string, r *Reset) ([]Res
 		g, from = newGroup(group), map[int64]int64{}
 		g.queueCreate(batch)
 		g.queueLock(batch, "")
-		g.queueWhole(batch, nil)
+		g.queueWhole(batch)
 		batch.Queue(committed, group, ids).Query(func(rows pgx.Rows) error {
 			var id, offset int64
 			return each(rows, []any{&id, &offset}, func() { from[id] = offset })
@@ -70,7 +70,7 @@ func (s *Store) ResetOffsets(ctx context.Context, group string, r *Reset) ([]Res
 					o.From = &offset
 				}
 			}
-			writes[o.id] = partitionOffset{Group: group, Partition: o.id, Offset: o.Offset}
+			writes[o.id] = partitionOffset{Group: group, PartitionID: o.id, Offset: o.Offset}
 		}
 		queueOffsets(saves, writes)
 		if r.DryRun {

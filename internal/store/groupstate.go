@@ -114,7 +114,7 @@ func (s *Store) GroupState(ctx context.Context, id string) (*GroupState, error) 
 		batch.Queue(group, id).Query(func(rows pgx.Rows) error {
 			return each(rows, []any{&g.Epoch, &g.sweepAt, &g.idle}, func() { g.known = true })
 		})
-		g.queueWhole(batch, nil)
+		g.queueWhole(batch)
 		batch.Queue(lag, id).Query(func(rows pgx.Rows) error {
 			var topicID int64
 			var p GroupPartition
@@ -172,7 +172,7 @@ func (s *Store) DeleteGroup(ctx context.Context, id string) error {
 	err := s.exchange(ctx, func(batch *pgx.Batch, _ bool) {
 		g = newGroup(id)
 		g.queueLock(batch, "")
-		g.queueWhole(batch, nil)
+		g.queueWhole(batch)
 	}, func(tx *tx, saves *pgx.Batch) (err error) {
 		defer tx.doubt(&err)
 		switch {

@@ -114,7 +114,7 @@ func (s *Store) expire(ctx context.Context, group string, back time.Time) (wake 
 	err = s.exchange(ctx, func(batch *pgx.Batch, again bool) {
 		g = newGroup(group)
 		g.queueLock(batch, skipHeld(again))
-		g.queueWhole(batch, nil)
+		g.queueWhole(batch)
 	}, func(_ *tx, saves *pgx.Batch) error {
 		if !g.known {
 			return nil
@@ -136,14 +136,6 @@ func (s *Store) expire(ctx context.Context, group string, back time.Time) (wake 
 		s.countExpired(expired)
 	}
 	return wake, err
-}
-
-// Clock returns the database's time.
-func (s *Store) Clock(ctx context.Context) (now time.Time, err error) {
-	err = s.read(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-		return conn.QueryRow(ctx, sqlClock).Scan(&now)
-	})
-	return now, err
 }
 
 // groupsKept is how long a group without members keeps its offsets, and how

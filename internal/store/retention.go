@@ -20,8 +20,8 @@ import (
 // bit by bit and without a lock that an append waits for. A request that is
 // looked up by its identity is found until then.
 
-// retainInterval is how long after it has looked at all partitions retention
-// begins again: a start that moved more often would only leave dead rows.
+// retainInterval is how long retention rests when it has looked at all
+// partitions. A start that moved more often would only leave more dead rows.
 const (
 	retainInterval = 5 * time.Second
 	retainLease    = 30 * time.Second
