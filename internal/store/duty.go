@@ -65,6 +65,9 @@ func (s *Store) onDuties(ctx context.Context, duties ...duty) (more bool, err er
 			on, err = s.onDuty(ctx, d)
 		}
 		more, errs = more || on, append(errs, err)
+		if IsAway(err) {
+			break
+		}
 	}
 	return more, errors.Join(errs...)
 }

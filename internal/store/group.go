@@ -47,9 +47,6 @@ type TopicPartition struct {
 // Join adds a member to a group, or changes it. It returns eos.UnknownTopic,
 // eos.QuotaExceeded, and what eos.Group.Join refuses with.
 func (s *Store) Join(ctx context.Context, group string, j eos.Join) (*MemberState, error) {
-	if err := j.Complete(); err != nil {
-		return nil, err
-	}
 	var g *loadedGroup
 	var state *MemberState
 	var grew int64
