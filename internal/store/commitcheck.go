@@ -32,8 +32,9 @@ func (checks commitChecks) of(group string) *groupCheck {
 	return checks[group]
 }
 
-// checkedOffsets are the offsets that the checks are asked about, column by column: those of
-// requests, and by their ids those that transactions have staged.
+// checkedOffsets are the offsets that the checks are asked about, column by
+// column: those of requests, and those that transactions have staged, by the ids
+// of these.
 type checkedOffsets struct {
 	groups, members, topics []string // where a member is named
 	numbers                 []int32  // the partitions, likewise
@@ -133,7 +134,9 @@ func (checks commitChecks) queue(batch *pgx.Batch, k *checkedOffsets, locked boo
 	batch.Queue(sqlCheckPartitions, k.transactions, k.groups, k.topics, k.numbers).Query(func(rows pgx.Rows) error {
 		var group string
 		var o eos.Ownership
-		return each(rows, []any{&group, &o.Topic, &o.Number, &o.Owner, &o.Since}, func() { checks.of(group).Partitions[o.Partition] = new(o) })
+		return each(rows, []any{&group, &o.Topic, &o.Number, &o.Owner, &o.Since}, func() {
+			checks.of(group).Partitions[o.Partition] = new(o)
+		})
 	})
 }
 
@@ -149,7 +152,9 @@ func (checks commitChecks) readGroups(rows pgx.Rows) error {
 func (checks commitChecks) readMembers(rows pgx.Rows) error {
 	var group string
 	var m eos.Member
-	return each(rows, []any{&group, &m.MemberID, &m.Epoch, &m.Previous}, func() { checks.of(group).Members[m.MemberID] = new(m) })
+	return each(rows, []any{&group, &m.MemberID, &m.Epoch, &m.Previous}, func() {
+		checks.of(group).Members[m.MemberID] = new(m)
+	})
 }
 
 // caller is who commits offsets of a group.
@@ -179,7 +184,8 @@ func (checks commitChecks) check(offsets []partitionOffset) error {
 			continue
 		}
 		if g.members {
-			return eos.NonEmptyGroup.Errorf("group %q has members: only they commit its offsets, by their member_id and member_epoch", c.group)
+			return eos.NonEmptyGroup.Errorf(
+				"group %q has members: only they commit its offsets, by their member_id and member_epoch", c.group)
 		}
 	}
 	return nil
@@ -187,7 +193,9 @@ func (checks commitChecks) check(offsets []partitionOffset) error {
 
 // creates reports whether offsets are of a group that is not there.
 func (checks commitChecks) creates(offsets []partitionOffset) bool {
-	return slices.ContainsFunc(offsets, func(o partitionOffset) bool { return o.MemberID == "" && !checks.of(o.Group).known })
+	return slices.ContainsFunc(offsets, func(o partitionOffset) bool {
+		return o.MemberID == "" && !checks.of(o.Group).known
+	})
 }
 
 // use notes that the members of offsets that check let pass have used their

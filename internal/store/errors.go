@@ -11,7 +11,8 @@ import (
 // refusal turns the error of an operation that was not done into what its
 // caller may show. A rule's refusal stays what it is.
 func (s *Store) refusal(err error, again bool) error {
-	busy := sqlState(err) == lockTimeout || sqlState(err) == readOnly || sqlState(err) == canceled || strings.HasPrefix(sqlState(err), outOfResources)
+	state := sqlState(err)
+	busy := state == lockTimeout || state == readOnly || state == canceled || strings.HasPrefix(state, outOfResources)
 	switch {
 	case !busy && !unreachable(err):
 		return err
@@ -20,7 +21,7 @@ func (s *Store) refusal(err error, again bool) error {
 	}
 	s.log.Warn("the database is away or refuses", "error", err)
 	unavailable := eos.Unavailable.Errorf("the database cannot be reached or refuses writes for now")
-	switch sqlState(err) {
+	switch state {
 	case lockTimeout:
 		return &heldError{unavailable}
 	case canceled:
