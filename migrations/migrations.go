@@ -10,4 +10,4 @@ import "embed"
 var Files embed.FS
 
 // Latest is the version of the newest migration.
-const Latest = 5
+const Latest = 6

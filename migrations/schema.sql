@@ -156,7 +156,9 @@ CREATE TABLE trims (
 CREATE TABLE duties (
     duty   text COLLATE "C" PRIMARY KEY,
     due_at timestamptz NOT NULL,
-    place  text NOT NULL
+    place  text NOT NULL,
+    failed  boolean NOT NULL DEFAULT false, -- a turn of this round
+    done_at timestamptz -- when a round last ended in which none failed; null: never
 ) WITH (fillfactor = 50);
 
 CREATE TABLE committed_offsets (

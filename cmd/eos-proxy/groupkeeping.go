@@ -20,6 +20,7 @@ const (
 	roundsPerForget  = 30
 	roundsPerGroups  = 5
 	forgetAtOnce     = 1000
+	forgetFor        = time.Second // of a round: topics wait
 )
 
 // groupkeeping does for consumer groups what no request does. Any number of proxies may do so at once.
@@ -31,6 +32,7 @@ type groupkeeping struct {
 
 	back      time.Time // since when the database is there, by its own clock; zero while it is not; owned by RunSessions
 	refresher *store.Refresher
+	dead      bool // perhaps there are dead groups left; owned by RunTopics
 }
 
 // RunSessions removes members whose time is over, until ctx ends.
@@ -69,7 +71,7 @@ func (g *groupkeeping) expire(ctx context.Context) (err error) {
 	}
 	moved, err := g.store.ExpireMembers(ctx, g.back)
 	g.wake(moved)
-	if err != nil {
+	if store.IsAway(err) {
 		g.back = time.Time{}
 	}
 	return g.metrics.Done(handlers.DutySessions, err)
@@ -87,11 +89,22 @@ func (g *groupkeeping) refresh(ctx context.Context, round int) error {
 		}
 		err = errors.Join(err, countErr)
 	}
-	if round%roundsPerForget == 0 {
-		_, forgetErr := g.store.ForgetGroups(ctx, forgetAtOnce)
-		err = errors.Join(err, forgetErr)
+	if g.dead = g.dead || round%roundsPerForget == 0; g.dead {
+		err = errors.Join(err, g.forget(ctx))
 	}
 	return err
+}
+
+// forget deletes what is left of dead groups, for a while; what then remains is
+// the next round's.
+func (g *groupkeeping) forget(ctx context.Context) error {
+	for start := time.Now(); g.dead && time.Since(start) < forgetFor; {
+		n, err := g.store.ForgetGroups(ctx, forgetAtOnce)
+		if g.dead = n > 0; err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (g *groupkeeping) wake(moved []store.Moved) {

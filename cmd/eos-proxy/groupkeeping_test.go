@@ -93,6 +93,28 @@ func TestGroupkeeping(t *testing.T) {
 	must(keeper.refresh(t.Context(), roundsPerGroups))
 	mustShow(t, metrics, `eos_groups{state="stable"} 0`, `eos_groups{state="empty"} 1`, `eos_group_members 0`,
 		`eos_expired_members_total 2`, `eos_rebalances_total 2`)
+
+	// Dead groups are gone in one round, however many; and one that cannot be moved
+	// is no outage, in which nobody could be heard.
+	for _, sql := range []string{
+		`INSERT INTO groups (group_id, idle_since) SELECT 'dead' || i, clock_timestamp() - interval '8 days' FROM generate_series(1, 35) AS i`,
+		`ALTER TABLE groups ADD CHECK (epoch < 5 OR group_id <> 'poison')`,
+		`INSERT INTO groups (group_id, epoch, sweep_at) VALUES ('poison', 4, clock_timestamp())`,
+		`INSERT INTO members (group_id, member_id, topics, auto_offset_reset, session_timeout_ms, rebalance_timeout_ms, member_epoch, previous_epoch, expires_at)
+		 VALUES ('poison', 'm1', '{t1}', 'earliest', 1, 1, 1, 0, clock_timestamp())`,
+	} {
+		_, err := conn.Exec(t.Context(), sql)
+		must(err)
+	}
+	must(keeper.refresh(t.Context(), roundsPerForget))
+	mustShow(t, metrics, `eos_groups{state="empty"} 36`) // counted before
+	must(keeper.refresh(t.Context(), roundsPerGroups))
+	mustShow(t, metrics, `eos_groups{state="empty"} 1`)
+	back := keeper.back
+	if err := keeper.expire(t.Context()); err == nil || !keeper.back.Equal(back) {
+		t.Errorf("a group that cannot be moved: %v, back since %v, want %v", err, keeper.back, back)
+	}
+
 	done, never := metric(t, metrics, `eos_duty_age_seconds{duty="sessions"}`), metric(t, metrics, `eos_duty_age_seconds{duty="trim"}`)
 	if done <= 0 || done >= never {
 		t.Errorf("sessions were looked at %v s ago, what was never done is %v s old", done, never)

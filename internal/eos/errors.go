@@ -103,6 +103,7 @@ type Error struct {
 	State            State // in which the transaction ended
 	AbortedBy        string
 	NextCursor       string
+	Partition        *Partition // that Detail is about, by the id of its topic: who knows the name adds it
 }
 
 // Error returns the code and the detail.
@@ -128,6 +129,12 @@ func Lost(detail string) *Error {
 // AtRecord returns e with the index of the record that caused it.
 func (e *Error) AtRecord(i int) *Error {
 	e.RecordIndex = &i
+	return e
+}
+
+// AtPartition returns e with the partition that it is about.
+func (e *Error) AtPartition(p Partition) *Error {
+	e.Partition = &p
 	return e
 }
 

@@ -57,7 +57,7 @@ func TestAJoinIsChecked(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			_, change, err := (&Group{ID: "g"}).Join(start, c.join)
+			_, change, err := new(NewGroup("g")).Join(start, c.join)
 			if c.valid {
 				checkRefusal(t, err, nil)
 				return

@@ -53,10 +53,10 @@ func (g *Group) CheckCommit(id string, epoch int64, partitions []Partition) erro
 		switch {
 		case row != nil && row.Owner == id && row.Since <= epoch:
 		case epoch == m.Epoch:
-			return PartitionNotOwned.Errorf("member %q does not own partition %d of topic %d", id, p.Number, p.Topic)
+			return PartitionNotOwned.Errorf("member %q does not own partition %d", id, p.Number).AtPartition(p)
 		default:
-			return FencedMemberEpoch.Errorf("member %q has epoch %d, and in epoch %d does not own partition %d of topic %d",
-				id, m.Epoch, epoch, p.Number, p.Topic).AtMemberEpoch(m.Epoch)
+			return FencedMemberEpoch.Errorf("member %q has epoch %d, and in epoch %d does not own partition %d",
+				id, m.Epoch, epoch, p.Number).AtMemberEpoch(m.Epoch).AtPartition(p)
 		}
 	}
 	return nil

@@ -91,7 +91,8 @@ func (s *shelf) whole() *Group {
 
 // part is what a poll or a commit of one member loads.
 func (s *shelf) part(id string) *Group {
-	g := &Group{ID: "g", Epoch: s.epoch}
+	g := new(NewGroup("g"))
+	g.Epoch = s.epoch
 	if s.replaced[id] {
 		g.Replaced = map[string]bool{id: true}
 	}
@@ -100,7 +101,7 @@ func (s *shelf) part(id string) *Group {
 	}
 	for p, row := range s.rows {
 		if row.Owner == id || row.Target == id {
-			g.Partitions = with(g.Partitions, p, &row)
+			g.Partitions[p] = &row
 		}
 	}
 	return g

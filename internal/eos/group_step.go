@@ -161,7 +161,7 @@ func (s *step) admit(j Join) *Member {
 		}
 		m = old
 		delete(s.Members, old.MemberID)
-		s.Replaced = with(s.Replaced, old.MemberID, true)
+		s.Replaced[old.MemberID] = true
 		s.replaced = append(s.replaced, old.MemberID)
 		for _, row := range s.Partitions {
 			if row.Owner == old.MemberID {
@@ -174,7 +174,7 @@ func (s *step) admit(j Join) *Member {
 		}
 		break
 	}
-	s.Members = with(s.Members, j.MemberID, m)
+	s.Members[j.MemberID] = m
 	return m
 }
 
@@ -201,7 +201,7 @@ func (s *step) retarget() {
 		row := s.Partitions[p]
 		if row == nil {
 			row = &Ownership{Partition: p}
-			s.Partitions = with(s.Partitions, p, row)
+			s.Partitions[p] = row
 		}
 		if row.Target != target {
 			row.Target = target
@@ -264,13 +264,4 @@ func (s *step) change() Change {
 	slices.Sort(wake)
 	c.Wake = slices.Compact(wake)
 	return c
-}
-
-// with sets a value in a map that may be nil.
-func with[K comparable, V any](m map[K]V, key K, value V) map[K]V {
-	if m == nil {
-		m = map[K]V{}
-	}
-	m[key] = value
-	return m
 }

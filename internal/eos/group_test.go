@@ -58,10 +58,10 @@ func TestG1APartitionMovesWhenItsOwnerLetGo(t *testing.T) {
 		t.Error(diff)
 	}
 	is(t, s.poll(t, start, "b", 2), 2) // a has been told, and has not let go
-	s.refused(t, "b", 2, PartitionNotOwned.Errorf(""), Partition{topic, 2})
+	s.refused(t, "b", 2, PartitionNotOwned.Errorf("").AtPartition(Partition{topic, 2}), Partition{topic, 2})
 	// The poll with the new epoch says so, and may commit for the last time.
 	is(t, s.poll(t, start, "a", 3, numbers(topic, 0, 2)...), 3, numbers(topic, 0, 1)...)
-	s.refused(t, "a", 3, PartitionNotOwned.Errorf(""), Partition{topic, 2})
+	s.refused(t, "a", 3, PartitionNotOwned.Errorf("").AtPartition(Partition{topic, 2}), Partition{topic, 2})
 	is(t, s.poll(t, start, "b", 2), 5, numbers(topic, 2, 3)...)
 	if state := s.whole().State(); state != GroupStable {
 		t.Error(state)
@@ -117,7 +117,7 @@ func TestG1TheOldEpochDoesNotCountForWhatCameWithTheNewOne(t *testing.T) {
 	is(t, a, 6, numbers(topic, 0, 1, 2, 3)...)
 	// What a polled of 2 in epoch 1 may have been done by b. In epoch 3 it had
 	// no 2, so that whatever it commits of it is a leftover.
-	s.refused(t, "a", 3, epochFenced(6), Partition{topic, 2})
+	s.refused(t, "a", 3, epochFenced(6).AtPartition(Partition{topic, 2}), Partition{topic, 2})
 	s.refused(t, "a", 1, epochFenced(6), Partition{topic, 0})
 	s.poll(t, start, "a", 3, Partition{topic, 1})
 	s.poll(t, start, "a", 6, Partition{topic, 2})
@@ -170,9 +170,9 @@ func TestG1StrangersAreRefused(t *testing.T) {
 	t.Parallel()
 	s, topic, _, _ := moving(t)
 	s.refused(t, "nobody", 1, UnknownMember.Errorf(""), Partition{topic, 0})
-	s.refused(t, "b", 2, PartitionNotOwned.Errorf(""), Partition{topic, 0})
-	s.refused(t, "a", 1, PartitionNotOwned.Errorf(""), Partition{topic, 4})
-	s.refused(t, "a", 1, PartitionNotOwned.Errorf(""), Partition{topic, 0}, Partition{topic + 1, 0})
+	s.refused(t, "b", 2, PartitionNotOwned.Errorf("").AtPartition(Partition{topic, 0}), Partition{topic, 0})
+	s.refused(t, "a", 1, PartitionNotOwned.Errorf("").AtPartition(Partition{topic, 4}), Partition{topic, 4})
+	s.refused(t, "a", 1, PartitionNotOwned.Errorf("").AtPartition(Partition{topic + 1, 0}), Partition{topic, 0}, Partition{topic + 1, 0})
 	if _, err := s.whole().Leave("nobody"); !errors.Is(err, UnknownMember.Errorf("")) {
 		t.Error(err)
 	}

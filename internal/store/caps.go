@@ -90,39 +90,6 @@ func reached(what string, limit, count int64) error {
 	return nil
 }
 
-// OpenTransactions tells how many transactions are open, how many seconds the oldest has
-// been, and how many bytes all of them have staged.
-type OpenTransactions struct {
-	Count         int64
-	OldestSeconds float64
-	StagedBytes   int64
-}
-
-// CountOpen counts the open transactions, for the caps and for metrics.
-func (s *Store) CountOpen(ctx context.Context) (OpenTransactions, error) {
-	const sql = `
-		SELECT count(*),
-		       COALESCE(EXTRACT(EPOCH FROM clock_timestamp() - min(t.began_at)), 0)::float8,
-		       COALESCE(sum(b.bytes), 0)::bigint
-		FROM transactions t
-		LEFT JOIN LATERAL (SELECT sum(e.end_bytes) AS bytes
-		                   FROM stagings s
-		                   CROSS JOIN LATERAL (SELECT end_bytes FROM batches
-		                                       WHERE log_id = s.staging_id
-		                                       ORDER BY base_offset DESC LIMIT 1) e
-		                   WHERE s.transaction_ref = t.transaction_ref) b ON true
-		WHERE t.state = 'ongoing'`
-	var o OpenTransactions
-	err := s.read(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-		return conn.QueryRow(ctx, sql).Scan(&o.Count, &o.OldestSeconds, &o.StagedBytes)
-	})
-	if err == nil {
-		s.counts.openTransactions.Store(o.Count)
-		s.counts.stagedBytes.Store(o.StagedBytes)
-	}
-	return o, err
-}
-
 // Count counts what the other caps bound. It reads whole indexes: call it
 // rarely.
 func (s *Store) Count(ctx context.Context) error {

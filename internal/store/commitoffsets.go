@@ -90,7 +90,7 @@ func (f *flush) queueOffsets(batch *pgx.Batch, k *keys) {
 		batch.Queue(sqlStagedOffsets, k.commits).Query(func(rows pgx.Rows) error {
 			var id string
 			var o partitionOffset
-			return each(rows, []any{&id, &o.Group, &o.Topic, &o.Number, &o.Partition, &o.Offset, &o.From, &o.Metadata, &o.MemberID, &o.MemberEpoch, &o.TopicID}, func() {
+			return each(rows, []any{&id, &o.Group, &o.Topic, &o.Number, &o.PartitionID, &o.Offset, &o.From, &o.Metadata, &o.MemberID, &o.MemberEpoch, &o.TopicID}, func() {
 				f.staged[id] = append(f.staged[id], o)
 			})
 		})
@@ -118,17 +118,17 @@ func (f *flush) resolve(offsets []GroupOffset, adds map[int64]int64) ([]partitio
 // checkOffsets refuses offsets that are not their member's to commit, and those
 // of which the committed one is not the one that the client saw.
 func (f *flush) checkOffsets(offsets []partitionOffset) error {
-	if err := f.fences.check(offsets); err != nil {
+	if err := f.checks.check(offsets); err != nil {
 		return err
 	}
-	if f.fences.creates(offsets) {
+	if f.checks.creates(offsets) {
 		if err := f.store.caps.groups(&f.store.counts); err != nil {
 			return err
 		}
 	}
 	for _, o := range offsets {
 		var stands *int64
-		if offset, ok := f.committed[groupPartition{o.Group, o.Partition}]; ok {
+		if offset, ok := f.committed[groupPartition{o.Group, o.PartitionID}]; ok {
 			stands = &offset
 		}
 		if err := eos.CheckFrom(o.From, stands); err != nil {
@@ -142,7 +142,7 @@ func (f *flush) checkOffsets(offsets []partitionOffset) error {
 // below the one that stands changes nothing (G4).
 func (f *flush) setOffsets(offsets []partitionOffset) error {
 	for _, o := range offsets {
-		at := groupPartition{o.Group, o.Partition}
+		at := groupPartition{o.Group, o.PartitionID}
 		committed, stands := f.committed[at]
 		if o.MemberID != "" && stands {
 			if at, _ := eos.Advance(&committed, o.Offset); at != o.Offset {
@@ -153,7 +153,7 @@ func (f *flush) setOffsets(offsets []partitionOffset) error {
 		f.offsets[at] = &offsetRow{o, !stands && o.From != nil || earlier != nil && earlier.first}
 		f.committed[at] = o.Offset
 	}
-	return f.fences.use(offsets)
+	return f.checks.use(offsets)
 }
 
 // A group's first offset for a partition, over a from, is inserted: if another
@@ -189,7 +189,7 @@ func (f *flush) saveOffsets(ctx context.Context, p *pipeline) {
 			continue
 		}
 		slices.SortFunc(offsets, func(a, b partitionOffset) int {
-			return cmp.Or(cmp.Compare(a.Group, b.Group), cmp.Compare(a.Partition, b.Partition))
+			return cmp.Or(cmp.Compare(a.Group, b.Group), cmp.Compare(a.PartitionID, b.PartitionID))
 		})
 		c := columnsOf(offsets)
 		p.queue(ctx, insert.sql, c.groups, c.partitions, c.offsets, c.metadata)
@@ -206,7 +206,7 @@ func (f *flush) saveOffsets(ctx context.Context, p *pipeline) {
 
 // saveFences queues what committed offsets change of their groups and members.
 func (f *flush) saveFences(ctx context.Context, p *pipeline) {
-	saves := f.fences.saves(f.offsets)
+	saves := f.checks.saves(f.offsets)
 	f.newGroups = int64(len(saves.create))
 	if len(saves.create) > 0 {
 		p.queue(ctx, sqlCreateGroups, saves.create)

@@ -154,7 +154,7 @@ func (f *flush) identityOf(r *Request) (identity, *transaction) {
 
 // storedUnder returns the request that is kept under an identity, also one of
 // this flush; nil when there is none. A sequence from next on is not stored.
-func (f *flush) storedUnder(id identity, next int64) *kept {
+func (f *flush) storedUnder(id identity, next int64) *keptRequest {
 	if k := f.kept[id]; k != nil {
 		return k
 	}

@@ -122,8 +122,8 @@ type nextSequence struct {
 // unknownRef is the openRef that no transaction has.
 const unknownRef = -1
 
-// kept is a stored request: what decides about its repeat, and its answer.
-type kept struct {
+// keptRequest is a stored request: what decides about its repeat, and its answer.
+type keptRequest struct {
 	eos.Stored
 	result Result
 	at     int64 // when it was stored, in milliseconds since 1970; 0 while it is not

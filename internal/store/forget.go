@@ -14,8 +14,9 @@ const (
 	forgetInterval = 10 * time.Second
 	forgetLease    = 30 * time.Second
 	forgetPage     = 1000
-	// Nothing waits for these, and a round reads all that there are.
-	offsetsInterval = 10 * time.Minute
+	pagesATurn     = 5
+	// Where a round reads all that there are, and it is kept for days.
+	slowForgetInterval = 10 * time.Minute
 )
 
 // A page is the rows behind a place, a text, up to a limit; what is forgotten of
@@ -43,7 +44,9 @@ const (
 		SELECT l.log_id || ' ' || CASE WHEN l.young AND l.there THEN 9223372036854775807 ELSE l.base_offset END,
 		       (SELECT count(*) FROM page), false, (SELECT count(*) FROM gone)
 		FROM (SELECT log_id, base_offset, young, there FROM page ORDER BY log_id DESC, base_offset DESC LIMIT 1) l`
-	// Fates that are seven days old, of which no record is kept (T8).
+	// Fates that are seven days old, of which no record is kept (T8). Refs are in
+	// the order of time but for those that proxies have in reserve: a young one
+	// says nothing of the next, a page of them does.
 	sqlForgetTransactions = `
 		WITH page AS (SELECT x.transaction_ref, x.began_at,
 		                     x.state <> 'ongoing' AND x.ended_at < clock_timestamp() - interval '7 days'
@@ -66,8 +69,9 @@ const (
 		     requests AS (DELETE FROM staged_requests r
 		                  WHERE r.transaction_ref = ANY (ARRAY (SELECT transaction_ref FROM page WHERE forget)))
 		SELECT l.transaction_ref::text, (SELECT count(*) FROM page),
-		       l.began_at > clock_timestamp() - interval '7 days', (SELECT count(*) FROM gone)
-		FROM (SELECT transaction_ref, began_at FROM page ORDER BY transaction_ref DESC LIMIT 1) l`
+		       (SELECT bool_and(began_at > clock_timestamp() - interval '7 days') FROM page),
+		       (SELECT count(*) FROM gone)
+		FROM (SELECT transaction_ref FROM page ORDER BY transaction_ref DESC LIMIT 1) l`
 	// Keys of registrations that are seven days old.
 	sqlForgetRegistrations = `
 		WITH page AS (SELECT idempotency_key, created_at < clock_timestamp() - interval '7 days' AS forget
@@ -118,39 +122,42 @@ const (
 		FROM (SELECT group_id, partition_id FROM page ORDER BY group_id DESC, partition_id DESC LIMIT 1) l`
 )
 
-// Forgotten is what one turn of Forget has deleted.
+// Forgotten counts what a call of ForgetOld has deleted, also where it failed.
 type Forgotten struct{ Producers, Transactions, Registrations, Positions, Offsets, Husks int }
 
-// ForgetOld deletes, a page of each a call, what nobody needs any more:
+// ForgetOld deletes, some pages of each a call, what nobody needs any more:
 // identities of requests whose records are gone (P10), finished transactions
 // (T8), keys of registrations, producers that are idle (P8), and offsets that
-// groups committed in topics that are deleted. It reports whether there are more
-// to look at now.
+// groups committed in topics that are deleted. One that fails holds up none of
+// the others. It reports whether there are more to look at now.
 func (s *Store) ForgetOld(ctx context.Context) (gone Forgotten, more bool, err error) {
-	for _, f := range []struct {
-		name     string
-		interval time.Duration
-		forget   forgetter
-		gone     *int
-	}{
-		{"husks", forgetInterval, s.forgetBy(sqlForgetHusks), &gone.Husks},
-		{"transactions", forgetInterval, s.forgetBy(sqlForgetTransactions), &gone.Transactions},
-		{"registrations", forgetInterval, s.forgetBy(sqlForgetRegistrations), &gone.Registrations},
-		{"positions", forgetInterval, s.forgetBy(sqlForgetPositions), &gone.Positions},
-		{"producers", forgetInterval, s.forgetProducers, &gone.Producers},
-		{"offsets", offsetsInterval, s.forgetBy(sqlForgetOffsets), &gone.Offsets},
-	} {
-		d := duty{f.name, f.interval, forgetLease}
-		on, err := s.onDuty(ctx, d, func(ctx context.Context, place string) (next string, err error) {
-			next, *f.gone, err = f.forget(ctx, place)
-			return next, err
-		})
-		if err != nil {
-			return gone, false, err
+	more, err = s.onDuties(ctx,
+		s.forgetting("husks", forgetInterval, s.forgetBy(sqlForgetHusks), &gone.Husks),
+		s.forgetting("transactions", forgetInterval, s.forgetBy(sqlForgetTransactions), &gone.Transactions),
+		s.forgetting("registrations", slowForgetInterval, s.forgetBy(sqlForgetRegistrations), &gone.Registrations),
+		s.forgetting("positions", slowForgetInterval, s.forgetBy(sqlForgetPositions), &gone.Positions),
+		s.forgetting("producers", slowForgetInterval, s.forgetProducers, &gone.Producers),
+		s.forgetting("offsets", slowForgetInterval, s.forgetBy(sqlForgetOffsets), &gone.Offsets),
+	)
+	return gone, more, err
+}
+
+// forgetting is the duty to forget, some pages a turn; all is added to what is
+// gone.
+func (s *Store) forgetting(name string, interval time.Duration, forget forgetter, all *int) duty {
+	return duty{name, interval, forgetLease, func(ctx context.Context, place string) (string, error) {
+		for range pagesATurn {
+			next, gone, err := forget(ctx, place)
+			if err != nil {
+				return place, err
+			}
+			*all += gone
+			if place = next; next == "" {
+				break
+			}
 		}
-		more = more || on
-	}
-	return gone, more, nil
+		return place, nil
+	}}
 }
 
 // forgetter forgets what it may of the page behind a place, and returns the
@@ -186,6 +193,43 @@ func (s *Store) forgetPage(ctx context.Context, sql, place string) (next string,
 // appended nothing for seven days. Whoever loads a producer to append holds its
 // row: so what is read after the locks is all that there is of it.
 func (s *Store) forgetProducers(ctx context.Context, place string) (next string, gone int, err error) {
+	const idle = `
+		SELECT k.producer_id
+		FROM unnest($1::bigint[]) AS k (producer_id)
+		WHERE (SELECT true FROM batches b WHERE b.producer_id = k.producer_id LIMIT 1) IS NULL
+		  AND (SELECT true FROM positions o
+		       WHERE o.producer_id = k.producer_id AND o.appended_at > clock_timestamp() - interval '7 days' LIMIT 1) IS NULL`
+	const dropPositions = `DELETE FROM positions WHERE producer_id = ANY ($1)`
+	const drop = `DELETE FROM producers WHERE producer_id = ANY ($1)`
+	err = s.write(ctx, func(ctx context.Context, tx *tx) error {
+		var candidates []int64
+		candidates, next, err = lockForgettable(ctx, tx, place)
+		if err != nil || len(candidates) == 0 {
+			gone = 0
+			return err
+		}
+		rows, err := tx.Query(ctx, idle, candidates)
+		if err != nil {
+			return err
+		}
+		candidates, err = pgx.CollectRows(rows, pgx.RowTo[int64])
+		gone = len(candidates)
+		if err != nil || gone == 0 {
+			return err
+		}
+		if _, err := tx.Exec(ctx, dropPositions, candidates); err != nil {
+			return err
+		}
+		_, err = tx.Exec(ctx, drop, candidates)
+		return err
+	})
+	return next, gone, err
+}
+
+// lockForgettable locks the producers of the page behind a place that cannot be
+// fenced, were registered an hour ago, and that nobody holds, and returns the
+// place of the next page.
+func lockForgettable(ctx context.Context, tx *tx, place string) (ids []int64, next string, err error) {
 	const page = `
 		SELECT producer_id,
 		       transactional_id IS NULL AND registered_at < clock_timestamp() - interval '1 hour'
@@ -198,49 +242,29 @@ func (s *Store) forgetProducers(ctx context.Context, place string) (next string,
 		WHERE producer_id = ANY ($1)
 		ORDER BY producer_id
 		FOR UPDATE SKIP LOCKED`
-	const idle = `
-		SELECT k.producer_id
-		FROM unnest($1::bigint[]) AS k (producer_id)
-		WHERE (SELECT true FROM batches b WHERE b.producer_id = k.producer_id LIMIT 1) IS NULL
-		  AND (SELECT true FROM positions o
-		       WHERE o.producer_id = k.producer_id AND o.appended_at > clock_timestamp() - interval '7 days' LIMIT 1) IS NULL`
-	const dropPositions = `DELETE FROM positions WHERE producer_id = ANY ($1)`
-	const drop = `DELETE FROM producers WHERE producer_id = ANY ($1)`
-	err = s.write(ctx, func(ctx context.Context, tx *tx) error {
-		next = ""
-		rows, err := tx.Query(ctx, page, place, forgetPage)
-		if err != nil {
-			return err
+	rows, err := tx.Query(ctx, page, place, forgetPage)
+	if err != nil {
+		return nil, "", err
+	}
+	var id int64
+	var old bool
+	n := 0
+	err = each(rows, []any{&id, &old}, func() {
+		n++
+		if old {
+			ids = append(ids, id)
 		}
-		var id int64
-		var old bool
-		var candidates []int64
-		n := 0
-		err = each(rows, []any{&id, &old}, func() {
-			n++
-			if old {
-				candidates = append(candidates, id)
-			}
-		})
-		if n == forgetPage {
-			next = place64(id)
-		}
-		for _, sql := range []string{lock, idle} {
-			if err != nil || len(candidates) == 0 {
-				return err
-			}
-			if rows, err = tx.Query(ctx, sql, candidates); err == nil {
-				candidates, err = pgx.CollectRows(rows, pgx.RowTo[int64])
-			}
-		}
-		if gone = len(candidates); err != nil || gone == 0 {
-			return err
-		}
-		if _, err := tx.Exec(ctx, dropPositions, candidates); err != nil {
-			return err
-		}
-		_, err = tx.Exec(ctx, drop, candidates)
-		return err
 	})
-	return next, gone, err
+	if n == forgetPage {
+		next = place64(id)
+	}
+	if err != nil || len(ids) == 0 {
+		return nil, next, err
+	}
+	rows, err = tx.Query(ctx, lock, ids)
+	if err != nil {
+		return nil, "", err
+	}
+	ids, err = pgx.CollectRows(rows, pgx.RowTo[int64])
+	return ids, next, err
 }

@@ -1,8 +1,6 @@
 package store
 
 import (
-	"context"
-	"fmt"
 	"slices"
 	"testing"
 
@@ -226,52 +224,18 @@ func TestRegistrationsAreForgotten(t *testing.T) {
 	}
 }
 
-// A duty is one proxy's at a time, and anybody's when its lease is over.
-func TestOneProxyAtATime(t *testing.T) {
+// Who drew an id early may have used it late: one young transaction says nothing
+// of those behind it.
+func TestT8YoungFateHoldsUpNoOldOnes(t *testing.T) {
 	t.Parallel()
-	a, b := newPair(t, 1)
+	a, _ := newPair(t, 1)
 	conn := newConn(t, a.pool.Config().ConnString())
-	d := duty{name: "test", interval: forgetInterval, lease: forgetLease}
-	turn := func(s *Store, next string, during func(place string)) (did, more bool) {
-		t.Helper()
-		more, err := s.onDuty(t.Context(), d, func(_ context.Context, place string) (string, error) {
-			did = true
-			during(place)
-			return next, nil
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return did, more
-	}
-	quiet := func(string) {}
-	did, more := turn(a, "here", func(string) {
-		if did, _ := turn(b, "", quiet); did {
-			t.Error("two are at it at once")
-		}
-	})
-	if !did || !more {
-		t.Errorf("the first turn: %v, %v", did, more)
-	}
-	for i, want := range []string{"here", ""} {
-		if did, _ := turn(b, "", func(place string) {
-			if place != want {
-				t.Errorf("turn %d begins at %q", i, place)
-			}
-		}); !did {
-			t.Errorf("turn %d is not due", i)
-		}
-		if did, _ := turn(a, "", quiet); did {
-			t.Error("due before the interval is over")
-		}
-		mustAge(t, conn, fmt.Sprint(forgetInterval.Seconds(), " seconds"))
-	}
-	mustExec(t, conn, `UPDATE duties SET due_at = clock_timestamp() + interval '30 seconds'`) // somebody died in his turn
-	if did, _ := turn(a, "", quiet); did {
-		t.Error("due within the lease of another")
-	}
-	mustAge(t, conn, "31 seconds")
-	if did, _ := turn(a, "", quiet); !did {
-		t.Error("not due after the lease")
+	const fill = `
+		INSERT INTO transactions (transaction_id, transaction_ref, state, aborted_by, began_at, ended_at)
+		SELECT 't' || i, i, 'aborted', 'client', clock_timestamp() - age, clock_timestamp() - age
+		FROM generate_series(1, 1500) AS i, LATERAL (SELECT CASE WHEN i = 1000 THEN interval '1 day' ELSE interval '8 days' END AS age) a`
+	mustExec(t, conn, fill)
+	if gone := mustForget(t, a, conn); gone != (Forgotten{Transactions: 1499}) {
+		t.Errorf("%+v is forgotten, want 1499 transactions", gone)
 	}
 }

@@ -47,18 +47,15 @@ type TopicPartition struct {
 // Join adds a member to a group, or changes it. It returns eos.UnknownTopic,
 // eos.QuotaExceeded, and what eos.Group.Join refuses with.
 func (s *Store) Join(ctx context.Context, group string, j eos.Join) (*MemberState, error) {
-	if err := j.Complete(); err != nil {
-		return nil, err
-	}
 	var g *loadedGroup
 	var state *MemberState
 	var grew int64
 	created := false
-	err := s.exchange(ctx, func(batch *pgx.Batch) {
+	err := s.exchange(ctx, func(batch *pgx.Batch, _ bool) {
 		g = newGroup(group)
 		g.queueCreate(batch)
 		g.queueLock(batch, "")
-		g.queueWhole(batch, &j)
+		g.queueWholeFor(batch, &j)
 	}, func(tx *tx, saves *pgx.Batch) (err error) {
 		defer tx.doubt(&err)
 		if err := g.mayCreate(s); err != nil {
@@ -95,10 +92,11 @@ func (s *Store) Join(ctx context.Context, group string, j eos.Join) (*MemberStat
 // eos.FencedInstanceID.
 func (s *Store) Leave(ctx context.Context, group, member string) (wake []string, err error) {
 	var g *loadedGroup
-	err = s.exchange(ctx, func(batch *pgx.Batch) {
+	err = s.exchange(ctx, func(batch *pgx.Batch, _ bool) {
 		g = newGroup(group)
 		g.queueLock(batch, "")
-		g.queueWhole(batch, nil, member)
+		g.queueReplaced(batch, member)
+		g.queueWhole(batch)
 	}, func(tx *tx, saves *pgx.Batch) (err error) {
 		defer tx.doubt(&err)
 		g.subscribeAll()

@@ -76,7 +76,7 @@ const (
 	sqlMatchable = `
 		SELECT t.topic_id, t.topic, t.partition_count
 		FROM topics t
-		WHERE t.topic > ''
+		WHERE t.topic > '' -- all of them, by the index: the planner knows no other way to it
 		  AND ($2 OR EXISTS (SELECT FROM members m WHERE m.group_id = $1 AND m.topics_pattern IS NOT NULL))`
 )
 
@@ -95,14 +95,18 @@ func (g *loadedGroup) queueLock(batch *pgx.Batch, skip string) {
 	})
 }
 
-// queueWhole queues all of the group, and what a join needs that is not stored.
-// replaced are the ids of members that the request names.
-func (g *loadedGroup) queueWhole(batch *pgx.Batch, j *eos.Join, replaced ...string) {
-	topics, pattern := []string{}, false
-	if j != nil {
-		replaced = append(replaced, j.MemberID)
-		topics, pattern = append(topics, j.Topics...), j.Pattern != ""
-	}
+// queueWhole queues all of the group but who was replaced.
+func (g *loadedGroup) queueWhole(batch *pgx.Batch) { g.queueWith(batch, []string{}, false) }
+
+// queueWholeFor queues what queueWhole does, and what else a join may need.
+func (g *loadedGroup) queueWholeFor(batch *pgx.Batch, j *eos.Join) {
+	g.queueReplaced(batch, j.MemberID)
+	g.queueWith(batch, append([]string{}, j.Topics...), j.Pattern != "")
+}
+
+// queueWith queues all of the group and the topics that its members subscribe
+// to, and further ones.
+func (g *loadedGroup) queueWith(batch *pgx.Batch, topics []string, all bool) {
 	batch.Queue(sqlClock).QueryRow(func(row pgx.Row) error { return row.Scan(&g.now) })
 	batch.Queue(sqlMembers, g.ID).Query(g.readMembers)
 	batch.Queue(sqlGroupPartitions, g.ID).Query(func(rows pgx.Rows) error {
@@ -111,14 +115,12 @@ func (g *loadedGroup) queueWhole(batch *pgx.Batch, j *eos.Join, replaced ...stri
 			g.Partitions[o.Partition] = new(o)
 		})
 	})
-	if len(replaced) > 0 {
-		g.queueReplaced(batch, replaced)
-	}
 	batch.Queue(sqlSubscribed, g.ID, topics).Query(g.readTopics)
-	batch.Queue(sqlMatchable, g.ID, pattern).Query(g.readTopics)
+	batch.Queue(sqlMatchable, g.ID, all).Query(g.readTopics)
 }
 
-func (g *loadedGroup) queueReplaced(batch *pgx.Batch, ids []string) {
+// queueReplaced queues which of these members another one replaced.
+func (g *loadedGroup) queueReplaced(batch *pgx.Batch, ids ...string) {
 	batch.Queue(sqlReplaced, g.ID, ids).Query(func(rows pgx.Rows) error {
 		var id string
 		return each(rows, []any{&id}, func() { g.Replaced[id] = true })

@@ -21,7 +21,7 @@ func (s *Store) CommitOffsets(ctx context.Context, group, member string, epoch i
 	}
 	var stand []GroupOffset
 	var g *polledGroup
-	err := s.exchange(ctx, func(batch *pgx.Batch) {
+	err := s.exchange(ctx, func(batch *pgx.Batch, _ bool) {
 		g = newPolled(&Poll{Group: group, Member: member, Epoch: epoch, Commits: offsets})
 		batch.Queue(sqlLockMember, group, member)
 		g.queue(batch)
@@ -53,24 +53,27 @@ func (s *Store) CommitOffsets(ctx context.Context, group, member string, epoch i
 // setOffsets commits offsets of a group that has no members.
 func (s *Store) setOffsets(ctx context.Context, group string, offsets []GroupOffset) ([]GroupOffset, error) {
 	var g *loadedGroup
+	var expired int64
 	targets := make([]target, len(offsets))
-	err := s.exchange(ctx, func(batch *pgx.Batch) {
+	err := s.exchange(ctx, func(batch *pgx.Batch, _ bool) {
 		g = newGroup(group)
 		g.queueCreate(batch)
 		g.queueLock(batch, "")
-		g.queueWhole(batch, nil)
+		g.queueWhole(batch)
 		queueTargets(batch, offsets, func(i int, t target) { targets[i] = t })
 	}, func(tx *tx, saves *pgx.Batch) (err error) {
 		defer tx.doubt(&err)
-		if err := g.empty(s, saves); err != nil {
+		if err := g.empty(s, saves, &expired); err != nil {
 			return err
 		}
 		writes := map[int64]partitionOffset{}
 		for i, o := range offsets {
 			o.Group = group
-			if writes[targets[i].id], err = o.in(targets[i]); err != nil {
+			write, err := o.in(targets[i])
+			if err != nil {
 				return err
 			}
+			writes[write.PartitionID] = write
 		}
 		queueOffsets(saves, writes)
 		return nil
@@ -79,6 +82,7 @@ func (s *Store) setOffsets(ctx context.Context, group string, offsets []GroupOff
 		return nil, err
 	}
 	g.count(s, 0)
+	s.countExpired(expired)
 	stand := slices.Clone(offsets)
 	for i := range stand {
 		stand[i].Group = group
@@ -88,7 +92,7 @@ func (s *Store) setOffsets(ctx context.Context, group string, offsets []GroupOff
 
 // empty removes the members whose sessions are over, and refuses to go on if
 // there are others. The group is in use, from now on.
-func (g *loadedGroup) empty(s *Store, saves *pgx.Batch) error {
+func (g *loadedGroup) empty(s *Store, saves *pgx.Batch, expired *int64) error {
 	const touch = `
 		UPDATE groups
 		SET idle_since = clock_timestamp()
@@ -96,14 +100,32 @@ func (g *loadedGroup) empty(s *Store, saves *pgx.Batch) error {
 	if err := g.mayCreate(s); err != nil {
 		return err
 	}
+	if err := g.expireAll(saves, expired); err != nil {
+		return err
+	}
+	saves.Queue(touch, g.ID) // not at each commit
+	return nil
+}
+
+// expireAll removes the members whose sessions are over, and refuses to if there
+// are others. It raises expired, which is counted after the COMMIT, to how many
+// they were: a try after one whose answer was lost finds none.
+func (g *loadedGroup) expireAll(saves *pgx.Batch, expired *int64) error {
 	g.subscribeAll()
+	before := int64(len(g.Members))
 	change := g.Expire(g.now)
 	if err := g.CheckEmpty(); err != nil {
 		return err
 	}
 	g.queueChange(saves, &change)
-	saves.Queue(touch, g.ID) // not at each commit
+	*expired = max(*expired, before)
 	return nil
+}
+
+// countExpired counts members that were removed because their time was over.
+func (s *Store) countExpired(members int64) {
+	s.counts.members.Add(-members)
+	s.totals.expiredMembers.Add(members)
 }
 
 // queueOffsets queues committed offsets, by the ids of their partitions.
@@ -111,7 +133,7 @@ func queueOffsets(batch *pgx.Batch, writes map[int64]partitionOffset) {
 	if len(writes) == 0 {
 		return
 	}
-	sorted := slices.SortedFunc(maps.Values(writes), func(a, b partitionOffset) int { return cmp.Compare(a.Partition, b.Partition) })
+	sorted := slices.SortedFunc(maps.Values(writes), func(a, b partitionOffset) int { return cmp.Compare(a.PartitionID, b.PartitionID) })
 	c := columnsOf(sorted)
 	batch.Queue(sqlUpsertOffsets, c.groups, c.partitions, c.offsets, c.metadata)
 }

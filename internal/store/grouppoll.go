@@ -35,8 +35,8 @@ type Readable struct {
 	HighWatermark int64
 }
 
-// readable is a Readable as it was read.
-type readable struct {
+// readableLog is a Readable as it was read.
+type readableLog struct {
 	Readable
 	logStart int64
 }
@@ -108,7 +108,7 @@ func (s *Store) pollLocked(ctx context.Context, p *Poll) (*Polled, error) {
 	alone := false
 	var g *polledGroup
 	var polled, lost *Polled
-	err := s.exchange(ctx, func(batch *pgx.Batch) {
+	err := s.exchange(ctx, func(batch *pgx.Batch, _ bool) {
 		g = newPolled(p)
 		if alone {
 			g.queueLock(batch, "")
@@ -207,7 +207,7 @@ func (g *polledGroup) commit() {
 		}
 		stands, changed := eos.Advance(known.Committed, o.Offset)
 		if changed || stands == o.Offset && o.Metadata != nil {
-			g.writes[known.Log] = partitionOffset{Group: g.ID, Partition: known.Log, Offset: stands, Metadata: o.Metadata}
+			g.writes[known.Log] = partitionOffset{Group: g.ID, PartitionID: known.Log, Offset: stands, Metadata: o.Metadata}
 		}
 		known.Committed = &stands
 	}
@@ -227,16 +227,16 @@ func (g *polledGroup) start(p eos.Partition) (err error) {
 	}
 	if keep {
 		l.Committed = &l.Offset
-		g.writes[l.Log] = partitionOffset{Group: g.ID, Partition: l.Log, Offset: l.Offset}
+		g.writes[l.Log] = partitionOffset{Group: g.ID, PartitionID: l.Log, Offset: l.Offset}
 	}
 	return nil
 }
 
-// named puts the names of topics where the rules have ids.
+// named is nameTopic of what the poll commits.
 func (g *polledGroup) named(err error) error {
 	named := make([]partitionOffset, len(g.commits))
 	for i, t := range g.commits {
-		named[i].Topic, named[i].TopicID = g.asked.Commits[i].Topic, t.topicID
+		named[i].Topic, named[i].TopicID, named[i].Number = g.asked.Commits[i].Topic, t.topicID, g.asked.Commits[i].Partition
 	}
-	return nameTopics(err, named)
+	return nameTopic(err, named)
 }

@@ -10,7 +10,7 @@ type polledGroup struct {
 	*loadedGroup
 	asked   *Poll
 	session *eos.Member // nil when there is no such member
-	logs    map[eos.Partition]*readable
+	logs    map[eos.Partition]*readableLog
 	commits []target
 	writes  map[int64]partitionOffset // offsets to be committed, by the partition's id
 }
@@ -18,7 +18,7 @@ type polledGroup struct {
 func newPolled(p *Poll) *polledGroup {
 	return &polledGroup{
 		loadedGroup: newGroup(p.Group), asked: p,
-		logs: map[eos.Partition]*readable{}, commits: make([]target, len(p.Commits)), writes: map[int64]partitionOffset{},
+		logs: map[eos.Partition]*readableLog{}, commits: make([]target, len(p.Commits)), writes: map[int64]partitionOffset{},
 	}
 }
 
@@ -59,7 +59,7 @@ const (
 // queue queues what the poll needs to know.
 func (g *polledGroup) queue(batch *pgx.Batch) {
 	batch.Queue(sqlPoll, g.ID, g.asked.Member, !g.asked.Heartbeat).Query(g.readMember)
-	g.queueReplaced(batch, []string{g.asked.Member})
+	g.queueReplaced(batch, g.asked.Member)
 	queueTargets(batch, g.asked.Commits, func(i int, t target) { g.commits[i] = t })
 }
 
@@ -87,7 +87,7 @@ func (g *polledGroup) readMember(rows pgx.Rows) error {
 		}
 		g.names[o.Topic] = *topic
 		if log != nil {
-			g.logs[o.Partition] = &readable{
+			g.logs[o.Partition] = &readableLog{
 				Readable{Topic: *topic, Partition: o.Number, Log: *log, Committed: copied(committed), HighWatermark: *highWatermark}, *logStart,
 			}
 		}

@@ -86,6 +86,7 @@ const pageOf = 1000
 // changed returns all topics, and the names of those that are not as they were
 // seen.
 func (r *Refresher) changed(ctx context.Context) (now map[string]seenTopic, changed map[string]bool, err error) {
+	// Any deadline, as the index over those has it: a group with members has one.
 	const anybody = `SELECT COALESCE((SELECT true FROM groups WHERE sweep_at > '-infinity' ORDER BY sweep_at LIMIT 1), false)`
 	const page = `
 		SELECT topic, topic_id, partition_count
@@ -198,10 +199,10 @@ func containsAny(topics map[string]bool, named []string) bool {
 // refresh brings the targets of one group up to date with today's topics.
 func (s *Store) refresh(ctx context.Context, group string) (wake []string, err error) {
 	var g *loadedGroup
-	err = s.exchange(ctx, func(batch *pgx.Batch) {
+	err = s.exchange(ctx, func(batch *pgx.Batch, _ bool) {
 		g = newGroup(group)
 		g.queueLock(batch, "")
-		g.queueWhole(batch, nil)
+		g.queueWhole(batch)
 	}, func(_ *tx, saves *pgx.Batch) error {
 		wake = nil
 		if !g.known {

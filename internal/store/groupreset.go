@@ -47,18 +47,19 @@ func (s *Store) ResetOffsets(ctx context.Context, group string, r *Reset) ([]Res
 	}
 	var g *loadedGroup
 	var from map[int64]int64
-	err = s.exchange(ctx, func(batch *pgx.Batch) {
+	var expired int64
+	err = s.exchange(ctx, func(batch *pgx.Batch, _ bool) {
 		g, from = newGroup(group), map[int64]int64{}
 		g.queueCreate(batch)
 		g.queueLock(batch, "")
-		g.queueWhole(batch, nil)
+		g.queueWhole(batch)
 		batch.Queue(committed, group, ids).Query(func(rows pgx.Rows) error {
 			var id, offset int64
 			return each(rows, []any{&id, &offset}, func() { from[id] = offset })
 		})
 	}, func(tx *tx, saves *pgx.Batch) (err error) {
 		defer tx.doubt(&err)
-		if err := g.empty(s, saves); err != nil {
+		if err := g.empty(s, saves, &expired); err != nil {
 			return err
 		}
 		writes := map[int64]partitionOffset{}
@@ -70,7 +71,7 @@ func (s *Store) ResetOffsets(ctx context.Context, group string, r *Reset) ([]Res
 					o.From = &offset
 				}
 			}
-			writes[o.id] = partitionOffset{Group: group, Partition: o.id, Offset: o.Offset}
+			writes[o.id] = partitionOffset{Group: group, PartitionID: o.id, Offset: o.Offset}
 		}
 		queueOffsets(saves, writes)
 		if r.DryRun {
@@ -85,6 +86,7 @@ func (s *Store) ResetOffsets(ctx context.Context, group string, r *Reset) ([]Res
 		return nil, err
 	}
 	g.count(s, 0)
+	s.countExpired(expired)
 	return resets, nil
 }
 

@@ -118,7 +118,7 @@ func (s *Store) GroupState(ctx context.Context, id string) (*GroupState, error) 
 		batch.Queue(group, id).Query(func(rows pgx.Rows) error {
 			return each(rows, []any{&g.Epoch, &g.sweepAt, &g.idle}, func() { g.known = true })
 		})
-		g.queueWhole(batch, nil)
+		g.queueWhole(batch)
 		batch.Queue(lag, id).Query(func(rows pgx.Rows) error {
 			var topicID int64
 			var p GroupPartition
@@ -175,11 +175,11 @@ func (g *loadedGroup) fill(state *GroupState) {
 func (s *Store) DeleteGroup(ctx context.Context, id string) error {
 	const offsets = `DELETE FROM committed_offsets WHERE group_id = $1`
 	var g *loadedGroup
-	deleted, members := false, int64(0)
-	err := s.exchange(ctx, func(batch *pgx.Batch) {
+	deleted, expired := false, int64(0)
+	err := s.exchange(ctx, func(batch *pgx.Batch, _ bool) {
 		g = newGroup(id)
 		g.queueLock(batch, "")
-		g.queueWhole(batch, nil)
+		g.queueWhole(batch)
 	}, func(tx *tx, saves *pgx.Batch) (err error) {
 		defer tx.doubt(&err)
 		switch {
@@ -188,21 +188,17 @@ func (s *Store) DeleteGroup(ctx context.Context, id string) error {
 		case !g.known:
 			return unknownGroup(id)
 		}
-		g.subscribeAll()
-		members = int64(len(g.Members))
-		change := g.Expire(g.now)
-		if err := g.CheckEmpty(); err != nil {
+		if err := g.expireAll(saves, &expired); err != nil {
 			return err
 		}
 		deleted = true
-		g.queueChange(saves, &change)
 		saves.Queue(offsets, id)
 		g.queueForget(saves)
 		return nil
 	})
 	if err == nil {
 		s.counts.groups.Add(-1)
-		s.counts.members.Add(-members)
+		s.countExpired(expired)
 	}
 	return err
 }

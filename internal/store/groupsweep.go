@@ -2,6 +2,8 @@ package store
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -27,9 +29,12 @@ func (s *Store) ExpireMembers(ctx context.Context, back time.Time) ([]Moved, err
 	const due = `
 		SELECT group_id
 		FROM groups
-		WHERE sweep_at <= (SELECT clock_timestamp()) -- read once, so that the index bounds it
-		ORDER BY sweep_at
-		LIMIT $1
+		WHERE group_id = ANY (ARRAY (SELECT group_id
+		                             FROM groups
+		                             WHERE sweep_at <= (SELECT clock_timestamp()) -- read once, so that the index bounds it
+		                             ORDER BY sweep_at
+		                             LIMIT $1))
+		ORDER BY group_id
 		FOR NO KEY UPDATE`
 	// Behind the locks: a member that joined just now is among those it sees.
 	const push = `
@@ -40,12 +45,9 @@ func (s *Store) ExpireMembers(ctx context.Context, back time.Time) ([]Moved, err
 		WHERE g.group_id = ANY ($1)
 		RETURNING g.group_id, g.sweep_at <= clock_timestamp()`
 	var locked, groups []string
-	skip := skipLocked // who holds one changes it
-	err := s.exchange(ctx, func(batch *pgx.Batch) {
+	err := s.exchange(ctx, func(batch *pgx.Batch, again bool) {
 		locked, groups = nil, nil
-		sql := due + skip
-		skip = "" // it may be our own lost try, which is to be waited for
-		batch.Queue(sql, sweepGroups).Query(func(rows pgx.Rows) error {
+		batch.Queue(due+skipHeld(again), sweepGroups).Query(func(rows pgx.Rows) error {
 			var id string
 			return each(rows, []any{&id}, func() { locked = append(locked, id) })
 		})
@@ -68,49 +70,57 @@ func (s *Store) ExpireMembers(ctx context.Context, back time.Time) ([]Moved, err
 		return nil, err
 	}
 	slices.Sort(groups)
-	moved, err := moveEach(groups, func(id string) ([]string, error) { return s.expire(ctx, id, back) })
-	if isHeld(err) {
-		err = nil
-	}
-	return moved, err
+	return moveEach(groups, func(id string) ([]string, error) {
+		wake, err := s.expire(ctx, id, back)
+		if isHeld(err) {
+			return nil, nil
+		}
+		return wake, err
+	})
 }
 
-// moveEach calls move for each group up to the first that fails, and returns
-// those of which members are to be woken. A group that somebody holds is passed
-// over, as it holds up no other (G6); the error then is isHeld.
-func moveEach(groups []string, move func(id string) (wake []string, err error)) ([]Moved, error) {
-	var moved []Moved
-	var held error
+// moveEach calls move for each group, and returns those of which members are to
+// be woken. A group that fails holds up no other (G6), nor does one that somebody
+// holds, unless the database is away.
+func moveEach(groups []string, move func(id string) (wake []string, err error)) (moved []Moved, err error) {
+	var errs []error
 	for _, id := range groups {
 		wake, err := move(id)
 		switch {
-		case isHeld(err):
-			held = err
+		case IsAway(err):
+			return moved, errors.Join(append(errs, err)...)
 		case err != nil:
-			return moved, err
+			errs = append(errs, fmt.Errorf("group %s: %w", id, err))
 		case len(wake) > 0:
 			moved = append(moved, Moved{id, wake})
 		}
 	}
-	return moved, held
+	return moved, errors.Join(errs...)
+}
+
+// skipHeld is what passes over groups that somebody holds, who changes them: but
+// when a COMMIT was lost it may be our own try, which is to be waited for.
+func skipHeld(again bool) string {
+	if again {
+		return ""
+	}
+	return skipLocked
 }
 
 func (s *Store) expire(ctx context.Context, group string, back time.Time) (wake []string, err error) {
 	const sweepAt = `UPDATE groups SET sweep_at = $2 WHERE group_id = $1`
 	var g *loadedGroup
-	members := 0
-	skip := skipLocked // who holds it changes it
-	err = s.exchange(ctx, func(batch *pgx.Batch) {
+	expired := int64(0)
+	err = s.exchange(ctx, func(batch *pgx.Batch, again bool) {
 		g = newGroup(group)
-		g.queueLock(batch, skip)
-		g.queueWhole(batch, nil)
-		skip = "" // it may be our own lost try, which is to be waited for
+		g.queueLock(batch, skipHeld(again))
+		g.queueWhole(batch)
 	}, func(_ *tx, saves *pgx.Batch) error {
 		if !g.known {
 			return nil
 		}
 		g.subscribeAll()
-		before := len(g.Members)
+		before := int64(len(g.Members))
 		change := g.ExpireSince(g.now, back)
 		if change.Empty() {
 			return nil // nobody's time is over yet
@@ -119,22 +129,13 @@ func (s *Store) expire(ctx context.Context, group string, back time.Time) (wake 
 		if by := g.sweepBy(true); by != nil {
 			saves.Queue(sweepAt, group, by)
 		}
-		wake, members = append(wake, change.Wake...), max(members, before-len(g.Members))
+		wake, expired = append(wake, change.Wake...), max(expired, before-int64(len(g.Members)))
 		return nil
 	})
 	if err == nil {
-		s.counts.members.Add(int64(-members))
-		s.totals.expiredMembers.Add(int64(members))
+		s.countExpired(expired)
 	}
 	return wake, err
-}
-
-// Clock returns the database's time.
-func (s *Store) Clock(ctx context.Context) (now time.Time, err error) {
-	err = s.read(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-		return conn.QueryRow(ctx, sqlClock).Scan(&now)
-	})
-	return now, err
 }
 
 // groupsKept is how long a group without members keeps its offsets, how long
@@ -172,7 +173,7 @@ func (s *Store) ForgetGroups(ctx context.Context, limit int) (int, error) {
 		                   FOR UPDATE SKIP LOCKED)`
 	var groups []string
 	var deleted int64
-	err := s.exchange(ctx, func(batch *pgx.Batch) {
+	err := s.exchange(ctx, func(batch *pgx.Batch, _ bool) {
 		groups, deleted = nil, 0
 		for _, sql := range []string{replaced, epochs} {
 			batch.Queue(sql, int64(groupsKept.Seconds()), limit).Exec(affected(&deleted))
@@ -185,14 +186,19 @@ func (s *Store) ForgetGroups(ctx context.Context, limit int) (int, error) {
 	if err != nil {
 		return 0, err
 	}
+	var errs []error
 	for _, id := range groups {
 		n, err := s.forgetGroup(ctx, id, limit)
-		if err != nil {
+		switch {
+		case IsAway(err):
 			return int(deleted), err
+		case err != nil:
+			errs = append(errs, fmt.Errorf("group %s: %w", id, err))
+		default:
+			deleted += n
 		}
-		deleted += n
 	}
-	return int(deleted), nil
+	return int(deleted), errors.Join(errs...)
 }
 
 // forgetGroup deletes up to limit offsets of a group that is still dead, and

@@ -58,7 +58,7 @@ func (f *flush) readKept(rows pgx.Rows) error {
 	var staged bool
 	err := each(rows, []any{&producer, &scope, &sequence, &key, &fingerprint, &count, &parts, &staged, &base, &at, &partition}, func() {
 		id := identity{producer: eos.NoProducer, scope: scope}
-		k := &kept{eos.Stored{RecordCount: count, Fingerprint: eos.Fingerprint(fingerprint)}, Result{NextSequence: -1, Staged: staged}, at}
+		k := &keptRequest{eos.Stored{RecordCount: count, Fingerprint: eos.Fingerprint(fingerprint)}, Result{NextSequence: -1, Staged: staged}, at}
 		if producer != nil {
 			id.producer, id.sequence = *producer, *sequence
 			k.result.NextSequence = *sequence + int64(count)

@@ -125,17 +125,21 @@ type lock struct {
 	rows func(pgx.Rows) error // instead of held, what reads its rows
 }
 
-// locks returns the statements that lock what operations need, in their order.
-func (f *flush) locks(k *keys) []lock {
+// locks returns the statements that lock what operations need, in their order;
+// hold are the producers that must not be forgotten meanwhile.
+func (f *flush) locks(k *keys, hold []int64) []lock {
 	var locks []lock
 	if len(k.producers) > 0 {
 		locks = append(locks, lock{sql: sqlLockProducers, args: []any{k.producers}, held: f.locked.producers})
 	}
+	if len(hold) > 0 {
+		locks = append(locks, lock{sql: sqlHoldProducers, args: []any{hold}, held: f.locked.producers})
+	}
 	if len(k.transactions) > 0 {
 		locks = append(locks, lock{sql: sqlLockTransactions, args: []any{k.transactions}, held: f.locked.transactions})
 	}
-	if f.fenced.any() {
-		locks = append(locks, f.fences.locks(&f.fenced)...)
+	if f.toCheck.any() {
+		locks = append(locks, f.checks.locks(&f.toCheck)...)
 	}
 	switch {
 	case len(k.commits) > 0:
@@ -148,11 +152,7 @@ func (f *flush) locks(k *keys) []lock {
 
 // queueLocks queues the locks before a load.
 func (f *flush) queueLocks(batch *pgx.Batch, k *keys) {
-	locks := f.locks(k)
-	if ids := f.mayBeForgotten(k.producers); len(ids) > 0 {
-		locks = slices.Insert(locks, 1, lock{sql: sqlHoldProducers, args: []any{ids}, held: f.locked.producers})
-	}
-	for _, l := range locks {
+	for _, l := range f.locks(k, f.mayBeForgotten(k.producers)) {
 		if f.skip {
 			l.sql += skipLocked
 		}

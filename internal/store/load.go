@@ -85,7 +85,7 @@ func (f *flush) load(ctx context.Context, conn *pgx.Conn, which []bool) error {
 	f.store.queueBegin(batch, bytes, wait)
 	all := f.keysOf(func(int) bool { return true })
 	unsure := f.keysOf(func(i int) bool { return which[i] })
-	f.fenced = fencedBy(unsure.offsets, unsure.commits) // of the others it is known that they commit no offsets
+	f.toCheck = offsetsToCheck(unsure.offsets, unsure.commits) // of the others it is known that they commit no offsets
 	f.queueLocks(batch, all)
 	f.queueLoads(batch, unsure)
 	if err := conn.SendBatch(ctx, batch).Close(); err != nil {
@@ -153,8 +153,8 @@ func (f *flush) queueLoads(batch *pgx.Batch, k *keys) {
 		f.queueKeys(batch, k.keyed)
 	}
 	f.queueOffsets(batch, k)
-	if f.fenced.any() {
-		f.fences.queue(batch, &f.fenced, true)
+	if f.toCheck.any() {
+		f.checks.queue(batch, &f.toCheck, true)
 	}
 }
 

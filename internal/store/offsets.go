@@ -27,14 +27,14 @@ func (o *GroupOffset) at() TopicPartition { return TopicPartition{o.Topic, o.Par
 
 // partitionOffset is a GroupOffset of a partition that exists.
 type partitionOffset struct {
-	Group     string
-	Topic     string
-	TopicID   int64
-	Number    int   // of the partition
-	Partition int64 // its id
-	Offset    int64
-	From      *int64
-	Metadata  *string
+	Group       string
+	Topic       string
+	TopicID     int64
+	Number      int // of the partition
+	PartitionID int64
+	Offset      int64
+	From        *int64
+	Metadata    *string
 
 	MemberID    string
 	MemberEpoch int64
@@ -143,10 +143,10 @@ func stageOffsets(ctx context.Context, conn *pgx.Conn, ref int64, offsets []Grou
 	}
 	targets := make([]target, len(offsets))
 	// Without locks: the commit asks again.
-	fences, asked := fences{}, fencedBy(offsets, nil)
+	checks, asked := commitChecks{}, offsetsToCheck(offsets, nil)
 	batch := &pgx.Batch{}
 	queueTargets(batch, offsets, func(i int, t target) { targets[i] = t })
-	fences.queue(batch, &asked, false)
+	checks.queue(batch, &asked, false)
 	if err := conn.SendBatch(ctx, batch).Close(); err != nil {
 		return err
 	}
@@ -157,7 +157,7 @@ func stageOffsets(ctx context.Context, conn *pgx.Conn, ref int64, offsets []Grou
 			return err
 		}
 	}
-	if err := fences.check(resolved); err != nil {
+	if err := checks.check(resolved); err != nil {
 		return err
 	}
 	c := columnsOf(resolved)
@@ -179,7 +179,7 @@ type offsetColumns struct {
 func columnsOf(offsets []partitionOffset) offsetColumns {
 	var c offsetColumns
 	for _, o := range offsets {
-		c.groups, c.partitions, c.offsets = append(c.groups, o.Group), append(c.partitions, o.Partition), append(c.offsets, o.Offset)
+		c.groups, c.partitions, c.offsets = append(c.groups, o.Group), append(c.partitions, o.PartitionID), append(c.offsets, o.Offset)
 		c.from, c.metadata = append(c.from, o.From), append(c.metadata, o.Metadata)
 		c.members = append(c.members, orNull(o.MemberID))
 		if o.MemberID == "" {
@@ -228,7 +228,7 @@ func (o *GroupOffset) in(t target) (partitionOffset, error) {
 		return partitionOffset{}, about(err, "group %q, topic %q, partition %d: ", o.Group, o.Topic, o.Partition)
 	}
 	return partitionOffset{
-		Group: o.Group, Topic: o.Topic, TopicID: t.topicID, Number: o.Partition, Partition: t.id, Offset: o.Offset,
+		Group: o.Group, Topic: o.Topic, TopicID: t.topicID, Number: o.Partition, PartitionID: t.id, Offset: o.Offset,
 		From: o.From, Metadata: o.Metadata, MemberID: o.MemberID, MemberEpoch: o.MemberEpoch,
 	}, nil
 }

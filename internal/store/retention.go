@@ -3,6 +3,8 @@ package store
 import (
 	"cmp"
 	"context"
+	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -18,8 +20,8 @@ import (
 // bit by bit and without a lock that an append waits for. A request that is
 // looked up by its identity is found until then.
 
-// retainInterval is how long after it has looked at all partitions retention
-// begins again: a start that moved more often would only leave dead rows.
+// retainInterval is how long retention rests when it has looked at all
+// partitions. A start that moved more often would only leave more dead rows.
 const (
 	retainInterval = 5 * time.Second
 	retainLease    = 30 * time.Second
@@ -38,26 +40,34 @@ const (
 // whether there are more to look at now. Proxies share the work: at any time
 // one does it.
 func (s *Store) Retain(ctx context.Context) (more bool, err error) {
-	d := duty{name: "retention", interval: retainInterval, lease: retainLease}
-	return s.onDuty(ctx, d, func(ctx context.Context, place string) (next string, err error) {
-		after, err := idAt(place)
-		if err != nil {
-			return "", err
+	return s.onDuties(ctx, duty{name: "retention", interval: retainInterval, lease: retainLease, turn: s.retainPage})
+}
+
+// retainPage is a turn of Retain. A log that cannot be raised holds up none
+// behind it.
+func (s *Store) retainPage(ctx context.Context, place string) (next string, err error) {
+	after, err := idAt(place)
+	if err != nil {
+		return "", err
+	}
+	logs, last, err := s.logsAfter(ctx, after)
+	if err != nil {
+		return place, err
+	}
+	var errs []error
+	for _, l := range logs {
+		_, err := s.raise(ctx, l)
+		switch {
+		case IsAway(err):
+			return place, err
+		case err != nil && !isHeld(err): // what is held waits for the next round
+			errs = append(errs, fmt.Errorf("partition %d: %w", l.partition, err))
 		}
-		logs, last, err := s.logsAfter(ctx, after)
-		if err != nil {
-			return "", err
-		}
-		for _, l := range logs {
-			if _, err := s.raise(ctx, l); err != nil && !isHeld(err) { // what is held waits for the next round
-				return "", err
-			}
-		}
-		if last == 0 {
-			return "", nil
-		}
-		return place64(last), nil
-	})
+	}
+	if last == 0 {
+		return "", errors.Join(errs...)
+	}
+	return place64(last), errors.Join(errs...)
 }
 
 // retained is a log, and what decides which of its batches leave.

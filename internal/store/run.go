@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/eos-proxy/eos-proxy/internal/eos"
@@ -63,13 +62,6 @@ func (s *Store) boundsFor(bytes int64, wait time.Duration) []any {
 
 func milliseconds(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) + "ms" }
 
-// lostError says that the connection broke after COMMIT was sent: the
-// transaction may have been committed.
-type lostError struct{ cause error }
-
-func (e *lostError) Error() string { return "answer to COMMIT lost: " + e.cause.Error() }
-func (e *lostError) Unwrap() error { return e.cause }
-
 // tx is an SQL transaction that is open on conn.
 type tx struct {
 	*pgx.Conn
@@ -107,11 +99,14 @@ func (s *Store) write(ctx context.Context, fn func(ctx context.Context, tx *tx) 
 
 // exchange is write in two trips: what load queues, behind the BEGIN, is read in
 // the first one; what decide then queues is sent with the COMMIT in the second.
-func (s *Store) exchange(ctx context.Context, load func(*pgx.Batch), decide func(tx *tx, saves *pgx.Batch) error) error {
+// again is that of tx.
+func (s *Store) exchange(
+	ctx context.Context, load func(loads *pgx.Batch, again bool), decide func(tx *tx, saves *pgx.Batch) error,
+) error {
 	return s.run(ctx, func(ctx context.Context, conn *pgx.Conn, again bool) error {
 		loads, saves := &pgx.Batch{}, &pgx.Batch{}
 		s.queueBegin(loads, 0, patientWait)
-		load(loads)
+		load(loads, again)
 		if err := conn.SendBatch(ctx, loads).Close(); err != nil {
 			return err
 		}
@@ -150,17 +145,10 @@ func affected[T int | int64](n *T) func(pgconn.CommandTag) error {
 	}
 }
 
-// refused reports whether PostgreSQL said that a statement failed. Anything
-// else, a broken connection or severity FATAL, leaves open what happened.
-func refused(err error) bool {
-	var pg *pgconn.PgError
-	return errors.As(err, &pg) && pg.SeverityUnlocalized == "ERROR"
-}
-
 // run calls try on a connection until it is through: again when it lost a race
 // or a connection, and again to settle what became of a try whose COMMIT was
-// not answered. It returns try's own refusals as they
-// are, and eos.Unavailable when the database cannot be reached.
+// not answered. It returns try's own refusals as they are, and eos.Unavailable
+// when the database cannot be reached.
 func (s *Store) run(ctx context.Context, try func(ctx context.Context, conn *pgx.Conn, again bool) error) error {
 	ctx = context.WithoutCancel(ctx)
 	var deadline time.Time // to settle by; zero while nothing was lost
@@ -183,7 +171,7 @@ func (s *Store) run(ctx context.Context, try func(ctx context.Context, conn *pgx
 		}
 		if again {
 			if time.Now().After(deadline) {
-				return eos.Lost("the database did not answer the COMMIT and cannot be asked what became of it")
+				return &awayError{eos.Lost("the database did not answer the COMMIT and cannot be asked what became of it")}
 			}
 			pause(ctx, 50*time.Millisecond)
 		}
@@ -226,74 +214,6 @@ func (s *Store) read(ctx context.Context, fn func(ctx context.Context, conn *pgx
 		return s.refusal(err, false)
 	}
 }
-
-// refusal turns the error of an operation that was not done into what its
-// caller may show. A rule's refusal stays what it is.
-func (s *Store) refusal(err error, again bool) error {
-	busy := sqlState(err) == lockTimeout || sqlState(err) == readOnly || sqlState(err) == canceled || strings.HasPrefix(sqlState(err), outOfResources)
-	switch {
-	case !busy && !unreachable(err):
-		return err
-	case again:
-		return eos.Lost("the database did not answer the COMMIT and cannot be asked what became of it")
-	}
-	s.log.Warn("the database is away or refuses", "error", err)
-	unavailable := eos.Unavailable.Errorf("the database cannot be reached or refuses writes for now")
-	if sqlState(err) == lockTimeout {
-		return &heldError{unavailable}
-	}
-	return unavailable
-}
-
-// heldError says that nothing was done because somebody held a row for too
-// long. The database is there, and other rows can be had.
-type heldError struct{ cause error }
-
-func (e *heldError) Error() string { return e.cause.Error() }
-func (e *heldError) Unwrap() error { return e.cause }
-
-// isHeld reports whether a write was given up because of a row that somebody
-// holds: who does the same with many rows goes on with the others.
-func isHeld(err error) bool { return errors.As(err, new(*heldError)) }
-
-// SQL states that say "not now" (PostgreSQL manual, appendix A).
-const (
-	lockTimeout    = "55P03"
-	readOnly       = "25006"
-	canceled       = "57014"
-	outOfResources = "53" // the class: disk, memory, connections
-)
-
-func sqlState(err error) string {
-	var pg *pgconn.PgError
-	if errors.As(err, &pg) {
-		return pg.Code
-	}
-	return ""
-}
-
-// errAgain says that a write has to run again: what it was decided by is not
-// what is stored.
-var errAgain = errors.New("the state is another than was known")
-
-// lostRace reports whether a write met another one and finds another state
-// when it runs again: unique_violation, deadlock_detected, serialization_failure,
-// division_by_zero (that of a guard), or errAgain.
-func lostRace(err error) bool {
-	switch sqlState(err) {
-	case "23505", "40P01", "40001", "22012":
-		return refused(err)
-	}
-	return errors.Is(err, errAgain)
-}
-
-// unreachableError says that a connection could not be had, or broke.
-type unreachableError struct{ cause error }
-
-func (e *unreachableError) Error() string { return "no connection: " + e.cause.Error() }
-func (e *unreachableError) Unwrap() error { return e.cause }
-
-func unreachable(err error) bool { return errors.As(err, new(*unreachableError)) }
 
 func pause(ctx context.Context, d time.Duration) {
 	t := time.NewTimer(d)

@@ -30,8 +30,8 @@ type row struct {
 }
 
 // kept returns the row's request as it is found when it comes again.
-func (r *row) kept() *kept {
-	return &kept{eos.Stored{RecordCount: r.requestCount, Fingerprint: r.fingerprint}, r.result, 0}
+func (r *row) kept() *keptRequest {
+	return &keptRequest{eos.Stored{RecordCount: r.requestCount, Fingerprint: r.fingerprint}, r.result, 0}
 }
 
 // save writes what was decided, and commits: in one trip, and with the locks
@@ -43,7 +43,7 @@ func (f *flush) save(ctx context.Context, conn *pgx.Conn, lock bool) error {
 		bytes, wait := f.needs()
 		p.queue(ctx, sqlBegin)
 		p.queue(ctx, sqlBounds, f.store.boundsFor(bytes, wait)...)
-		for _, l := range f.locks(f.keysOf(func(int) bool { return true })) {
+		for _, l := range f.locks(f.keysOf(func(int) bool { return true }), nil) {
 			p.queue(ctx, l.sql, l.args...)
 		}
 	}

@@ -15,7 +15,7 @@
 //     Transactions that end otherwise: txnend.go.
 //   - Reading: Reader (reader.go), from memory (tail.go) or by one query; who waits
 //     at the end of a log shares a probe (probe.go). Uploads go on by resume.go.
-//   - Groups: group.go, then grouppoll.go; offsets in groupoffsets.go and fence.go.
+//   - Groups: group.go, then grouppoll.go; offsets in groupoffsets.go and commitcheck.go.
 //   - Records leave: retention.go, then trim.go; what nobody needs: forget.go.
 //
 // Nothing on the way of an append is updated: a log is its rows in batches, dense
@@ -58,6 +58,8 @@ type Store struct {
 	totals totals
 	tail   *tail
 	prober prober
+
+	failures failures
 
 	trimming sync.Mutex // held during a Trim
 	trimmed  int64      // the log that the last one came to; guarded by trimming
@@ -178,4 +180,12 @@ func (s *Store) Check(ctx context.Context) error {
 		return &UnsafeError{"full_page_writes", pages}
 	}
 	return nil
+}
+
+// Clock returns the database's time.
+func (s *Store) Clock(ctx context.Context) (now time.Time, err error) {
+	err = s.read(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		return conn.QueryRow(ctx, sqlClock).Scan(&now)
+	})
+	return now, err
 }

@@ -98,17 +98,17 @@ func (set *Settings) differ(t *Topic) string {
 // count changes, and the topic goes, only under all partitions. The topic's own
 // row comes first, so that none are added while they are being locked.
 const (
-	lockTopic = `
-	SELECT topic_id
-	FROM topics
-	WHERE topic = $1
-	FOR UPDATE`
-	lockPartitions = `
-	SELECT p.partition_id
-	FROM partitions p
-	WHERE p.topic_id = (SELECT t.topic_id FROM topics t WHERE t.topic = $1)
-	ORDER BY p.partition_id
-	FOR UPDATE`
+	sqlLockTopic = `
+		SELECT topic_id
+		FROM topics
+		WHERE topic = $1
+		FOR UPDATE`
+	sqlLockPartitionsOf = `
+		SELECT p.partition_id
+		FROM partitions p
+		WHERE p.topic_id = (SELECT t.topic_id FROM topics t WHERE t.topic = $1)
+		ORDER BY p.partition_id
+		FOR UPDATE`
 )
 
 // UpdateTopic changes the given settings of a topic. It returns
@@ -129,10 +129,10 @@ func (s *Store) UpdateTopic(ctx context.Context, name string, set Settings) (*To
 	var state *TopicState
 	err := s.write(ctx, func(ctx context.Context, tx *tx) (err error) {
 		defer tx.doubt(&err)
-		if _, err := tx.Exec(ctx, lockTopic, name); err != nil {
+		if _, err := tx.Exec(ctx, sqlLockTopic, name); err != nil {
 			return err
 		}
-		if _, err := tx.Exec(ctx, lockPartitions, name); err != nil {
+		if _, err := tx.Exec(ctx, sqlLockPartitionsOf, name); err != nil {
 			return err
 		}
 		old, err := loadTopic(ctx, tx.Conn, name)
@@ -187,10 +187,10 @@ func (s *Store) DeleteTopic(ctx context.Context, name string) error {
 	var doomed int64 // the topic that the first try found
 	var logs []int64 // its partitions
 	err := s.write(ctx, func(ctx context.Context, tx *tx) error {
-		if _, err := tx.Exec(ctx, lockTopic, name); err != nil {
+		if _, err := tx.Exec(ctx, sqlLockTopic, name); err != nil {
 			return err
 		}
-		if _, err := tx.Exec(ctx, lockPartitions, name); err != nil {
+		if _, err := tx.Exec(ctx, sqlLockPartitionsOf, name); err != nil {
 			return err
 		}
 		t, err := loadTopic(ctx, tx.Conn, name)

@@ -25,12 +25,12 @@ type flush struct {
 	locked struct{ producers, transactions, partitions map[int64]bool }
 
 	// Read for this flush only.
-	kept      map[identity]*kept
+	kept      map[identity]*keptRequest
 	targets   map[TopicPartition]target
 	committed map[groupPartition]int64 // committed offsets; after decide as they will be
 	staged    map[string][]partitionOffset
-	fences    fences
-	fenced    fenced // what was asked of them
+	checks    commitChecks
+	toCheck   checkedOffsets // what was asked of them
 
 	// What is to be written, and what it depends on.
 	rows         []row
@@ -55,8 +55,8 @@ func newFlush(s *Store, w *writer, ops []*Op) *flush {
 	f := &flush{
 		store: s, writer: w, facts: w.facts, ops: ops,
 		outcomes: make([]Outcome, len(ops)), refused: make([]bool, len(ops)), apart: make([]bool, len(ops)),
-		kept:    map[identity]*kept{},
-		targets: map[TopicPartition]target{}, committed: map[groupPartition]int64{}, staged: map[string][]partitionOffset{}, fences: fences{},
+		kept:    map[identity]*keptRequest{},
+		targets: map[TopicPartition]target{}, committed: map[groupPartition]int64{}, staged: map[string][]partitionOffset{}, checks: commitChecks{},
 		rows: make([]row, 0, len(ops)), keyed: map[identity]int{}, offsets: map[groupPartition]*offsetRow{},
 		topics: map[int64]bool{}, first: map[int64]firstEnd{}, producers: map[int64]*producerFacts{}, sequences: map[scopeKey]int64{}, transactions: map[int64]bool{},
 	}

@@ -162,7 +162,7 @@ func (f *flush) checkPut(put *Put) ([]partitionOffset, error) {
 	case put.Commit:
 		return offsets, f.checkOffsets(offsets)
 	}
-	return offsets, f.fences.check(offsets)
+	return offsets, f.checks.check(offsets)
 }
 
 // oneShot appends all of a transaction where it will stay.

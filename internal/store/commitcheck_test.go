@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"fmt"
 	"testing"
 
 	"github.com/eos-proxy/eos-proxy/internal/eos"
@@ -113,5 +114,28 @@ func TestG1OffsetsWithoutAMemberWaitForAJoin(t *testing.T) {
 			mustHold(t, b, "0:0 x")
 			mustCommitted(t, b, "g", -1)
 		})
+	}
+}
+
+// A refusal names the topic of the partition that it is about, whatever else
+// looks like the topic's id.
+func TestRefusalNamesItsTopicOnly(t *testing.T) {
+	t.Parallel()
+	a, _ := newPair(t, 2)
+	id := fmt.Sprintf("topic %d", mustKnow(t, a).ID)
+	epochs := map[string]int64{id: mustJoin(t, a, member(id)).Epoch, "other": mustJoin(t, a, member("other")).Epoch}
+	others := settle(t, a, epochs)["other"][0]
+	want := fmt.Sprintf(`member %q does not own partition %d of topic "t"`, id, others)
+	offsets := []GroupOffset{offset("g", others, 0)}
+	_, err := a.CommitOffsets(t.Context(), "g", id, epochs[id], offsets)
+	if refusal := mustRefuse(t, err, eos.PartitionNotOwned); refusal.Detail != want {
+		t.Errorf("a commit: %s, want %s", refusal.Detail, want)
+	}
+	offsets[0].MemberID, offsets[0].MemberEpoch = id, epochs[id]
+	whole := oneShot("tx", nobody, "x")
+	whole.Offsets = offsets
+	_, err = a.PutTransaction(t.Context(), whole)
+	if refusal := mustRefuse(t, err, eos.PartitionNotOwned); refusal.Detail != want {
+		t.Errorf("a transaction: %s, want %s", refusal.Detail, want)
 	}
 }

@@ -1,0 +1,3 @@
+ALTER TABLE duties
+    DROP COLUMN failed,
+    DROP COLUMN done_at;
