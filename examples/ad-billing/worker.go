@@ -82,6 +82,7 @@ type polled struct {
 		Partition       int    `json:"partition"`
 		CommittedOffset int64  `json:"committed_offset"` // absent, and so 0, where nothing is committed yet
 		NextOffset      int64  `json:"next_offset"`
+		ResetFrom       *int64 `json:"reset_from"` // where it would have gone on, had retention not removed that
 		Records         []struct {
 			Value view `json:"value"`
 		} `json:"records"`
@@ -142,6 +143,9 @@ func (w *worker) bill(ctx context.Context, p *polled) error {
 	var offsets []offset
 	var sum micros
 	for _, part := range p.Partitions {
+		if part.ResetFrom != nil {
+			return fmt.Errorf("%s, partition %d: views from offset %d on left before they were billed", part.Topic, part.Partition, *part.ResetFrom)
+		}
 		for _, r := range part.Records {
 			b := price(r.Value)
 			bills = append(bills, record{b.Campaign, b})

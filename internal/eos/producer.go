@@ -155,5 +155,5 @@ func checkSequence(next int64, stored *Stored, sequence int64, count int) error 
 	case stored != nil && stored.RecordCount == count:
 		return SequenceReused.Errorf("sequence %d is stored with other records", sequence)
 	}
-	return DuplicateSequence.Errorf("sequences %d to %d are stored, but not as one request", sequence, last).Expecting(next)
+	return DuplicateSequence.Errorf("sequences %d to %d were stored, but not as one request that is kept", sequence, last).Expecting(next)
 }

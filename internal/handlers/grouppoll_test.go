@@ -14,7 +14,7 @@ import (
 	"github.com/eos-proxy/eos-proxy/internal/store"
 )
 
-func mustPolled(t *testing.T, a *answer) (p api.PollResponse) {
+func mustPolled(t *testing.T, a *answer) (p api.PollResult) {
 	t.Helper()
 	if a == nil || a.status != http.StatusOK {
 		t.Fatalf("the poll is answered %+v", a)

@@ -140,7 +140,7 @@ func TestF3WaitingFetchIsWoken(t *testing.T) {
 		c.mustDo(t, http.StatusCreated, http.MethodPut, "/v1/topics/"+topic, `{"partition_count":2}`)
 		wait := func(offset string) []<-chan *answer {
 			cursor := c.mustDo(t, http.StatusOK, http.MethodGet, "/v1/topics/"+topic+"/records?at=latest", "")
-			var at api.FetchTopicResponse
+			var at api.FetchTopicResult
 			if err := json.Unmarshal(cursor.body, &at); err != nil {
 				t.Fatal(err)
 			}
@@ -156,7 +156,7 @@ func TestF3WaitingFetchIsWoken(t *testing.T) {
 			t.Helper()
 			for _, done := range waiting {
 				a := received(t, done)
-				var got api.FetchResponse
+				var got api.FetchResult
 				if err := json.Unmarshal(a.body, &got); err != nil {
 					t.Fatal(err)
 				}
