@@ -94,7 +94,7 @@ func TestT7ReadingAroundALockRemembersNoSequence(t *testing.T) {
 		t.Logf("the flush came too late: %v", o.Err)
 	}
 	mustAbort(t, b, "tx")
-	a.writer.skipUntil, a.writer.careful = time.Time{}, 0
+	a.writer.skipUntil, a.writer.careful, a.writer.shared = time.Time{}, false, 0
 	_, err := produce(a, sequenced(p, 5, "gap"))
 	if got := mustRefuse(t, err, eos.OutOfOrder); expects(got) != 1 {
 		t.Errorf("expects sequence %d, want 1", expects(got))

@@ -12,16 +12,17 @@ import (
 )
 
 // A flush is one SQL transaction that carries a group of operations, in one of
-// three manners:
+// four manners:
 //
 //   - With the facts of the flush before: one trip, in which locks, writes and
 //     a guard that compares the facts are followed by COMMIT. What is not known,
 //     or would refuse an operation, is loaded under the locks in a trip before.
-//   - Loading all facts under the locks, after a guard failed, and for some time
-//     after another writer was seen on the same partitions.
+//   - Sharing partitions, for some time after another writer was seen on them:
+//     the same, but the ends of all logs are loaded as well.
+//   - Carefully, after a guard failed: all facts are loaded under the locks.
 //   - Patiently: the same, waiting longer for the locks.
 //
-// In the first two a lock that is not had soon makes the flush run again without
+// In all but the last a lock that is not had soon makes the flush run again without
 // the operations that need it; they come back as IsBusy.
 
 const (
@@ -36,9 +37,9 @@ const (
 	// the search for the operation that has it.
 	keyWait    = 20 * time.Millisecond
 	searchTime = 200 * time.Millisecond
-	// carefulFlushes is how many flushes load all facts after another writer was
-	// seen: with two on one partition, more than half of the guards would fail.
-	carefulFlushes = 64
+	// sharedFlushes is how many flushes load the ends of logs after another writer
+	// was seen: with two on one partition, more than half of the guards would fail.
+	sharedFlushes = 64
 )
 
 // writer is the state of flushes from one to the next.
@@ -46,7 +47,8 @@ type writer struct {
 	mu        sync.Mutex         // held during a flush
 	facts     *facts             // guarded by mu
 	ids       []int64            // drawn from object_ids, not used yet; guarded by mu
-	careful   int                // flushes that load all facts; guarded by mu
+	careful   bool               // the next flush loads all facts; guarded by mu
+	shared    int                // flushes that load the ends of all logs; guarded by mu
 	skipUntil time.Time          // until when rows that are locked are passed over; guarded by mu
 	suspect   map[int64]firstEnd // ends by which a flush has failed; guarded by mu
 	pipeline  pipeline           // guarded by mu
@@ -152,7 +154,8 @@ func (s *Store) flushGroup(ctx context.Context, w *writer, ops []*Op, patient bo
 		f = newFlush(s, w, ops)
 		f.patient = patient || again
 		f.skip = !f.patient && time.Now().Before(w.skipUntil)
-		f.careful = f.patient || f.skip || w.careful > 0
+		f.careful = f.patient || f.skip || w.careful
+		f.shared = w.shared > 0
 		if again {
 			f.refuseAnonymous()
 		}
@@ -194,9 +197,9 @@ func (s *Store) flushGroup(ctx context.Context, w *writer, ops []*Op, patient bo
 func (w *writer) failedBy(err error, ends map[int64]firstEnd) (locked bool) {
 	switch {
 	case lostRace(err):
-		w.careful, w.suspect = max(w.careful, 1), ends
+		w.careful, w.suspect = true, ends
 	case sqlState(err) == lockTimeout:
-		w.careful, w.skipUntil = max(w.careful, 1), time.Now().Add(skipFor)
+		w.careful, w.skipUntil = true, time.Now().Add(skipFor)
 		return true
 	}
 	return false

@@ -43,9 +43,10 @@ const (
 		  AND k.open_ref = COALESCE((SELECT t.transaction_ref
 		                             FROM transactions t
 		                             WHERE t.producer_id = k.producer_id AND t.state = 'ongoing'), 0)`
-	// In each scope of which nothing was heard for a while the first sequence is
-	// none of those that retention has removed: what unique keys cannot tell of
-	// rows that are gone (P8).
+	// In each scope of which nothing was heard for a while, and in all of them
+	// where partitions are shared, the first sequence is none of those that
+	// retention has removed: what unique keys cannot tell of rows that are gone
+	// (P8).
 	sqlGuardSequences = `
 		SELECT 1 / (count(*) = cardinality($1))::integer
 		FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS k (producer_id, scope_id, base_sequence)

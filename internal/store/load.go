@@ -78,7 +78,8 @@ const (
 		WHERE b.next_sequence IS NOT NULL OR o.next_sequence IS NOT NULL`
 )
 
-// load takes the locks of all operations and reads the facts about some.
+// load takes the locks of all operations and reads the facts about some; about
+// the others, where partitions are shared, the ends of their logs.
 func (f *flush) load(ctx context.Context, conn *pgx.Conn, which []bool) error {
 	batch := &pgx.Batch{}
 	bytes, wait := f.needs()
@@ -87,6 +88,9 @@ func (f *flush) load(ctx context.Context, conn *pgx.Conn, which []bool) error {
 	unsure := f.keysOf(func(i int) bool { return which[i] })
 	f.toCheck = offsetsToCheck(unsure.offsets, unsure.commits) // of the others it is known that they commit no offsets
 	f.queueLocks(batch, all)
+	if f.shared {
+		unsure.partitions = all.partitions
+	}
 	f.queueLoads(batch, unsure)
 	if err := conn.SendBatch(ctx, batch).Close(); err != nil {
 		return err
@@ -119,7 +123,7 @@ func (f *flush) appeared(k *keys) bool {
 func (w *writer) compare(ends map[int64]*logEnd) {
 	for id, was := range w.suspect {
 		if now := ends[id]; now != nil && now.offset != was.end {
-			w.careful = carefulFlushes
+			w.shared = sharedFlushes
 		}
 	}
 	w.suspect = nil

@@ -81,7 +81,7 @@ func TestFailedFlushesCostAPoolerNothing(t *testing.T) {
 			first.records[i].Partition = min(i, 1)
 		}
 		mustProduce(t, through, first)
-		through.writer.careful = 0 // it goes on from the end that it knows
+		through.writer.shared = 0 // it goes on from the end that it knows
 		mustProduce(t, beside, plain("b").to(0))
 	}
 	if log := mustLog(t, through, "t"); len(log) != 100 {

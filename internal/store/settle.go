@@ -11,8 +11,9 @@ import (
 func (f *flush) done(lost []*flush) {
 	f.settle(lost)
 	w := f.writer
-	if w.careful > 0 {
-		w.careful--
+	w.careful = false
+	if w.shared > 0 {
+		w.shared--
 	}
 	if f.facts.tooMany() {
 		w.facts = newFacts()

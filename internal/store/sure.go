@@ -27,7 +27,7 @@ func (f *flush) sure(op *Op, expected map[scopeKey]int64) bool {
 	case op.Put != nil:
 		return f.sureOfPut(op.Put)
 	}
-	return f.sureOfCommit(op.Commit)
+	return !f.shared && f.sureOfCommit(op.Commit) // the ends that it moves to are read with its stagings
 }
 
 func (f *flush) sureOfAppend(r *Request, expected map[scopeKey]int64) bool {

@@ -18,6 +18,7 @@ type flush struct {
 	apart    []bool // refused before anything was read
 
 	careful bool // load all facts
+	shared  bool // load the ends of all logs
 	skip    bool // pass over rows that are locked
 	patient bool // wait longer for them
 
@@ -81,7 +82,8 @@ func (f *flush) run(ctx context.Context, conn *pgx.Conn) error {
 	}
 	f.passOver()
 	which, some := f.unsure()
-	if some {
+	load := some || f.shared
+	if load {
 		if err := f.load(ctx, conn, which); err != nil {
 			return err
 		}
@@ -94,13 +96,13 @@ func (f *flush) run(ctx context.Context, conn *pgx.Conn) error {
 		}
 	}
 	switch {
-	case f.writesNothing() && some:
+	case f.writesNothing() && load:
 		_, err := conn.Exec(ctx, "ROLLBACK")
 		return err
 	case f.writesNothing():
 		return nil
 	}
-	return f.save(ctx, conn, !some)
+	return f.save(ctx, conn, !load)
 }
 
 // passOver leaves out, while locks are passed over, the operations whose
