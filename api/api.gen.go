@@ -16,19 +16,19 @@ import (
 
 // Defines values for AbortedBy.
 const (
-	AbortedByClient  AbortedBy = "client"
-	AbortedByFencing AbortedBy = "fencing"
-	AbortedByTimeout AbortedBy = "timeout"
+	AbortedByAbortedByClient  AbortedBy = "client"
+	AbortedByAbortedByFencing AbortedBy = "fencing"
+	AbortedByAbortedByTimeout AbortedBy = "timeout"
 )
 
 // Valid indicates whether the value is a known member of the AbortedBy enum.
 func (e AbortedBy) Valid() bool {
 	switch e {
-	case AbortedByClient:
+	case AbortedByAbortedByClient:
 		return true
-	case AbortedByFencing:
+	case AbortedByAbortedByFencing:
 		return true
-	case AbortedByTimeout:
+	case AbortedByAbortedByTimeout:
 		return true
 	default:
 		return false
@@ -188,8 +188,8 @@ type CommitOffsetsRequest struct {
 // Cursor A position in all partitions of a topic. Opaque; to be sent back as it came.
 type Cursor = string
 
-// FetchResponse Consecutive records of one partition, and where to go on.
-type FetchResponse struct {
+// FetchResult Consecutive records of one partition, and where to go on.
+type FetchResult struct {
 	// HighWatermark The offset that the partition's next record will have.
 	HighWatermark int64 `json:"high_watermark"`
 
@@ -207,8 +207,8 @@ type FetchResponse struct {
 	Topic TopicName `json:"topic"`
 }
 
-// FetchTopicResponse Records of all partitions of a topic, each partition's in order, and where to go on.
-type FetchTopicResponse struct {
+// FetchTopicResult Records of all partitions of a topic, each partition's in order, and where to go on.
+type FetchTopicResult struct {
 	// Cursor A position in all partitions of a topic. Opaque; to be sent back as it came.
 	Cursor  Cursor          `json:"cursor"`
 	Records []FetchedRecord `json:"records"`
@@ -561,8 +561,8 @@ type PollRequest struct {
 	WaitMs *int64 `json:"wait_ms,omitempty"`
 }
 
-// PollResponse What the member has, and the next records of it.
-type PollResponse struct {
+// PollResult What the member has, and the next records of it.
+type PollResult struct {
 	// Assignment All partitions that the member has now.
 	Assignment []TopicPartitions `json:"assignment"`
 
@@ -673,8 +673,8 @@ type ProduceRequest struct {
 	Records []Record `json:"records"`
 }
 
-// ProduceResponse Where the records are. `appended` outside a transaction, `staged` inside one.
-type ProduceResponse struct {
+// ProduceResult Where the records are. `appended` outside a transaction, `staged` inside one.
+type ProduceResult struct {
 	// Appended The records' offsets, one entry for each partition.
 	Appended []Appended `json:"appended,omitempty"`
 
