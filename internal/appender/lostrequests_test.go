@@ -2,11 +2,8 @@ package appender
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"strconv"
 	"testing"
@@ -61,19 +58,7 @@ func newLossy(t *testing.T) *lossy {
 
 func newDatabase(t *testing.T) string {
 	t.Helper()
-	files, err := fs.Glob(migrations.Files, "*.up.sql")
-	if err != nil {
-		t.Fatal(err)
-	}
-	sum := sha256.New()
-	for _, name := range files {
-		b, err := migrations.Files.ReadFile(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		sum.Write(b)
-	}
-	return pgtest.NewFrom(t, "appender_"+hex.EncodeToString(sum.Sum(nil)[:6]), store.Migrate)
+	return pgtest.NewFrom(t, pgtest.TemplateName(t, "appender_", migrations.Files), store.Migrate)
 }
 
 func (l *lossy) open(url string) *store.Store {

@@ -2,12 +2,8 @@ package handlers_test
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -159,23 +155,7 @@ func (p *proxy) waiting() int { return p.hub.Waiting() }
 // newDatabase returns the URL of a migrated database of the test's own.
 func newDatabase(t testing.TB) string {
 	t.Helper()
-	hash := sha256.New()
-	err := fs.WalkDir(migrations.Files, ".", func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
-		}
-		f, err := migrations.Files.Open(path)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		_, err = io.Copy(hash, f)
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return pgtest.NewFrom(t, "handlers_"+hex.EncodeToString(hash.Sum(nil)[:8]), store.Migrate)
+	return pgtest.NewFrom(t, pgtest.TemplateName(t, "handlers_", migrations.Files), store.Migrate)
 }
 
 // logWriter fails the test of a proxy that logs a warning: no story here is one

@@ -9,8 +9,11 @@ package pgtest
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
 	"os"
 	"strings"
@@ -41,7 +44,7 @@ func New(t testing.TB) string {
 // NewFrom returns the URL of a new database that is a copy of the template name, and is dropped
 // when the test ends. The first call with a name builds the template by calling build with the
 // URL of an empty database; build must have closed its connections when it returns. A template is
-// never rebuilt: put a hash of what build makes into the name (at most 54 bytes).
+// never rebuilt: a TemplateName is another one when what build makes it of is (at most 54 bytes).
 func NewFrom(t testing.TB, name string, build func(ctx context.Context, url string) error) string {
 	t.Helper()
 	admin := adminURL(t)
@@ -49,6 +52,24 @@ func NewFrom(t testing.TB, name string, build func(ctx context.Context, url stri
 		t.Fatalf("template database %s: %v", name, err)
 	}
 	return clone(t, admin, name)
+}
+
+// TemplateName returns a name for NewFrom: the prefix, and a hash of all files that a template is made of.
+func TemplateName(t testing.TB, prefix string, files fs.FS) string {
+	t.Helper()
+	sum := sha256.New()
+	err := fs.WalkDir(files, ".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		b, err := fs.ReadFile(files, path)
+		sum.Write(b)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return prefix + hex.EncodeToString(sum.Sum(nil)[:6])
 }
 
 func adminURL(t testing.TB) string {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/eos-proxy/eos-proxy/internal/pgtest"
+	"github.com/eos-proxy/eos-proxy/migrations"
 	"github.com/jackc/pgx/v5"
 )
 
@@ -98,7 +99,7 @@ func explain(t *testing.T, conn *pgx.Conn, s statement, analyze bool) (plan node
 // of them there, behind the text that it has.
 func TestF5PlansFollowTheAnswer(t *testing.T) {
 	t.Parallel()
-	url := pgtest.NewFrom(t, templateName(t, "eos_large2_"), buildLarge)
+	url := pgtest.NewFrom(t, pgtest.TemplateName(t, "eos_large2_", migrations.Files), buildLarge)
 	s := newStoreWith(t, url, Config{PoolSize: 2})
 	r := mustRecord(t, s)
 	allOperations(t, s, r)
@@ -173,7 +174,7 @@ func cut(s string, n int) string {
 // The oldest of a million batches is repeated as fast as the newest.
 func TestP3RetryOfTheOldest(t *testing.T) {
 	t.Parallel()
-	s := newStore(t, pgtest.NewFrom(t, templateName(t, "eos_large2_"), buildLarge))
+	s := newStore(t, pgtest.NewFrom(t, pgtest.TemplateName(t, "eos_large2_", migrations.Files), buildLarge))
 	p := Producer{ID: 1001}
 	for name, request := range map[string]ask{"sequenced": sequenced(p, 0, "oldest"), "keyed": keyed("key-1", "oldest")} {
 		best := time.Hour

@@ -3,12 +3,9 @@ package store
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"testing"
 	"time"
@@ -23,25 +20,7 @@ import (
 // newDatabase returns the URL of a database with the schema and nothing in it.
 func newDatabase(t testing.TB) string {
 	t.Helper()
-	return pgtest.NewFrom(t, templateName(t, "eos_store_"), Migrate)
-}
-
-// templateName returns a name that is another one when the schema is.
-func templateName(t testing.TB, prefix string) string {
-	t.Helper()
-	files, err := fs.Glob(migrations.Files, "*.up.sql")
-	if err != nil {
-		t.Fatal(err)
-	}
-	sum := sha256.New()
-	for _, name := range files {
-		b, err := migrations.Files.ReadFile(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		sum.Write(b)
-	}
-	return prefix + hex.EncodeToString(sum.Sum(nil)[:6])
+	return pgtest.NewFrom(t, pgtest.TemplateName(t, "eos_store_", migrations.Files), Migrate)
 }
 
 // newStore returns a Store on a database; a second one on the same URL is
