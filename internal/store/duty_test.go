@@ -181,13 +181,7 @@ func TestFailingDutyHoldsUpNoOther(t *testing.T) {
 // Nor does a log whose start cannot be raised, nor a group that cannot be moved.
 func TestFailingItemHoldsUpNoOther(t *testing.T) {
 	t.Parallel()
-	a, _ := newPair(t, 3)
-	conn := newConn(t, a.pool.Config().ConnString())
-	for p := range 3 {
-		mustProduce(t, a, plain("x").to(p))
-	}
-	mustKeep(t, a, "t", 0, -1)
-	mustAge(t, conn, "1 minute")
+	a, conn := newDue(t)
 	mustExec(t, conn, fmt.Sprintf(`ALTER TABLE trims ADD CHECK (log_id <> %d)`, mustKnow(t, a).PartitionIDs[0]))
 	if _, err := a.Retain(t.Context()); err == nil || IsAway(err) {
 		t.Errorf("retain: %v, want what failed", err)

@@ -84,13 +84,7 @@ func TestG6HeldGroupHoldsUpNoOthersTopics(t *testing.T) {
 // it do not.
 func TestR1HeldPartitionHoldsUpNoOther(t *testing.T) {
 	t.Parallel()
-	a, _ := newPair(t, 3)
-	conn := newConn(t, a.pool.Config().ConnString())
-	for p := range 3 {
-		mustProduce(t, a, plain("x").to(p))
-	}
-	mustKeep(t, a, "t", 0, -1)
-	mustAge(t, conn, "1 minute")
+	a, conn := newDue(t)
 	letGo := hold(t, a, `SELECT FROM partitions WHERE partition = 0 FOR UPDATE`)
 	if _, err := a.Retain(t.Context()); err != nil {
 		t.Errorf("retain: %v", err)

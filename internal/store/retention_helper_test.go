@@ -111,3 +111,16 @@ func mustDelete(t testing.TB, s *Store, partition int, before int64) {
 		t.Fatal(err)
 	}
 }
+
+// newDue returns a store with three logs, each with a record that is to leave.
+func newDue(t *testing.T) (*Store, *pgx.Conn) {
+	t.Helper()
+	a, _ := newPair(t, 3)
+	conn := newConn(t, a.pool.Config().ConnString())
+	for p := range 3 {
+		mustProduce(t, a, plain("x").to(p))
+	}
+	mustKeep(t, a, "t", 0, -1)
+	mustAge(t, conn, "1 minute")
+	return a, conn
+}
