@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/eos-proxy/eos-proxy/examples/internal/client"
+	"github.com/eos-proxy/eos-proxy/examples/internal/script"
 )
 
 // newScript returns the address of a server that gives the answers in turn, status and body, and breaks the connection
@@ -26,14 +27,7 @@ func newScript(t *testing.T, seen *[]string, answers ...string) string {
 		if len(answers) > 0 {
 			answer, answers = answers[0], answers[1:]
 		}
-		if answer == "" {
-			panic(http.ErrAbortHandler)
-		}
-		status, text, _ := strings.Cut(answer, " ")
-		var code int
-		fmt.Sscan(status, &code)
-		w.WriteHeader(code)
-		fmt.Fprint(w, text)
+		script.Answer(w, answer)
 	}))
 	t.Cleanup(server.Close)
 	return server.URL

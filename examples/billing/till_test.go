@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/eos-proxy/eos-proxy/examples/internal/client"
+	"github.com/eos-proxy/eos-proxy/examples/internal/script"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -25,16 +26,11 @@ func newScript(t *testing.T, seen *[]string, answers ...string) string {
 		body, _ := io.ReadAll(r.Body)
 		*seen = append(*seen, fmt.Sprintf("%s of %s/%s: %d", r.Header.Get("Producer-Seq"), r.Header.Get("Producer-Id"),
 			r.Header.Get("Producer-Epoch"), strings.Count(string(body), "customer")))
-		if len(answers) == 0 || answers[0] == "" {
-			answers = answers[min(1, len(answers)):]
-			panic(http.ErrAbortHandler)
+		answer := ""
+		if len(answers) > 0 {
+			answer, answers = answers[0], answers[1:]
 		}
-		status, text, _ := strings.Cut(answers[0], " ")
-		answers = answers[1:]
-		var code int
-		fmt.Sscan(status, &code)
-		w.WriteHeader(code)
-		fmt.Fprint(w, text)
+		script.Answer(w, answer)
 	}))
 	t.Cleanup(server.Close)
 	return server.URL
