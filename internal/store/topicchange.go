@@ -1,8 +1,10 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/eos-proxy/eos-proxy/internal/eos"
 	"github.com/jackc/pgx/v5"
@@ -60,7 +62,7 @@ func (s *Store) CreateTopic(ctx context.Context, name string, set Settings, defa
 			return err
 		}
 		if diff := set.differ(t); diff != "" {
-			return eos.TopicExists.Errorf("topic %q exists with another %s", name, diff)
+			return eos.TopicExists.Errorf("topic %q exists with %s", name, diff)
 		}
 		state, err = loadState(ctx, tx.Conn, t)
 		return err
@@ -79,19 +81,24 @@ func value[T any](given *T, otherwise T) T {
 	return *given
 }
 
-// differ returns the name of the first given setting that t does not have.
+// differ returns the first given setting that t has otherwise, as "name has, not wanted"; empty: there is none.
 func (set *Settings) differ(t *Topic) string {
-	switch {
-	case set.PartitionCount != nil && *set.PartitionCount != len(t.PartitionIDs):
-		return "partition_count"
-	case set.RetentionMS != nil && *set.RetentionMS != t.RetentionMS:
-		return "retention_ms"
-	case set.RetentionBytes != nil && *set.RetentionBytes != t.RetentionBytes:
-		return "retention_bytes"
-	case set.MaxRecordBytes != nil && *set.MaxRecordBytes != t.MaxRecordBytes:
-		return "max_record_bytes"
+	differs := func(name string, given *int64, has int64) string {
+		if given == nil || *given == has {
+			return ""
+		}
+		return fmt.Sprintf("%s %d, not %d", name, has, *given)
 	}
-	return ""
+	var count *int64
+	if set.PartitionCount != nil {
+		count = new(int64(*set.PartitionCount))
+	}
+	return cmp.Or(
+		differs("partition_count", count, int64(len(t.PartitionIDs))),
+		differs("retention_ms", set.RetentionMS, t.RetentionMS),
+		differs("retention_bytes", set.RetentionBytes, t.RetentionBytes),
+		differs("max_record_bytes", set.MaxRecordBytes, t.MaxRecordBytes),
+	)
 }
 
 // Whoever appends holds a partition and then reads the partition count; so the
