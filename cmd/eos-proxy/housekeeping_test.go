@@ -45,7 +45,7 @@ func TestR1HousekeepingRetains(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if o := s.Flush(context.Background(), []*store.Op{{Append: r}})[0]; o.Err != nil {
+	if o := s.Flush(context.Background(), []*store.Op{{Append: r}}, nil)[0]; o.Err != nil {
 		t.Fatal(o.Err)
 	}
 	if _, err := h.retain(t.Context()); err != nil {

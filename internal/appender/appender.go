@@ -25,7 +25,7 @@ type Log interface {
 	Topic(ctx context.Context, name string) (*store.Topic, error)
 	Forget(name string)
 	Route(ctx context.Context, put store.Put) (*store.Put, error)
-	Flush(ctx context.Context, ops []*store.Op) []store.Outcome
+	Flush(ctx context.Context, ops []*store.Op, join store.Join) []store.Outcome
 	FlushPatiently(ctx context.Context, ops []*store.Op) []store.Outcome
 }
 
@@ -190,7 +190,7 @@ func (a *Appender) Run(ctx context.Context) error {
 			if len(g.waiting) == 0 {
 				break
 			}
-			a.flush(ctx, g.waiting)
+			a.flush(ctx, g)
 		}
 	}
 }
@@ -224,14 +224,20 @@ func (a *Appender) take(now time.Time) *group {
 	return g
 }
 
-// flush writes a group and answers it.
-func (a *Appender) flush(ctx context.Context, group []*waiting) {
+// flush writes a group, and who joins it, and answers it.
+func (a *Appender) flush(ctx context.Context, g *group) {
 	start := time.Now()
-	outcomes := a.log.Flush(ctx, operations(group))
+	outcomes := a.log.Flush(ctx, operations(g.waiting), func(fits func(*store.Op) bool) []*store.Op {
+		before := len(g.waiting)
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.queue.join(g, fits)
+		return operations(g.waiting[before:])
+	})
 	if a.cfg.Flushed != nil {
-		a.cfg.Flushed(time.Since(start), len(group))
+		a.cfg.Flushed(time.Since(start), len(g.waiting))
 	}
-	a.settle(group, outcomes)
+	a.settle(g.waiting, outcomes)
 }
 
 func operations(group []*waiting) []*store.Op {

@@ -4,8 +4,10 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"github.com/eos-proxy/eos-proxy/internal/store"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -47,6 +49,52 @@ func TestAGroupIsBounded(t *testing.T) {
 				t.Error("the order is another")
 			}
 		})
+	}
+}
+
+// Who comes while a flush waits for the locks of others goes along, in order: of a lane, those before the first that
+// does not fit, which the next flush has.
+func TestWhoComesMeanwhileJoins(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		log := newMemory()
+		log.hold = make(chan struct{})
+		log.fits = func(op *store.Op) bool { return op.Append.Sequence != 3 }
+		a := newRunning(t, log, Config{})
+		var requests []*sent
+		for i := range int64(6) {
+			requests = append(requests, a.send(t.Context(), sequenced(i, 1)))
+		}
+		close(log.hold)
+		for i, s := range requests {
+			if got := mustSucceed(t, s); got.NextSequence != int64(i+1) {
+				t.Errorf("request %d was told %+v", i, got)
+			}
+		}
+		if diff := cmp.Diff([][]int64{{0, 1, 2}, {3, 4, 5}}, log.flushed()); diff != "" {
+			t.Errorf("flushes (-want +got):\n%s", diff)
+		}
+		if a.queue.ops != 0 || a.queue.bytes != 0 || len(a.queue.lanes) != 0 {
+			t.Errorf("the queue still has %+v", a.queue)
+		}
+	})
+}
+
+// Who joins is of a topic that the group has, and does not make it larger than a flush may be.
+func TestWhoJoinsIsBounded(t *testing.T) {
+	t.Parallel()
+	q := newQueue()
+	beside := newWaiting(0, 1, 1)
+	beside.op.Append.Topic = &store.Topic{ID: 2}
+	q.add(beside)
+	for i := range maxGroup + 5 {
+		q.add(newWaiting(int64(i), 1, 1))
+	}
+	g := &group{}
+	g.add(newWaiting(0, 1, 1))
+	q.join(g, func(*store.Op) bool { return true })
+	if len(g.waiting) != maxGroup || q.ops != 7 {
+		t.Errorf("the group has %d, and %d wait", len(g.waiting), q.ops)
 	}
 }
 

@@ -17,6 +17,8 @@ type memory struct {
 	hold  chan struct{} // unless nil, each flush takes one token
 	takes time.Duration // how long a flush takes
 
+	fits func(op *store.Op) bool // unless nil: which operations may join a flush; hold then has a token before that, too
+
 	locked   string        // the key of requests that meet a lock
 	patience chan struct{} // each patient flush takes one token
 
@@ -95,7 +97,12 @@ func (m *memory) FlushPatiently(ctx context.Context, ops []*store.Op) []store.Ou
 	return m.flush(ctx, ops, true)
 }
 
-func (m *memory) Flush(ctx context.Context, ops []*store.Op) []store.Outcome {
+// Flush lets those join that fit.
+func (m *memory) Flush(ctx context.Context, ops []*store.Op, join store.Join) []store.Outcome {
+	if m.fits != nil {
+		<-m.hold
+		ops = append(ops, join(m.fits)...)
+	}
 	return m.flush(ctx, ops, false)
 }
 

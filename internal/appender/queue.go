@@ -47,21 +47,49 @@ func (q *queue) add(w *waiting) {
 func (q *queue) fill(g *group) {
 	for len(q.turns) > 0 && !g.full() {
 		l := q.turns[0]
-		w := l.waiting[l.taken]
-		l.waiting[l.taken] = nil
-		l.taken++
-		q.ops--
-		q.bytes -= w.bytes
-		g.add(w)
+		if !l.empty() {
+			q.move(l, g)
+		}
 		q.turns[0] = nil
 		q.turns = q.turns[1:]
-		if l.taken < len(l.waiting) {
+		if !l.empty() {
 			q.turns = append(q.turns, l)
 		} else {
 			delete(q.lanes, l.topic)
 		}
 	}
 }
+
+// join moves operations to the group that fit, of the topics that it has: from
+// each lane up to the first that does not. A lane that becomes empty stays until
+// its turn comes.
+func (q *queue) join(g *group, fits func(*store.Op) bool) {
+	seen := map[int64]bool{}
+	for _, w := range g.waiting {
+		topic := topicOf(w.op)
+		l := q.lanes[topic]
+		if seen[topic] || l == nil {
+			continue
+		}
+		seen[topic] = true
+		for !l.empty() && !g.full() && fits(l.waiting[l.taken].op) {
+			q.move(l, g)
+		}
+	}
+}
+
+// move moves the first operation of a lane to the group.
+func (q *queue) move(l *lane, g *group) {
+	w := l.waiting[l.taken]
+	l.waiting[l.taken] = nil
+	l.taken++
+	q.ops--
+	q.bytes -= w.bytes
+	g.add(w)
+}
+
+// empty reports whether all that waited in the lane was taken.
+func (l *lane) empty() bool { return l.taken == len(l.waiting) }
 
 // all takes out everything.
 func (q *queue) all() []*waiting {

@@ -25,10 +25,10 @@ func (*prompt) Forget(string) {}
 func (*prompt) Route(_ context.Context, put store.Put) (*store.Put, error) { return &put, nil }
 
 func (p *prompt) FlushPatiently(ctx context.Context, ops []*store.Op) []store.Outcome {
-	return p.Flush(ctx, ops)
+	return p.Flush(ctx, ops, nil)
 }
 
-func (*prompt) Flush(_ context.Context, ops []*store.Op) []store.Outcome {
+func (*prompt) Flush(_ context.Context, ops []*store.Op, _ store.Join) []store.Outcome {
 	outcomes := make([]store.Outcome, len(ops))
 	for i, op := range ops {
 		r := op.Append

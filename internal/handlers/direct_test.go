@@ -124,13 +124,13 @@ type remembering struct {
 	parts map[string]*store.Packed // guarded by mu; by idempotency key
 }
 
-func (l *remembering) Flush(ctx context.Context, ops []*store.Op) []store.Outcome {
+func (l *remembering) Flush(ctx context.Context, ops []*store.Op, _ store.Join) []store.Outcome {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, op := range ops {
 		l.parts[op.Append.Key] = op.Append.Parts[0].Packed
 	}
-	return l.prompt.Flush(ctx, ops)
+	return l.prompt.Flush(ctx, ops, nil)
 }
 
 // TestRequestsKeepTheirOwnBytes: what is appended for one request stays what it

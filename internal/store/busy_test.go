@@ -75,7 +75,7 @@ func TestT7ReadingAroundALockRemembersNoSequence(t *testing.T) {
 	mustExec(t, other, "LOCK TABLE batches")
 	a.writer.skipUntil = time.Now().Add(skipFor)
 	done := make(chan Outcome)
-	go func() { done <- a.Flush(context.Background(), []*Op{mustOp(t, a, sequenced(p, 1, "held"))})[0] }()
+	go func() { done <- a.Flush(context.Background(), []*Op{mustOp(t, a, sequenced(p, 1, "held"))}, nil)[0] }()
 	mustWait(t, watch, `SELECT count(*) > 0 FROM pg_locks WHERE relation = 'batches'::regclass AND NOT granted`)
 	mustExec(t, other, `
 		WITH t AS (INSERT INTO transactions (transaction_id, producer_id, producer_epoch, state, expires_at)

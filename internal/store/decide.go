@@ -7,10 +7,12 @@ import (
 	"github.com/eos-proxy/eos-proxy/internal/eos"
 )
 
-// decide fills in the outcome of each operation, and what is to be written. An
-// operation sees those before it in the group as done.
-func (f *flush) decide() {
-	for i, op := range f.ops {
+// decide fills in the outcome of each operation from the first on that it is
+// told, and what is to be written. An operation sees those before it in the group
+// as done.
+func (f *flush) decide(first int) {
+	for i := first; i < len(f.ops); i++ {
+		op := f.ops[i]
 		if f.refused[i] {
 			continue
 		}

@@ -30,6 +30,7 @@ const (
 	// holds, and skipFor how long after that rows that are held are passed over
 	// at once.
 	briefWait   = 100 * time.Millisecond
+	sharedWait  = 500 * time.Millisecond // briefWait where other writers take turns with this one
 	patientWait = 2 * time.Second
 	skipFor     = time.Second
 	// keyWait is briefWait while rows that are held are passed over: then only
@@ -51,6 +52,7 @@ type writer struct {
 	shared    int                // flushes that load the ends of all logs; guarded by mu
 	skipUntil time.Time          // until when rows that are locked are passed over; guarded by mu
 	suspect   map[int64]firstEnd // ends by which a flush has failed; guarded by mu
+	join      Join               // of the flush that has just begun, until it is taken; guarded by mu
 	pipeline  pipeline           // guarded by mu
 }
 
@@ -59,9 +61,16 @@ func newWriter() *writer { return &writer{facts: newFacts()} }
 // Flush does all that is right of a group of operations in one SQL transaction,
 // in their order, and returns the outcome of each. An outcome may be IsStale or
 // IsBusy. What the database refuses fails alone. One Flush runs at a time.
-func (s *Store) Flush(ctx context.Context, ops []*Op) []Outcome {
+//
+// A group that has waited for the locks of other writers may grow by what came
+// meanwhile: join, if it is not nil, is asked for it at most once. The outcomes of
+// what it returned follow those of ops.
+func (s *Store) Flush(ctx context.Context, ops []*Op, join Join) []Outcome {
 	s.writer.mu.Lock()
 	defer s.writer.mu.Unlock()
+	if beforeCommit(ops) == len(ops) { // else there is more than one group
+		s.writer.join = join
+	}
 	return s.flushParts(ctx, s.writer, ops, false)
 }
 
@@ -103,7 +112,7 @@ func beforeCommit(ops []*Op) int {
 // flushApart flushes a group, and each half of it on its own when the database
 // refuses the whole for no reason that is known.
 func (s *Store) flushApart(ctx context.Context, w *writer, ops []*Op, patient bool) []Outcome {
-	outcomes, err := s.flushGroup(ctx, w, ops, patient)
+	ops, outcomes, err := s.flushGroup(ctx, w, ops, patient)
 	if err == nil {
 		return outcomes
 	}
@@ -130,7 +139,7 @@ func (s *Store) flushAround(ctx context.Context, w *writer, ops []*Op, deadline 
 	}
 	outcomes := make([]Outcome, 0, len(ops))
 	for _, half := range [][]*Op{ops[:len(ops)/2], ops[len(ops)/2:]} {
-		some, err := s.flushGroup(ctx, w, half, false)
+		_, some, err := s.flushGroup(ctx, w, half, false)
 		switch {
 		case errors.Is(err, errHeld):
 			some = s.flushAround(ctx, w, half, deadline)
@@ -144,8 +153,11 @@ func (s *Store) flushAround(ctx context.Context, w *writer, ops []*Op, deadline 
 
 // flushGroup flushes a group to its end: again when it lost a race, patiently
 // when a COMMIT was not answered; what has no identity is then of unknown
-// effect. What is known of the database is dropped with each failure.
-func (s *Store) flushGroup(ctx context.Context, w *writer, ops []*Op, patient bool) ([]Outcome, error) {
+// effect. What is known of the database is dropped with each failure. It returns
+// the group with those that joined it.
+func (s *Store) flushGroup(ctx context.Context, w *writer, ops []*Op, patient bool) ([]*Op, []Outcome, error) {
+	join := w.join
+	w.join = nil
 	var f *flush
 	var lost []*flush
 	resent := false
@@ -156,10 +168,12 @@ func (s *Store) flushGroup(ctx context.Context, w *writer, ops []*Op, patient bo
 		f.skip = !f.patient && time.Now().Before(w.skipUntil)
 		f.careful = f.patient || f.skip || w.careful
 		f.shared = w.shared > 0
+		f.join = join
 		if again {
 			f.refuseAnonymous()
 		}
 		err := f.run(ctx, conn)
+		ops, join = f.ops, f.join
 		if err == nil {
 			return nil
 		}
@@ -178,10 +192,10 @@ func (s *Store) flushGroup(ctx context.Context, w *writer, ops []*Op, patient bo
 	})
 	if err == nil {
 		f.done(lost)
-		return f.outcomes, nil
+		return ops, f.outcomes, nil
 	}
 	if !resent {
-		return nil, err
+		return ops, nil, err
 	}
 	for i, op := range ops {
 		f.outcomes[i] = Outcome{Err: err}
@@ -189,7 +203,7 @@ func (s *Store) flushGroup(ctx context.Context, w *writer, ops []*Op, patient bo
 			f.outcomes[i].Err = errAnonymous
 		}
 	}
-	return f.outcomes, nil
+	return ops, f.outcomes, nil
 }
 
 // failedBy takes note of why a flush has failed that went on from the ends of

@@ -50,7 +50,7 @@ func BenchmarkFlush(b *testing.B) {
 				if n++; n%c.requests != 1 && c.requests > 1 {
 					continue
 				}
-				for _, o := range s.Flush(b.Context(), group()) {
+				for _, o := range s.Flush(b.Context(), group(), nil) {
 					if o.Err != nil {
 						b.Fatal(o.Err)
 					}

@@ -8,7 +8,7 @@ import "context"
 func (s *Store) do(ctx context.Context, op *Op) Outcome { return s.doAll(ctx, []*Op{op})[0] }
 
 func (s *Store) doAll(ctx context.Context, ops []*Op) []Outcome {
-	outcomes := s.Flush(ctx, ops)
+	outcomes := s.Flush(ctx, ops, nil)
 	for i := range outcomes {
 		if IsBusy(outcomes[i].Err) {
 			outcomes[i] = s.FlushPatiently(ctx, ops[i:i+1])[0]

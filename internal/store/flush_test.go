@@ -43,7 +43,7 @@ func flushAll(t testing.TB, s *Store, what ...any) []Outcome {
 	for i := range what {
 		ops[i] = mustOp(t, s, what[i])
 	}
-	return s.Flush(context.Background(), ops)
+	return s.Flush(context.Background(), ops, nil)
 }
 
 // mustFlush wants all operations of a group to be done.

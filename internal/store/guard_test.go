@@ -61,8 +61,8 @@ func (w *world) remove(partition int, before int64) {
 }
 
 // run flushes the operation of a case by the stale store, in a group with one
-// that nothing is wrong with.
-func (c *stale) run(t *testing.T) {
+// that nothing is wrong with. If it may join, it does so, or comes after that group.
+func (c *stale) run(t *testing.T, joins bool) {
 	w := newWorld(t)
 	w.knows()
 	if c.warm != nil {
@@ -73,7 +73,7 @@ func (c *stale) run(t *testing.T) {
 	beside.topic = "beside"
 	group := []*Op{mustOp(t, w.a, what), mustOp(t, w.a, beside)}
 	w.mustBeSure(group)
-	outcomes := w.a.Flush(context.Background(), group)
+	outcomes := w.flush(group, joins)
 	if outcomes[1].Err != nil {
 		t.Errorf("the other of the group: %v", outcomes[1].Err)
 	}
@@ -104,6 +104,29 @@ func (c *stale) run(t *testing.T) {
 	}
 }
 
+// flush flushes a group, of which the first may join: then the group holds both
+// partitions of "t", by what is refused.
+func (w *world) flush(group []*Op, joins bool) []Outcome {
+	ctx := context.Background()
+	if !joins {
+		return w.a.Flush(ctx, group, nil)
+	}
+	w.a.writer.shared = sharedFlushes
+	stranger := Producer{ID: 999}
+	own := []*Op{mustOp(w.t, w.a, sequenced(stranger, 0, "x").to(0)), mustOp(w.t, w.a, sequenced(stranger, 0, "x").to(1)), group[1]}
+	joined := false
+	outcomes := w.a.Flush(ctx, own, func(fits func(*Op) bool) []*Op {
+		if joined = fits(group[0]); joined {
+			return group[:1]
+		}
+		return nil
+	})
+	if !joined {
+		return append(w.a.Flush(ctx, group[:1], nil), outcomes[2])
+	}
+	return []Outcome{outcomes[3], outcomes[2]}
+}
+
 // sendAgain routes an operation by the topic as it is now, as the appender does.
 func (w *world) sendAgain(what any) (o Outcome) {
 	switch what := what.(type) {
@@ -129,7 +152,11 @@ func runStale(t *testing.T, cases map[string]stale) {
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			c.run(t)
+			c.run(t, false)
+		})
+		t.Run(name+", joining", func(t *testing.T) {
+			t.Parallel()
+			c.run(t, true)
 		})
 	}
 }

@@ -227,7 +227,7 @@ func TestP12TopicIsDeletedAfterALostCommit(t *testing.T) {
 				return faults.CutAfter
 			})
 			outcomes := make(chan []Outcome)
-			go func() { outcomes <- s.Flush(context.Background(), ops) }()
+			go func() { outcomes <- s.Flush(context.Background(), ops, nil) }()
 			<-lost
 			if err := direct.DeleteTopic(t.Context(), "t"); err != nil { // waits for the lost one
 				t.Fatal(err)

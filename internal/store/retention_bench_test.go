@@ -70,7 +70,7 @@ func BenchmarkRetention(b *testing.B) {
 				cpu, at := cpuOf(b, pid), wal()
 				for b.Loop() {
 					rounds++
-					for _, o := range s.Flush(b.Context(), group()) {
+					for _, o := range s.Flush(b.Context(), group(), nil) {
 						if o.Err != nil {
 							b.Fatal(o.Err)
 						}

@@ -21,6 +21,7 @@ type flush struct {
 	shared  bool // load the ends of all logs
 	skip    bool // pass over rows that are locked
 	patient bool // wait longer for them
+	join    Join // who else may come along; nil: nobody, or they were asked
 
 	now    int64 // the database's clock when it was looked at last, in milliseconds since 1970
 	locked struct{ producers, transactions, partitions map[int64]bool }
@@ -89,7 +90,10 @@ func (f *flush) run(ctx context.Context, conn *pgx.Conn) error {
 		}
 	}
 	f.now, _ = f.facts.clock.now()
-	f.decide()
+	f.decide(0)
+	if f.shared && f.join != nil && !f.careful {
+		which = append(which, make([]bool, f.letJoin())...)
+	}
 	for i := range f.ops {
 		if f.refused[i] && !which[i] && !f.apart[i] {
 			return errAgain // what is not under a lock refuses nothing
@@ -132,6 +136,8 @@ func (f *flush) needs() (bytes int64, wait time.Duration) {
 		return bytes, patientWait
 	case f.skip:
 		return bytes, keyWait
+	case f.shared:
+		return bytes, sharedWait
 	}
 	return bytes, briefWait
 }

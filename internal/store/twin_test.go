@@ -190,7 +190,7 @@ func (s *schedule) send(store *Store, actions []action) (answers []string, order
 		return answers, order
 	}
 	var later []int
-	for n, o := range store.Flush(context.Background(), ops) {
+	for n, o := range store.Flush(context.Background(), ops, nil) {
 		switch i := in[n]; {
 		case IsBusy(o.Err), IsStale(o.Err):
 			later = append(later, i)
