@@ -71,8 +71,8 @@ func (b *book) transaction(line int32, a *history.Attempt) error {
 		default:
 			t.ends = append(t.ends, o)
 		}
-		b.staged(line, o, q.Offsets)
 	}
+	b.staged(line, a, o)
 	b.tried(o, line, a, q.Epoch, 0)
 	if a.Outcome != history.Fail {
 		b.bind(t, q)
