@@ -12,6 +12,7 @@ import (
 type group struct {
 	name      string
 	members   map[string]*member
+	all       []*member          // in the order in which they were met
 	instances map[string]*rivals // joins, by instance
 	parts     map[int32]*share
 	order     []*share
@@ -75,7 +76,7 @@ type rival struct {
 func (r *rivals) add(x rival) { r.list = append(r.list, x) }
 
 func (r *rivals) sort() {
-	slices.SortFunc(r.list, func(a, b rival) int { return cmp.Compare(a.at, b.at) })
+	slices.SortFunc(r.list, func(a, b rival) int { return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.line, b.line)) })
 	best := [2]rival{{epoch: -1}, {epoch: -1}}
 	for _, x := range r.list {
 		switch {
@@ -107,6 +108,7 @@ func (b *book) groupOf(name string) *group {
 	if g == nil {
 		g = &group{name: name, members: map[string]*member{}, instances: map[string]*rivals{}, parts: map[int32]*share{}}
 		b.groups[name] = g
+		b.allGroups = append(b.allGroups, g)
 	}
 	return g
 }
@@ -116,6 +118,7 @@ func (g *group) member(name string) *member {
 	if m == nil {
 		m = &member{name: name}
 		g.members[name] = m
+		g.all = append(g.all, m)
 	}
 	return m
 }
@@ -219,11 +222,11 @@ func (b *book) polled(line int32, a *history.Attempt, g *group, got *history.Pol
 
 // checkGroups holds the epochs of members, the owners of partitions and the committed offsets.
 func (b *book) checkGroups() {
-	for _, g := range b.groups {
+	for _, g := range b.allGroups {
 		for _, r := range g.instances {
 			r.sort()
 		}
-		for _, m := range g.members {
+		for _, m := range g.all {
 			b.checkMember(g, m)
 		}
 		for _, s := range g.order {

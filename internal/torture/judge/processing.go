@@ -13,7 +13,7 @@ type process struct {
 // checkProcessing holds of each output topic that every input below the group's committed offset is in it once, none
 // beyond, and those of one key in their order.
 func (b *book) checkProcessing() {
-	for _, t := range b.topics {
+	for _, t := range b.allTopics {
 		if t.declared.Source == "" {
 			continue
 		}

@@ -42,6 +42,7 @@ func (b *book) transactionOf(id string) *txn {
 	if t == nil {
 		t = &txn{id: id, fates: map[history.Source]*history.Fate{}}
 		b.txns[id] = t
+		b.allTxns = append(b.allTxns, t)
 	}
 	return t
 }
@@ -170,7 +171,7 @@ func (b *book) fate(line int32, f *history.Fate) {
 
 // settleTransactions counts the fates.
 func (b *book) settleTransactions() {
-	for _, t := range b.txns {
+	for _, t := range b.allTxns {
 		switch {
 		case t.committed.line > 0:
 			b.Fates["committed"]++
