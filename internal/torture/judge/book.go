@@ -27,11 +27,12 @@ type book struct {
 	scopes     map[scopeID]*scope
 	keys       map[keyID][]*op
 	ofProducer map[int64][]*scope
-	readers    map[string]*reader
+	readers    map[readerID]*reader
 	receipts   []receipt
 	groups     map[string]*group
 	repeated   map[int64]bool // operations whose requests the network delivered twice or late
 	repeats    bool           // the network did so, and did not tell with which
+	again      bool           // it did so with those that have an identity
 	ended      bool
 	now        int64 // when the last attempt returned
 
@@ -163,7 +164,7 @@ func (o *op) identified() bool {
 
 // may reports whether the operation can have taken effect.
 func (b *book) may(o *op) bool {
-	return o.ok || o.unknown || o.failed && (b.repeats || b.repeated[o.id])
+	return o.ok || o.unknown || o.failed && (b.repeats || b.repeated[o.id] || b.again && (o.identified() || o.count() == 0))
 }
 
 // try is an attempt of an operation that writes.

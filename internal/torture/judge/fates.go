@@ -105,6 +105,7 @@ func (b *book) checkZombie(t *txn) {
 // checkRecords holds a transaction's records in the log against its fate.
 func (b *book) checkRecords(t *txn) {
 	var missing, there *op
+	b.checkContents(t)
 	for _, o := range t.writes() {
 		count := o.count()
 		switch {
@@ -134,6 +135,21 @@ func (b *book) checkRecords(t *txn) {
 		b.add(LyingFailure, b.showTries(there), "transaction %s was refused, and its records are in the log", t.id)
 	}
 	b.checkTransactionPlaces(t)
+}
+
+// checkContents holds that not two contents were accepted under the id of the transaction.
+func (b *book) checkContents(t *txn) {
+	var first *op
+	for _, o := range t.puts {
+		switch {
+		case !o.ok || o.count() == 0:
+		case first == nil:
+			first = o
+		default:
+			b.add(IdentityReused, []int32{first.ackLine, o.ackLine}, "operations %d and %d put other records into transaction %s; both were accepted",
+				first.id, o.id, t.id)
+		}
+	}
 }
 
 // checkTransactionPlaces holds what the answer to a commit says of where the records are against the log.

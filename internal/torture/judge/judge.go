@@ -54,7 +54,7 @@ func newBook() *book {
 			Totals: map[Name]int64{}, Kinds: map[string]int64{}, Faults: map[string]int64{}, Fates: map[string]int64{},
 		},
 		topics: map[string]*topic{}, txns: map[string]*txn{}, producers: map[int64]*producer{},
-		scopes: map[scopeID]*scope{}, keys: map[keyID][]*op{}, ofProducer: map[int64][]*scope{}, readers: map[string]*reader{},
+		scopes: map[scopeID]*scope{}, keys: map[keyID][]*op{}, ofProducer: map[int64][]*scope{}, readers: map[readerID]*reader{},
 		groups: map[string]*group{}, repeated: map[int64]bool{}, kinds: map[[2]string]int64{},
 	}
 }

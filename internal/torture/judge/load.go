@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"io"
+	"strings"
 
 	"github.com/eos-proxy/eos-proxy/internal/torture/history"
 )
@@ -94,7 +95,18 @@ func (b *book) fault(f *history.Fault) {
 		b.repeated[f.Operation] = true
 	case f.Repeats:
 		b.repeats = true
+	case repeatedKind(f.Kind):
+		b.again = true
 	}
+}
+
+// repeatedKind reports whether a fault is that the network delivered requests more than once. It does that only to
+// those with an identity, unless the history says more.
+func repeatedKind(kind string) bool {
+	if i := strings.LastIndex(kind, ": "); i >= 0 { // behind where it was
+		kind = kind[i+2:]
+	}
+	return strings.HasPrefix(kind, "twice") || strings.HasPrefix(kind, "again")
 }
 
 func (b *book) attempt(line int32, a *history.Attempt) error {

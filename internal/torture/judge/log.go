@@ -144,13 +144,13 @@ func (b *book) checkLogs() {
 				continue
 			}
 			first := b.parts[*at>>44]
-			b.again(o, v, first, *at&(1<<44-1)-1, p, offset)
+			b.onceMore(o, v, first, *at&(1<<44-1)-1, p, offset)
 		}
 	}
 }
 
-// again counts a record that is in the log once more. A request without an identity may be delivered twice.
-func (b *book) again(o *op, v int64, first *partition, at int64, p *partition, offset int64) {
+// onceMore counts a record that is in the log once more. A request without an identity may be delivered twice.
+func (b *book) onceMore(o *op, v int64, first *partition, at int64, p *partition, offset int64) {
 	if !o.identified() && (b.repeats || b.repeated[o.id]) {
 		o.copies++
 		b.Extra++

@@ -180,7 +180,7 @@ func (b *book) mayWrite(w *offsetWrite) bool {
 	if w.txn != nil {
 		return w.txn.committed.line > 0 || w.txn.aborted.line == 0 && b.may(w.op) && b.mayCommit(w.txn)
 	}
-	return w.outcome != history.Fail || !w.settled && (b.repeats || b.repeated[w.operation])
+	return w.outcome != history.Fail || !w.settled && (b.repeats || b.repeated[w.operation] || b.again && w.member != "")
 }
 
 // checkOffsets holds each committed offset that was read against what was committed and read before. While a group has

@@ -12,11 +12,19 @@ type reader struct {
 	from bool            // it reads from the beginning: what is not in next is at 0
 }
 
-func (b *book) readerOf(name string) *reader {
-	r := b.readers[name]
+// readerID names who reads on: a reader, in what it reads. Of a partition, fetches and events go on by themselves.
+type readerID struct {
+	name, topic string
+	partition   int
+	kind        history.Kind
+}
+
+func (b *book) readerOf(a *history.Attempt) *reader {
+	id := readerID{a.Read.Reader, a.Read.Topic, a.Read.Partition, a.Kind}
+	r := b.readers[id]
 	if r == nil {
 		r = &reader{next: map[int32]int64{}}
-		b.readers[name] = r
+		b.readers[id] = r
 	}
 	return r
 }
@@ -46,7 +54,7 @@ func (b *book) readAttempt(line int32, a *history.Attempt) {
 func (b *book) readPartition(line int32, a *history.Attempt) {
 	q := a.Read
 	p := b.partition(q.Topic, q.Partition)
-	r := b.readerOf(q.Reader)
+	r := b.readerOf(a)
 	next, known := q.Offset, q.At == "" && q.Cursor == ""
 	switch {
 	case q.At == "earliest":
@@ -79,7 +87,7 @@ func (b *book) readPartition(line int32, a *history.Attempt) {
 // readTopic looks at a read of all partitions of a topic, which goes on where the reader's last answer told.
 func (b *book) readTopic(line int32, a *history.Attempt) {
 	q := a.Read
-	r := b.readerOf(q.Reader)
+	r := b.readerOf(a)
 	switch {
 	case q.Cursor != "" && q.Cursor == r.at:
 	case q.Cursor == "" && q.At != "latest":
