@@ -208,12 +208,13 @@ func (b *book) checkOffset(s *share, r *offsetRead) {
 		b.checkFreeOffset(s, r)
 		return
 	}
-	p := s.part
-	if known := s.acked.before(r.invoked); known.end > r.offset {
+	// It was read when it stood: after somebody had sent it, too.
+	p, from := s.part, max(r.invoked, b.firstSent(s, r.offset))
+	if known := s.acked.before(from); known.end > r.offset {
 		b.add(OffsetLost, []int32{known.line, r.line}, "%s/%d in group %s: offset %d was committed, acknowledged at %d; who asked at %d read %d",
 			p.topic.name, p.number, s.group.name, known.end, known.at, r.invoked, r.offset)
 	}
-	if known := s.seen.before(r.invoked); known.end > r.offset {
+	if known := s.seen.before(from); known.end > r.offset {
 		b.add(OffsetBack, []int32{known.line, r.line}, "%s/%d in group %s: offset %d was read by %d; who asked at %d read %d",
 			p.topic.name, p.number, s.group.name, known.end, known.at, r.invoked, r.offset)
 	}
@@ -232,6 +233,20 @@ func (s *share) of(offset int64) []offsetWrite {
 	return s.writes[i:j]
 }
 
+// firstSent returns when an offset was first sent, by somebody who may have committed it.
+func (b *book) firstSent(s *share, offset int64) int64 {
+	first := int64(never)
+	for i := range s.of(offset) {
+		if w := &s.of(offset)[i]; b.mayWrite(w) {
+			first = min(first, w.invoked)
+		}
+	}
+	if first == never {
+		return -1
+	}
+	return first
+}
+
 // checkInvented holds that somebody sent the offset that was read, in a request that was not refused.
 func (b *book) checkInvented(s *share, r *offsetRead) {
 	if s.group.latest {
@@ -240,7 +255,7 @@ func (b *book) checkInvented(s *share, r *offsetRead) {
 	lines := []int32{r.line}
 	for i := range s.of(r.offset) {
 		w := &s.of(r.offset)[i]
-		if w.invoked < r.returned && b.mayWrite(w) {
+		if w.invoked <= r.returned && b.mayWrite(w) {
 			return
 		}
 		lines = append(lines, w.line)
@@ -264,7 +279,7 @@ func (b *book) checkFreeOffset(s *share, r *offsetRead) {
 	sent := false
 	for i := range s.of(r.offset) {
 		w := &s.of(r.offset)[i]
-		if w.invoked < r.returned && b.mayWrite(w) {
+		if w.invoked <= r.returned && b.mayWrite(w) {
 			sent = true
 			again := w.txn == nil && (b.repeats || b.repeated[w.operation]) // a setting that is delivered twice is two
 			if w.acked >= newest.invoked || again {
