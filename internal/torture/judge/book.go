@@ -66,6 +66,8 @@ type partition struct {
 	acked, seen, fenced bounds // what had to be visible to whom, by acknowledgements, high watermarks and fences
 	fetches             []fetch
 	placed              []claim
+
+	shown map[int32][]int64 // offsets that the verdict shows of lines of the final log
 }
 
 func (p *partition) end() int64 { return p.start + int64(len(p.log)) }
@@ -164,7 +166,8 @@ func (o *op) identified() bool {
 
 // may reports whether the operation can have taken effect.
 func (b *book) may(o *op) bool {
-	return o.ok || o.unknown || o.failed && (b.repeats || b.repeated[o.id] || b.again && (o.identified() || o.count() == 0))
+	return o.ok || o.unknown ||
+		o.failed && (b.repeats || b.repeated[o.id] || b.again && (o.identified() || o.count() == 0))
 }
 
 // try is an attempt of an operation that writes.
@@ -213,7 +216,12 @@ func (b *book) topic(name string) *topic {
 func (b *book) partition(name string, number int) *partition {
 	t := b.topic(name)
 	for len(t.partitions) <= number && number < 1<<20 {
-		p := &partition{topic: t, number: len(t.partitions), id: int32(len(b.parts)), drained: map[history.Source]*drain{}}
+		p := &partition{
+			topic:   t,
+			number:  len(t.partitions),
+			id:      int32(len(b.parts)),
+			drained: map[history.Source]*drain{},
+		}
 		b.parts = append(b.parts, p)
 		t.partitions = append(t.partitions, p)
 	}

@@ -57,7 +57,10 @@ func TestEachAnomalyIsCaughtByItsName(t *testing.T) {
 		}
 	}
 	if have, err := os.ReadFile(page); err != nil || string(have) != b.String() {
-		t.Errorf("docs/anomalies.md is not what was found (%v); run go test ./internal/torture/judge -run Anomaly -rewrite", err)
+		t.Errorf(
+			"docs/anomalies.md is not what was found (%v); run go test ./internal/torture/judge -run Anomaly -rewrite",
+			err,
+		)
 	}
 }
 
@@ -93,8 +96,8 @@ func (e *edit) try(p planted) (done bool) {
 
 const pageHead = `# Anomalies
 
-What the judge of a history finds (` + "`internal/torture/judge`" + `), and that it does. Each anomaly was put, by itself, into a clean
-history, which a simulated service without faults had made behind a network that loses, delays and repeats; the judge
+What the judge of a history finds (` + "`internal/torture/judge`" + `), and that it does. Each anomaly was put, by itself,
+into a clean history, which a simulated service without faults had made behind a network that loses, delays and repeats; the judge
 had to call it by its name. This page is written by that test:
 
     go test ./internal/torture/judge -run Anomaly -rewrite

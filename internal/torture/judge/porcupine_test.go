@@ -48,7 +48,10 @@ func linearizable(list []access, rises bool) bool {
 		if a.unknown {
 			end = math.MaxInt64
 		}
-		operations = append(operations, porcupine.Operation{ClientId: i, Input: a, Call: a.from, Output: a.offset, Return: end})
+		operations = append(
+			operations,
+			porcupine.Operation{ClientId: i, Input: a, Call: a.from, Output: a.offset, Return: end},
+		)
 	}
 	return porcupine.CheckOperations(register(rises), operations)
 }
@@ -90,22 +93,40 @@ func accessHistory(list []access, rises bool) []history.Line {
 	for i, a := range list {
 		commit := history.Commit{Group: "g", Topic: "t", From: -1, Offset: a.offset}
 		at := history.Attempt{
-			Operation: int64(i + 1), Try: 1, Process: fmt.Sprint(i), Invoked: 100 + a.from, Returned: 100 + a.to, Outcome: history.OK, Status: 200,
+			Operation: int64(
+				i + 1,
+			),
+			Try:      1,
+			Process:  fmt.Sprint(i),
+			Invoked:  100 + a.from,
+			Returned: 100 + a.to,
+			Outcome:  history.OK,
+			Status:   200,
 		}
 		if a.unknown {
 			at.Outcome, at.Status = history.Unknown, 0
 		}
 		switch {
 		case a.write && rises:
-			at.Kind, at.Member = history.KindPoll, &history.Member{Group: "g", Member: fmt.Sprint("m", i), Commits: []history.Commit{commit}}
+			at.Kind, at.Member = history.KindPoll, &history.Member{
+				Group:   "g",
+				Member:  fmt.Sprint("m", i),
+				Commits: []history.Commit{commit},
+			}
 		case a.write:
-			at.Kind, at.Offsets = history.KindSetOffsets, &history.Offsets{Group: "g", Offsets: []history.Commit{commit}}
+			at.Kind, at.Offsets = history.KindSetOffsets, &history.Offsets{
+				Group:   "g",
+				Offsets: []history.Commit{commit},
+			}
 		default:
 			at.Kind, at.Offsets = history.KindOffsets, &history.Offsets{Group: "g", Offsets: []history.Commit{commit}}
 		}
 		lines = append(lines, history.Line{Attempt: &at})
 	}
-	slices.SortStableFunc(lines[1:], func(a, b history.Line) int { return int(a.Attempt.Returned - b.Attempt.Returned) })
+	slices.SortStableFunc(
+		lines[1:],
+		func(a, b history.Line) int { return int(a.Attempt.Returned - b.Attempt.Returned) },
+	)
 	return append(lines, history.Line{End: &history.End{}})
 }
 
@@ -136,7 +157,12 @@ func TestCommittedOffsetsAreJudgedAsPorcupineDoes(t *testing.T) {
 			wrong[rises]++
 		}
 	}
-	t.Logf("found wrong by both: %d that only rise, %d others; of the others %d only by porcupine", wrong[true], wrong[false], missed)
+	t.Logf(
+		"found wrong by both: %d that only rise, %d others; of the others %d only by porcupine",
+		wrong[true],
+		wrong[false],
+		missed,
+	)
 	if wrong[true] < 100 || wrong[false] < 100 || missed > wrong[false]/4 {
 		t.Errorf("the histories show too little")
 	}
