@@ -18,7 +18,6 @@ type consumer struct {
 	output   string // where it puts what it makes of its input; empty: it only reads and commits
 	member   string
 	epoch    int64
-	asked    int64            // the epoch before
 	done     map[part]int64   // what it is to commit with its next poll
 	ahead    map[part]int64   // what it reads on from without a commit
 	polled   []history.Polled // what it has to process

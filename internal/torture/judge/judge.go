@@ -140,7 +140,7 @@ func (b *book) short(number int64, text []byte) string {
 			)
 		})
 		if cut, err := json.Marshal(l); err == nil {
-			text = append(cut, " (cut)"...)
+			text = cut
 		}
 	}
 	if len(text) > most {

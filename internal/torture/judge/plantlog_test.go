@@ -162,7 +162,7 @@ func plantedInRequests() []planted {
 				a := e.one(
 					func(a *history.Attempt) bool { return isProduce(a) && a.Replayed && a.Produce.Transaction == "" },
 				)
-				if !slices.ContainsFunc(e.tries(a.Operation), func(b *history.Attempt) bool { return acked(b) }) {
+				if !slices.ContainsFunc(e.tries(a.Operation), acked) {
 					return false
 				}
 				places := slices.Clone(a.Produce.Places)

@@ -8,12 +8,11 @@ import (
 
 // storedGroup is a group. Partitions are in the order of topic and number.
 type storedGroup struct {
-	epoch    int64
-	members  []*storedMember
-	gone     map[string]bool // members whose instance another one took over
-	parts    []*ownedPart
-	byPart   map[part]*ownedPart
-	lastSeen int64
+	epoch   int64
+	members []*storedMember
+	gone    map[string]bool // members whose instance another one took over
+	parts   []*ownedPart
+	byPart  map[part]*ownedPart
 }
 
 type part struct {
