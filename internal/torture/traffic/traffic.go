@@ -44,7 +44,7 @@ type Traffic struct {
 
 	lastValue, operations, attempts, names atomic.Int64
 	lastOK                                 atomic.Int64 // nanoseconds since began
-	pacer                               pacer
+	pacer                                  pacer
 
 	mu     sync.Mutex
 	txns   map[string]struct{} // ids of all transactions; guarded by mu
