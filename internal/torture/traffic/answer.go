@@ -21,6 +21,7 @@ type answer struct {
 type problem struct {
 	Code        string `json:"code"`
 	Effect      string `json:"effect"`
+	Detail      string `json:"detail"`
 	Expected    *int64 `json:"expected_sequence"`
 	Transaction string `json:"transaction_id"`
 	State       string `json:"state"`
@@ -61,6 +62,9 @@ const badAnswer = "bad answer: "
 // tell puts a refusal into an attempt that has its status.
 func (p *problem) tell(a *history.Attempt) {
 	a.Code, a.Effect = p.Code, p.Effect
+	if a.Status >= http.StatusInternalServerError {
+		a.Error = p.Detail
+	}
 	a.Outcome = history.Unknown
 	refused := a.Status/100 == 4 || a.Status == http.StatusServiceUnavailable
 	if refused && p.Effect == "none" {

@@ -94,26 +94,26 @@ func (m *member) join(ctx context.Context) bool {
 	return false
 }
 
-// pollRequest returns a poll that commits.
-func (m *member) pollRequest(commits []history.Commit, records int, wait time.Duration) *operation {
+// pollRequest returns a poll that commits, and reads from the positions, else from the committed offsets.
+func (m *member) pollRequest(commits, positions []history.Commit, records int, wait time.Duration) *operation {
 	b := body(`{"member_epoch":%d,"max_records":%d,"wait_ms":%d`, m.epoch, records, wait.Milliseconds())
-	for i := range commits {
-		commits[i].From = -1
-	}
 	if len(commits) > 0 {
 		b = appendCommits(append(b, `,"commit":`...), commits)
 	}
-	ask := history.Member{Epoch: m.epoch, Commits: commits}
+	if len(positions) > 0 {
+		b = appendCommits(append(b, `,"positions":`...), positions)
+	}
+	ask := history.Member{Epoch: m.epoch, Commits: commits, Positions: positions}
 	return m.request(history.KindPoll, ask, http.MethodPost, "/poll", append(b, '}'))
 }
 
 // poll polls until there is an answer, and returns it. A member that is none any more has epoch 0 then.
-func (m *member) poll(ctx context.Context, commits []history.Commit, records int) *history.Attempt {
+func (m *member) poll(ctx context.Context, commits, positions []history.Commit, records int) *history.Attempt {
 	wait := time.Duration(m.hand.rand.Int64N(int64(min(session/3, m.hand.t.cfg.Timeout/4))))
 	if !m.hand.goesOn() {
 		wait = 0
 	}
-	a := m.hand.settle(ctx, m.pollRequest(commits, records, wait))
+	a := m.hand.settle(ctx, m.pollRequest(commits, positions, records, wait))
 	m.hear(a)
 	return a
 }

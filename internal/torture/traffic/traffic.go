@@ -11,6 +11,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -32,7 +33,7 @@ type Config struct {
 	Timeout  time.Duration // of a request; default 5 s
 	Grace    time.Duration // that clients have after the end of Run's context; default 30 s
 	Rate     float64       // most attempts a second over all; 0: no bound
-	Only     []string      // names of the clients that run; none: all, see Kinds
+	Only     []string      // the clients that run, by the names in kinds; none: all
 }
 
 // Traffic is one run. Its methods but Prepare, Run and Drain may be called by anybody at any time.
@@ -90,6 +91,12 @@ func (t *Traffic) LastOK() time.Time { return t.began.Add(time.Duration(t.lastOK
 
 // Prepare writes the first lines of the history and makes the topics. It tries again until ctx ends.
 func (t *Traffic) Prepare(ctx context.Context) error {
+	kinds := t.kinds()
+	for _, name := range t.cfg.Only {
+		if !slices.ContainsFunc(kinds, func(k kind) bool { return k.name == name }) {
+			return fmt.Errorf("there are no clients called %q", name)
+		}
+	}
 	t.cfg.Writer.Write(history.Line{Run: &history.Run{
 		Seed: t.cfg.Seed, Version: t.cfg.Version, Began: t.began.UTC().Format(time.RFC3339),
 	}})

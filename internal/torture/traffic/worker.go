@@ -36,7 +36,7 @@ func (w *worker) run(ctx context.Context) {
 				continue
 			}
 		}
-		a := w.poll(ctx, nil, 20+h.rand.IntN(300))
+		a := w.poll(ctx, nil, nil, 20+h.rand.IntN(300))
 		if a.Outcome != history.OK || !w.process(ctx, a.Member) && !h.goesOn() {
 			rest(ctx, nil, retryPause)
 		}
