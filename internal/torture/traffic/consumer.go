@@ -16,8 +16,8 @@ type consumer struct {
 	read []history.Commit // where it has come to
 }
 
-func newConsumer(h *hand, group, instance string) *consumer {
-	m := &member{hand: h, group: group, instance: instance}
+func newConsumer(h *hand, group, instance, reset string) *consumer {
+	m := &member{hand: h, group: group, instance: instance, reset: reset}
 	m.topics = []string{h.t.topic(keyedTopic).Topic.Topic, h.t.topic(plainTopic).Topic.Topic}
 	m.again()
 	return &consumer{member: m}

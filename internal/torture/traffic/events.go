@@ -63,7 +63,7 @@ func (f *follower) follow(ctx context.Context, tp *topic, partition int) {
 	}
 	a.Status, a.Outcome = resp.StatusCode, history.OK
 	if err := readEvents(tp, a.Read, resp.Body, 3000); err != nil && ctx.Err() == nil {
-		a.Error = err.Error()
+		a.Error = cause(err)
 	}
 	cancel()
 	_ = resp.Body.Close() // it was left

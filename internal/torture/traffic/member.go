@@ -18,6 +18,7 @@ type member struct {
 	hand      *hand
 	group, id string
 	instance  string // empty: none
+	reset     string // auto_offset_reset; empty: the default
 	topics    []string
 	epoch     int64 // of the last answer; 0: it is not a member
 }
@@ -73,14 +74,15 @@ func (m *member) join(ctx context.Context) bool {
 		Topics   []string `json:"topics"`
 		Instance string   `json:"instance_id,omitempty"`
 		Session  int64    `json:"session_timeout_ms"`
+		Reset    string   `json:"auto_offset_reset,omitempty"`
 	}
 	m.hand.t.noteGroup(m.group)
-	text, err := json.Marshal(subscription{m.topics, m.instance, session.Milliseconds()})
+	text, err := json.Marshal(subscription{m.topics, m.instance, session.Milliseconds(), m.reset})
 	if err != nil {
 		panic(err) // names and numbers
 	}
 	for ctx.Err() == nil {
-		ask := history.Member{Topics: m.topics, Session: session.Milliseconds()}
+		ask := history.Member{Topics: m.topics, Session: session.Milliseconds(), Reset: m.reset}
 		a := m.hand.try(ctx, m.request(history.KindJoin, ask, http.MethodPut, "", text))
 		if a.Outcome == history.OK {
 			m.epoch = a.Member.NewEpoch

@@ -33,7 +33,7 @@ type Config struct {
 	Timeout  time.Duration // of a request; default 5 s
 	Grace    time.Duration // that clients have after the end of Run's context; default 30 s
 	Rate     float64       // most attempts a second over all; 0: no bound
-	Only     []string      // the clients that run, by the names in kinds; none: all
+	Only     []string      // the clients that run, by their Kinds; none: all
 }
 
 // Traffic is one run. Its methods but Prepare, Run and Drain may be called by anybody at any time.
@@ -50,6 +50,15 @@ type Traffic struct {
 	mu     sync.Mutex
 	txns   map[string]struct{} // ids of all transactions; guarded by mu
 	groups map[string]struct{} // that anybody committed in; guarded by mu
+}
+
+// Kinds returns the names of the kinds of clients, for Config.Only.
+func Kinds() []string {
+	var names []string
+	for _, k := range New(Config{}).kinds() {
+		names = append(names, k.name)
+	}
+	return names
 }
 
 // New returns traffic that has not begun.
@@ -86,14 +95,15 @@ func (t *Traffic) Attempts() int64 { return t.attempts.Load() }
 // Operations returns how many operations have begun.
 func (t *Traffic) Operations() int64 { return t.operations.Load() }
 
-// LastOK returns when a client's request has last succeeded; the beginning of the run if none has.
+// LastOK returns when a client's request that writes has last succeeded; the beginning of the run if none has. A read
+// may succeed while nothing else does.
 func (t *Traffic) LastOK() time.Time { return t.began.Add(time.Duration(t.lastOK.Load())) }
 
 // Prepare writes the first lines of the history and makes the topics. It tries again until ctx ends.
 func (t *Traffic) Prepare(ctx context.Context) error {
-	kinds := t.kinds()
+	kinds := Kinds()
 	for _, name := range t.cfg.Only {
-		if !slices.ContainsFunc(kinds, func(k kind) bool { return k.name == name }) {
+		if !slices.Contains(kinds, name) {
 			return fmt.Errorf("there are no clients called %q", name)
 		}
 	}
