@@ -36,9 +36,9 @@ func (c *consumer) run(ctx context.Context) {
 			h.rest(ctx, 0, time.Second)
 		case n < 12:
 			c.die(ctx)
-		case n < 22:
+		case n < 32:
 			c.replaced(ctx)
-		case n < 50:
+		case n < 60:
 			c.heartbeat(ctx)
 		default:
 			c.pollOn(ctx)

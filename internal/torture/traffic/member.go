@@ -111,7 +111,7 @@ func (m *member) pollRequest(commits, positions []history.Commit, records int, w
 
 // poll polls until there is an answer, and returns it. A member that is none any more has epoch 0 then.
 func (m *member) poll(ctx context.Context, commits, positions []history.Commit, records int) *history.Attempt {
-	wait := time.Duration(m.hand.rand.Int64N(int64(min(session/3, m.hand.t.cfg.Timeout/4))))
+	wait := time.Duration(m.hand.rand.Int64N(int64(min(time.Second, m.hand.t.cfg.Timeout/4))))
 	if !m.hand.goesOn() {
 		wait = 0
 	}
