@@ -133,8 +133,12 @@ func (m *member) hear(a *history.Attempt) {
 
 // heartbeat says that it lives.
 func (m *member) heartbeat(ctx context.Context) {
-	ask := history.Member{Epoch: m.epoch}
-	m.hear(m.hand.settle(ctx, m.request(history.KindHeartbeat, ask, http.MethodPost, "/heartbeat", body(`{"member_epoch":%d}`, m.epoch))))
+	m.hear(m.hand.settle(ctx, m.heartbeatRequest()))
+}
+
+func (m *member) heartbeatRequest() *operation {
+	text := body(`{"member_epoch":%d}`, m.epoch)
+	return m.request(history.KindHeartbeat, history.Member{Epoch: m.epoch}, http.MethodPost, "/heartbeat", text)
 }
 
 // leave says that it is a member no more.
