@@ -1,0 +1,180 @@
+package traffic
+
+import (
+	"context"
+	"fmt"
+	"hash/fnv"
+	"math/rand/v2"
+	"slices"
+	"sync/atomic"
+
+	"github.com/eos-proxy/eos-proxy/internal/torture/history"
+)
+
+// topic is a topic of the run.
+type topic struct {
+	history.Topic
+	ends []atomic.Int64 // by partition: the highest end of the log that a client was told of
+	done []atomic.Int64 // of the input: the highest offset that workers committed
+}
+
+// saw says that the log reaches to end.
+func (tp *topic) saw(partition int, end int64) {
+	if partition >= 0 && partition < len(tp.ends) {
+		raise(&tp.ends[partition], end)
+	}
+}
+
+// isProcessed reports whether workers have committed all that is known to be in the log.
+func (tp *topic) isProcessed() bool {
+	for i := range tp.ends {
+		if tp.done[i].Load() < tp.ends[i].Load() {
+			return false
+		}
+	}
+	return true
+}
+
+// raise raises a number that never falls.
+func raise(n *atomic.Int64, to int64) {
+	for {
+		was := n.Load()
+		if was >= to || n.CompareAndSwap(was, to) {
+			return
+		}
+	}
+}
+
+// sawPlaces says where records are.
+func (t *Traffic) sawPlaces(places []history.Place) {
+	for _, p := range places {
+		if tp := t.topics[p.Topic]; tp != nil && p.Offset >= 0 {
+			tp.saw(p.Partition, p.Offset+int64(p.Count))
+		}
+	}
+}
+
+// The topics, without the prefix.
+const (
+	keyedTopic = "keyed"  // partitions by key
+	plainTopic = "plain"  // no keys; partitions by the path, by the record, or the service's choice
+	hotTopic   = "hot"    // one partition that all meet in
+	inputTopic = "input"  // what workers process
+	outTopic   = "output" // what came of it
+)
+
+const workersGroup = "workers"
+
+// declared returns the topics of the run.
+func (t *Traffic) declared() []history.Topic {
+	p := t.cfg.Prefix
+	return []history.Topic{
+		{Topic: p + keyedTopic, Partitions: 6, Keys: 50},
+		{Topic: p + plainTopic, Partitions: 4},
+		{Topic: p + hotTopic, Partitions: 1, Keys: 7},
+		{Topic: p + inputTopic, Partitions: 8, Keys: 100},
+		{Topic: p + outTopic, Partitions: 8, Source: p + inputTopic, Group: p + workersGroup},
+	}
+}
+
+// topic returns one of the topics, by its name without the prefix.
+func (t *Traffic) topic(name string) *topic { return t.topics[t.cfg.Prefix+name] }
+
+// anyTopic returns one that clients write to, seldom the one whose only partition all meet in.
+func (h *hand) anyTopic() *topic {
+	switch n := h.rand.IntN(10); {
+	case n < 4:
+		return h.t.topic(keyedTopic)
+	case n < 7:
+		return h.t.topic(plainTopic)
+	case n < 9:
+		return h.t.topic(inputTopic)
+	default:
+		return h.t.topic(hotTopic)
+	}
+}
+
+// loop is a client.
+type loop struct {
+	hand *hand
+	run  func(ctx context.Context, h *hand)
+}
+
+// kind is a kind of client, of which there are at least so many; readers are never more, as each reads all that the
+// others write.
+type kind struct {
+	name  string
+	least int
+	reads bool
+	run   client
+}
+
+// client is a loop, of the n-th of its kind.
+type client func(ctx context.Context, h *hand, n int)
+
+// kinds returns all kinds. Two and two of those that are called pairs share a transactional id, and fence each other.
+func (t *Traffic) kinds() []kind {
+	p := t.cfg.Prefix
+	id := func(kind string, n int) string { return fmt.Sprintf("%s%s-id-%d", p, kind, n) }
+	readers, statics, latest := p+"readers", p+"statics", p+"latest"
+	return []kind{
+		{"sequenced", 7, false, func(ctx context.Context, h *hand, _ int) { newSequenced(h, "", false).run(ctx) }},
+		{"restarted", 3, false, func(ctx context.Context, h *hand, n int) {
+			newSequenced(h, id("restarted", n), false).run(ctx)
+		}},
+		{"pair", 4, false, func(ctx context.Context, h *hand, n int) { newSequenced(h, id("pair", n/2), true).run(ctx) }},
+		{"keyed", 4, false, func(ctx context.Context, h *hand, _ int) { (&keyed{hand: h}).run(ctx) }},
+		{"plain", 2, false, func(ctx context.Context, h *hand, _ int) { runPlain(ctx, h) }},
+		{"upload", 1, false, func(ctx context.Context, h *hand, n int) { newUploader(h, id("upload", n)).run(ctx) }},
+		{"one-shot", 4, false, func(ctx context.Context, h *hand, n int) { newOneShots(h, id("one-shot", n)).run(ctx) }},
+		{"staged", 5, false, func(ctx context.Context, h *hand, n int) { newStaged(h, id("staged", n), false).run(ctx) }},
+		{"staged-pair", 2, false, func(ctx context.Context, h *hand, n int) {
+			newStaged(h, id("staged-pair", n/2), true).run(ctx)
+		}},
+		{"fetch", 2, true, func(ctx context.Context, h *hand, _ int) { newFetcher(h).run(ctx) }},
+		{"cursor", 1, true, func(ctx context.Context, h *hand, _ int) { (&cursorReader{hand: h}).run(ctx) }},
+		{"events", 1, true, func(ctx context.Context, h *hand, _ int) { newFollower(h).run(ctx) }},
+		{"reader", 2, true, func(ctx context.Context, h *hand, _ int) { newConsumer(h, readers, "", "").run(ctx) }},
+		{"static", 2, true, func(ctx context.Context, h *hand, n int) {
+			newConsumer(h, statics, id("static", n), "").run(ctx)
+		}},
+		{"latest", 1, true, func(ctx context.Context, h *hand, _ int) { newConsumer(h, latest, "", "latest").run(ctx) }},
+		{"worker", 3, false, func(ctx context.Context, h *hand, _ int) { newWorker(h, "").run(ctx) }},
+		{"static-worker", 1, false, func(ctx context.Context, h *hand, n int) { newWorker(h, id("worker", n)).run(ctx) }},
+		{"observer", 1, true, func(ctx context.Context, h *hand, _ int) { newObserver(h).run(ctx) }},
+	}
+}
+
+// mix returns the clients of the run: of each kind at least the least, and else in proportion.
+func (t *Traffic) mix() []loop {
+	kinds := t.kinds()
+	writers, readers := 0, 0
+	for _, k := range kinds {
+		if k.reads {
+			readers += k.least
+		} else {
+			writers += k.least
+		}
+	}
+	var loops []loop
+	for _, k := range kinds {
+		if len(t.cfg.Only) > 0 && !slices.Contains(t.cfg.Only, k.name) {
+			continue
+		}
+		n := k.least
+		if !k.reads {
+			n = max(n, n*(t.cfg.Clients-readers)/writers)
+		}
+		for i := range n {
+			loops = append(loops, loop{t.newHand(t.name(k.name)), func(ctx context.Context, h *hand) { k.run(ctx, h, i) }})
+		}
+	}
+	return loops
+}
+
+// random returns the numbers of a client, which its name and the run's seed decide.
+func (t *Traffic) random(name string) *rand.Rand {
+	sum := fnv.New64a()
+	_, _ = sum.Write([]byte(name))
+	return rand.New(rand.NewPCG(t.cfg.Seed, sum.Sum64()))
+}
