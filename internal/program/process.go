@@ -1,5 +1,5 @@
-// Package program builds programs of the module, runs them as processes, and kills them: what the examples do to
-// themselves. It knows the proxy and its PostgreSQL, and nothing of what they are used for.
+// Package program builds programs of the module, runs them as processes, and kills them: what the examples and
+// internal/torture do to themselves. It knows the proxy and its PostgreSQL, and nothing of what they are used for.
 package program
 
 import (
@@ -16,8 +16,6 @@ import (
 	"sync"
 	"syscall"
 	"time"
-
-	"github.com/eos-proxy/eos-proxy/examples/internal/client"
 )
 
 // Build compiles programs of the module in root, named as in "./cmd/eos-proxy", into dir.
@@ -132,8 +130,12 @@ func (p *Process) Excuse(ctx context.Context) error {
 
 // Await waits until done returns true; it returns false if ctx ends first.
 func Await(ctx context.Context, done func() bool) bool {
+	ticker := time.NewTicker(2 * time.Millisecond)
+	defer ticker.Stop()
 	for !done() {
-		if client.Sleep(ctx, 2*time.Millisecond) != nil {
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
 			return false
 		}
 	}
