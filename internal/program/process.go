@@ -44,11 +44,14 @@ type Process struct {
 	last   string // line that it printed; guarded by mu
 }
 
-// Start starts a program, without the settings of the environment, and tells each line that it prints, on stdout or
-// stderr. The program is told to end when ctx ends.
-func Start(ctx context.Context, binary string, args []string, tell func(p *Process, line string)) (*Process, error) {
+// Start starts a program, without the settings of the environment but with those of env, and tells each line that it
+// prints, on stdout or stderr. The program is told to end when ctx ends.
+func Start(
+	ctx context.Context, binary string, args []string, tell func(p *Process, line string), env ...string,
+) (*Process, error) {
 	p := &Process{cmd: exec.CommandContext(ctx, binary, args...), ended: make(chan struct{})}
 	p.cmd.Env = slices.DeleteFunc(os.Environ(), func(s string) bool { return strings.HasPrefix(s, "EOS_") })
+	p.cmd.Env = append(p.cmd.Env, env...)
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is for us
 	p.cmd.Cancel = func() error {
 		// One that is stopped hears it when it goes on.
@@ -87,6 +90,10 @@ func (p *Process) Wait() error {
 	return p.err
 }
 
+// Successful reports whether the process, which has ended, did so with status 0: Wait may tell of the signal that it was
+// sent.
+func (p *Process) Successful() bool { return p.cmd.ProcessState.Success() }
+
 // Last returns the last line that the process has printed.
 func (p *Process) Last() string {
 	p.mu.Lock()
@@ -110,6 +117,12 @@ func (p *Process) isKilled() bool {
 	defer p.mu.Unlock()
 	return p.killed
 }
+
+// Signal sends the process a signal, and reports whether it was there.
+func (p *Process) Signal(signal syscall.Signal) bool { return p.cmd.Process.Signal(signal) == nil }
+
+// PID returns its process id.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
 
 // Stop lets the process stand still; it reports whether it was there.
 func (p *Process) Stop() bool { return p.cmd.Process.Signal(syscall.SIGSTOP) == nil }
