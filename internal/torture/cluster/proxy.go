@@ -36,6 +36,7 @@ type Proxy struct {
 	killed  bool             // the process was killed here; guarded by mu
 	told    bool             // the process was told to end; guarded by mu
 	arm     string           // crash point of the next process; guarded by mu
+	next    func() string    // chooses one where arm is empty; nil: none; guarded by mu
 	armed   string           // crash point of this process; guarded by mu
 	crashed string           // the point that this process has told to have met; guarded by mu
 	down    time.Duration    // how long nobody is there before the next process; guarded by mu
@@ -56,6 +57,9 @@ func (p *Proxy) run(ctx context.Context) error {
 		}
 		p.mu.Lock()
 		p.armed, p.arm = p.arm, ""
+		if p.armed == "" && p.next != nil {
+			p.armed = p.next()
+		}
 		if p.armed != "" {
 			env = append(env, crash.Env+"="+p.armed)
 		}
@@ -223,11 +227,21 @@ func (p *Proxy) Restart(ctx context.Context) bool {
 	return true
 }
 
+// CanCrash reports whether the program has crash points.
+func (p *Proxy) CanCrash() bool { return p.canCrash }
+
 // Arm lets the next process crash at a point, "after-commit:17", unless it ends before.
 func (p *Proxy) Arm(point string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.arm = point
+}
+
+// ArmEach has next choose a point for each further process for which Arm does not; an empty one, or nil, is none.
+func (p *Proxy) ArmEach(next func() string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.next = next
 }
 
 // Armed reports whether the process, or the next one, may crash at a point.
