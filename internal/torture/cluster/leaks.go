@@ -70,6 +70,9 @@ type Course struct {
 
 // Course returns how it has developed so far.
 func (c *Cluster) Course() (k Course) {
+	if c.figures == nil {
+		return k
+	}
 	c.figures.mu.Lock()
 	taken := c.figures.taken
 	c.figures.mu.Unlock()

@@ -106,6 +106,13 @@ func New(cfg Config) (*Nemesis, error) {
 // Skipped returns the faults that were asked for and cannot be had on this machine, and why.
 func (n *Nemesis) Skipped() []string { return n.skipped }
 
+// HitDatabase reports whether any of the faults is done to PostgreSQL, or to the way there.
+func (n *Nemesis) HitDatabase() bool {
+	return slices.ContainsFunc(n.chosen, func(f *fault) bool {
+		return !slices.Contains(proxyFaults, f) && !strings.HasPrefix(f.name, "crash-") && !strings.HasSuffix(f.name, "-clients")
+	})
+}
+
 // Plan returns the first steps of what will happen, a line each.
 func (n *Nemesis) Plan(steps int) []string {
 	var lines []string
