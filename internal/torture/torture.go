@@ -170,6 +170,7 @@ func (r *run) make(ctx context.Context) (err error) {
 	for _, missing := range r.missing {
 		r.say("NOT HERE: %s", missing)
 	}
+	r.say("the traffic begins, and %d kinds of faults, for %s; the plan is in plan.txt", len(r.cfg.Faults)-len(r.nemesis.Skipped()), r.cfg.Duration)
 	plan := strings.Join(r.nemesis.Plan(500), "\n") + "\n"
 	return os.WriteFile(filepath.Join(r.dir, "plan.txt"), []byte(plan), 0o600)
 }
@@ -180,7 +181,11 @@ func (r *run) torture(ctx context.Context) error {
 	defer stop()
 	sent := make(chan error, 1)
 	go func() { sent <- r.traffic.Run(sending) }()
+	go r.leave(sending)
 	r.rage(ctx)
+	if ctx.Err() != nil {
+		return context.Cause(ctx) // nobody waits for what the clients may still find out
+	}
 	r.say("%d operations; healing", r.traffic.Operations())
 	healing, done := context.WithTimeout(context.WithoutCancel(ctx), healTime)
 	if !r.nemesis.Heal(healing) {
