@@ -44,8 +44,8 @@ func newConfig(t *testing.T, out *output, args ...string) torture.Config {
 	cfg := torture.Config{Out: out}
 	fs := flag.NewFlagSet("run", flag.ContinueOnError)
 	cfg.Flags(fs)
-	args = append([]string{"-root", filepath.Join("..", ".."), "-dir", dir, "-race=false", "-clocks=false", "-proxies", "2"}, args...)
-	if err := fs.Parse(args); err != nil {
+	small := []string{"-root", filepath.Join("..", ".."), "-dir", dir, "-race=false", "-clocks=false", "-proxies", "2"}
+	if err := fs.Parse(append(small, args...)); err != nil {
 		t.Fatal(err)
 	}
 	if err := cfg.Complete(); err != nil {
@@ -88,8 +88,8 @@ func TestARunThatIsInterruptedLeavesNoProcessAndNoDisk(t *testing.T) {
 func TestArgumentsRepeatARun(t *testing.T) {
 	t.Parallel()
 	for _, args := range [][]string{
-		{"-seed", "5", "-profile", "soak", "-faults", "kill-proxy,stop-proxy", "-operations", "7", "-clients", "3", "-rate", "1.5"},
-		{"-seed", "6", "-faults", "none", "-race=false", "-only", "keyed,plain", "-at-once", "1", "-pause", "1s"},
+		{"-seed", "5", "-profile", "soak", "-faults", "kill-proxy,stop-proxy", "-operations", "7", "-clients", "3"},
+		{"-seed", "6", "-faults", "none", "-race=false", "-only", "keyed,plain", "-at-once", "1", "-rate", "1.5"},
 		{"-seed", "7", "-faults", "all,-slow-disk", "-clocks=false", "-worse", "4", "-disk", "none", "-duration", "3s"},
 	} {
 		first := mustComplete(t, args)

@@ -55,7 +55,7 @@ func mount(ctx context.Context, kind, dir string, size int64) (*Disk, error) {
 	if err := errors.Join(file.Truncate(size), file.Close()); err != nil {
 		return nil, err
 	}
-	if err := command(ctx, "mkfs.ext4", "-q", "-F", "-m", "0", "-E", "lazy_itable_init=0,root_owner=0:0", d.image); err != nil {
+	if err := command(ctx, "mkfs.ext4", "-q", "-F", "-m", "0", d.image); err != nil {
 		return nil, err
 	}
 	if err := command(ctx, "mount", "-o", "loop", d.image, dir); err != nil {
