@@ -36,9 +36,9 @@ func (c *consumer) run(ctx context.Context) {
 			h.rest(ctx, 0, time.Second)
 		case n < 12:
 			c.die(ctx)
-		case n < 30:
+		case n < 22:
 			c.replaced(ctx)
-		case n < 60:
+		case n < 50:
 			c.heartbeat(ctx)
 		default:
 			c.pollOn(ctx)

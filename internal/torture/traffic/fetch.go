@@ -77,7 +77,7 @@ func (f *fetcher) run(ctx context.Context) {
 		for _, d := range h.t.declared() {
 			for p := 0; p < d.Partitions && h.goesOn(); p++ {
 				f.read(ctx, h.t.topics[d.Topic], p)
-				h.rest(ctx, 0, 20*time.Millisecond)
+				h.rest(ctx, 0, 40*time.Millisecond)
 			}
 		}
 	}
