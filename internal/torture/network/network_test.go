@@ -71,7 +71,8 @@ func TestEveryFaultIsSeenFromBothEnds(t *testing.T) {
 			t.Run(f.String()+"/"+name, func(t *testing.T) {
 				t.Parallel()
 				var arrived atomic.Int64
-				n := newNetwork(t, Config{Seed: 7, Shares: only(f), Stall: 20 * time.Millisecond}, 2, func(w http.ResponseWriter, r *http.Request) {
+				cfg := Config{Seed: 7, Shares: only(f), Stall: 20 * time.Millisecond}
+				n := newNetwork(t, cfg, 2, func(w http.ResponseWriter, r *http.Request) {
 					got, err := io.ReadAll(r.Body)
 					if err != nil {
 						return
