@@ -4,16 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/eos-proxy/eos-proxy/internal/faults"
 	"github.com/eos-proxy/eos-proxy/internal/torture/cluster"
+	"github.com/eos-proxy/eos-proxy/internal/torture/history"
 	"github.com/eos-proxy/eos-proxy/internal/torture/nemesis"
 	"github.com/eos-proxy/eos-proxy/internal/torture/network"
 	"github.com/eos-proxy/eos-proxy/internal/torture/traffic"
@@ -38,6 +41,7 @@ func (r *run) make(ctx context.Context) (err error) {
 	}
 	r.network, err = network.New(network.Config{
 		Seed: r.cfg.Seed, Upstreams: upstreams, Note: func(fault string) { r.cluster.Note("clients: %s", fault) },
+		Repeated: r.repeated,
 	})
 	if err != nil {
 		return err
@@ -98,6 +102,19 @@ func (r *run) openDatabase(i int, url string) (string, error) {
 	}
 	r.database = append(r.database, d)
 	return d.URL(), nil
+}
+
+// repeated writes down that a request arrives once more, so that the judge knows of which operation.
+func (r *run) repeated(fault string, req *http.Request) {
+	_, number, _ := strings.Cut(req.UserAgent(), "/")
+	operation, err := strconv.ParseInt(number, 10, 64)
+	if err != nil {
+		operation = 0 // of any
+	}
+	now := time.Since(r.began).Nanoseconds()
+	r.writer.Write(history.Line{Fault: &history.Fault{
+		Kind: nemesis.Clients + fault, Began: now, Ended: now, Repeats: true, Operation: operation,
+	}})
 }
 
 // signal signals a process of PostgreSQL, and nobody else's.

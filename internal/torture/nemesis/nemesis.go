@@ -214,12 +214,16 @@ func (n *Nemesis) note(name, target string, began int64, count int) {
 	if count == 0 {
 		return
 	}
-	n.mu.Lock()
-	n.counts[name] += int64(count)
-	n.mu.Unlock()
+	n.count(name, count)
 	n.cfg.Writer.Write(history.Line{Fault: &history.Fault{
 		Kind: name, Target: target, Began: began, Ended: n.cfg.Now(), Count: count,
 	}})
+}
+
+func (n *Nemesis) count(name string, count int) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.counts[name] += int64(count)
 }
 
 // Counts returns how often each fault has happened so far.
