@@ -22,7 +22,7 @@ import (
 	"time"
 
 	"github.com/eos-proxy/eos-proxy/examples/internal/client"
-	"github.com/eos-proxy/eos-proxy/examples/internal/program"
+	"github.com/eos-proxy/eos-proxy/internal/program"
 	"github.com/eos-proxy/eos-proxy/internal/torture/network"
 )
 
