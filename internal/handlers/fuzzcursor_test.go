@@ -1,17 +1,11 @@
 package handlers
 
 import (
-	"context"
 	"encoding/binary"
-	"net/http"
-	"net/http/httptest"
-	"net/url"
 	"strings"
 	"testing"
 
-	"github.com/eos-proxy/eos-proxy/api"
 	"github.com/eos-proxy/eos-proxy/internal/eos"
-	"github.com/go-chi/chi/v5"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -74,70 +68,4 @@ func FuzzCursorRoundTrip(f *testing.F) {
 			t.Fatalf("written (-) and read (+): %s", diff)
 		}
 	})
-}
-
-// FuzzPosition gives a fetch, and an event stream, any query and any
-// Last-Event-ID. What the shorter way reads of a query, the document allows, and
-// the longer way reads the same; what is refused is INVALID_REQUEST.
-func FuzzPosition(f *testing.F) {
-	for _, query := range []string{
-		"", "offset=0", "offset=9007199254740991&max_records=1", "offset=9007199254740992", "offset=-1", "offset=+1", "offset=01", "offset=%31", "offset=1&offset=1",
-		"at=earliest", "at=latest", "at=0", "at=253402300799999", "at=253402300800000", "at=01", "at=now", "offset=1&at=latest", "cursor=AQEAAA", "cursor=AQEAAA&at=0",
-		"cursor=", "cursor=AQ%3D%3D", "max_records=0", "max_records=10000", "max_bytes=10485760", "max_bytes=10485761", "wait_ms=0", "wait_ms=60001", "wait_ms=1;at=0",
-		"isolation_level=read_committed", "isolation_level=READ_COMMITTED", "isolation_level=", "a=b", "offset", "&", "&&offset=1", "=", "%zz", "offset=1#", "max_records=1&max_bytes=1",
-	} {
-		for _, id := range []string{"", "0", "-1", "9007199254740991", "9007199254740992", "AQEAAA", "AQGAAAA", "garbage", "\xff", "1.0", "0x1"} {
-			f.Add(query, id, id == "")
-		}
-	}
-	doc, err := newDocument(api.YAML)
-	if err != nil {
-		f.Fatal(err)
-	}
-	h, _ := newDry(f, Config{MaxBodyBytes: 1 << 20, MaxRecords: 10_000, MaxRecordBytes: 1 << 20, MaxJSONDepth: 64})
-	f.Fuzz(func(t *testing.T, query, id string, hasNoID bool) {
-		if strings.ContainsAny(query, "#") || !isFieldValue(query) || !isFieldValue(id) {
-			t.Skip() // never comes as a query, or a header
-		}
-		if _, err := url.Parse("http://test/?" + query); err != nil {
-			t.Skip()
-		}
-		id = strings.Trim(id, " \t")
-		for _, path := range []string{"/v1/topics/t/records", "/v1/topics/t/partitions/0/records"} {
-			ofPartition := strings.Contains(path, "partitions")
-			_, refused := mustCheck(t, doc, path, query, "")
-			if params, plain := plainParams(query, ofPartition); plain {
-				mustReadPlain(t, query, params, refused)
-			}
-			mustTake(t, h, path, query, nil, refused)
-			for _, follow := range []string{"/stream", "/follow"} {
-				path, header := strings.TrimSuffix(path, "/records")+follow, http.Header{}
-				if !hasNoID {
-					header["Last-Event-Id"] = []string{id}
-				}
-				_, refused := mustCheck(t, doc, path, query, id, header["Last-Event-Id"]...)
-				mustTake(t, h, path, query, header, refused)
-			}
-		}
-	})
-}
-
-// mustCheck returns the parameters of a GET as url reads them, and whether the
-// document refuses them; it refuses as INVALID_REQUEST.
-func mustCheck(t *testing.T, doc *document, path, query, _ string, lastEventID ...string) (url.Values, bool) {
-	t.Helper()
-	r := httptest.NewRequest(http.MethodGet, "/", nil)
-	r.URL.RawQuery = query
-	if lastEventID != nil {
-		r.Header["Last-Event-Id"] = lastEventID
-	}
-	route := chi.NewRouteContext()
-	route.URLParams.Add("topic", "t")
-	route.URLParams.Add("partition", "0")
-	pattern := strings.NewReplacer("/t/", "/{topic}/", "/0/", "/{partition}/").Replace(path)
-	err := doc.operations["GET "+pattern].check(r.WithContext(context.WithValue(t.Context(), chi.RouteCtxKey, route)))
-	if err != nil {
-		mustBeRefusal(t, err, eos.InvalidParameter)
-	}
-	return r.URL.Query(), err != nil
 }
