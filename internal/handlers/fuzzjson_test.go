@@ -50,24 +50,24 @@ func FuzzDecoder(f *testing.F) {
 		malformed := errors.Is(err, eos.InvalidJSON.Errorf(""))
 		strict := isStrict(body)
 		if depth(body) < decodable && malformed == strict {
-			t.Fatalf("%q: %v; strict JSON is %v", body, err, strict)
+			t.Fatalf("%.300q: %v; strict JSON is %v", body, err, strict)
 		}
 		if !strict {
 			if err == nil {
-				t.Fatalf("%q is taken, and is no strict JSON", body)
+				t.Fatalf("%.300q is taken, and is no strict JSON", body)
 			}
 			return
 		}
 		want, ok := twinDocument(body, s.cfg.MaxRecords, s.cfg.MaxJSONDepth)
 		if ok != (err == nil) {
-			t.Fatalf("%q: %v; by encoding/json it is right: %v", body, err, ok)
+			t.Fatalf("%.300q: %v; by encoding/json it is right: %v", body, err, ok)
 		}
 		if !ok {
 			mustBeRefusal(t, err, eos.InvalidRequest, eos.InvalidRecord)
 			return
 		}
 		if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
-			t.Fatalf("%q: encoding/json (-) and the decoder (+): %s", body, diff)
+			t.Fatalf("%.300q: encoding/json (-) and the decoder (+): %s", body, diff)
 		}
 		mustComeBack(t, got)
 	})
@@ -91,12 +91,12 @@ func mustComeBack(t *testing.T, records []eos.Record) {
 	text := append(appendRecords([]byte{'['}, -1, &b, 0, p.Count), ']')
 	list, ok := twinArray(text)
 	if !ok || !isStrict(text) || len(list) != len(records) {
-		t.Fatalf("the answer is %q", text)
+		t.Fatalf("the answer is %.300q", text)
 	}
 	for i, want := range records {
 		fields, ok := twinObject(list[i], "offset", "timestamp", "key", "key_base64", "value", "value_base64")
 		if !ok {
-			t.Fatalf("the answer is %q", text)
+			t.Fatalf("the answer is %.300q", text)
 		}
 		delete(fields, "offset")
 		timestamp, _ := twinInteger(fields["timestamp"], eos.MaxTimestamp)
@@ -109,10 +109,10 @@ func mustComeBack(t *testing.T, records []eos.Record) {
 		}
 		got, ok := twinRecord(plain, 1<<20)
 		if value := fields["value"]; !ok || want.Flags&(eos.ValueBinary|eos.ValueNull) == 0 && !bytes.Equal(value, want.Value) {
-			t.Fatalf("value %q came back as %q", want.Value, value)
+			t.Fatalf("value %.300q came back as %.300q", want.Value, value)
 		}
 		if got.Flags != want.Flags || !bytes.Equal(got.Key, want.Key) {
-			t.Fatalf("record %q (%d) came back as %q (%d)", want.Key, want.Flags, got.Key, got.Flags)
+			t.Fatalf("record %.300q (%d) came back as %.300q (%d)", want.Key, want.Flags, got.Key, got.Flags)
 		}
 	}
 }
@@ -136,14 +136,14 @@ func FuzzBase64(f *testing.F) {
 		records, err := s.records(body, mediaJSON)
 		want, wrong := base64.StdEncoding.Strict().DecodeString(text)
 		if ok := wrong == nil && base64.StdEncoding.EncodeToString(want) == text; ok != (err == nil) {
-			t.Fatalf("%q: %v; encoding/base64 %v", text, err, wrong)
+			t.Fatalf("%.300q: %v; encoding/base64 %v", text, err, wrong)
 		}
 		if err != nil {
 			mustBeRefusal(t, err, eos.InvalidRecord)
 			return
 		}
 		if !bytes.Equal(records[0].Key, want) || !bytes.Equal(records[1].Value, want) {
-			t.Fatalf("%q is %x and %x, not %x", text, records[0].Key, records[1].Value, want)
+			t.Fatalf("%.300q is %x and %x, not %x", text, records[0].Key, records[1].Value, want)
 		}
 		mustComeBack(t, records)
 	})
