@@ -141,11 +141,11 @@ func allocated(fn func()) uint64 {
 	return sample[0].Value.Uint64() - before
 }
 
-// mustLeave fails unless there are no more goroutines than before within a
-// second.
+// mustLeave fails unless there are no more goroutines than before within some
+// seconds.
 func mustLeave(t *testing.T, before int) {
 	t.Helper()
-	for until := time.Now().Add(time.Second); runtime.NumGoroutine() > before; runtime.Gosched() {
+	for until := time.Now().Add(5 * time.Second); runtime.NumGoroutine() > before; runtime.Gosched() {
 		if time.Now().After(until) {
 			stacks := make([]byte, 64<<10)
 			t.Fatalf("%d goroutines, %d before:\n%s", runtime.NumGoroutine(), before, stacks[:runtime.Stack(stacks, true)])
