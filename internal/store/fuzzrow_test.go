@@ -70,7 +70,7 @@ func FuzzRow(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte, more uint8) {
 		d := drawn{data}
 		records := []eos.Record{d.record()}
-		for range more {
+		for range more % 16 {
 			records = append(records, d.record())
 		}
 		const base, now = 41, 1_700_000_000_000
@@ -121,8 +121,12 @@ func mustBeRecords(t *testing.T, where string, b *Batch, want []Record) {
 		got[i] = b.Record(i)
 		size += got[i].Size()
 	}
-	if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
-		t.Fatalf("sent (-) and %s (+): %s", where, diff)
+	same := slices.EqualFunc(want, got, func(a, b Record) bool {
+		return a.Offset == b.Offset && a.Timestamp == b.Timestamp && a.Flags == b.Flags && a.Headers == b.Headers &&
+			bytes.Equal(a.Key, b.Key) && bytes.Equal(a.Value, b.Value)
+	})
+	if !same {
+		t.Fatalf("sent (-) and %s (+): %s", where, cmp.Diff(want, got, cmpopts.EquateEmpty()))
 	}
 	if b.Size(0, b.Count) != size {
 		t.Fatalf("%s: %d bytes count as %d", where, size, b.Size(0, b.Count))
