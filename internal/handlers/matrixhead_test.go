@@ -125,7 +125,7 @@ func TestBadPaths(t *testing.T) {
 	matrix(t, w, func(e *endpoint) (rows []row) {
 		template := w.paths[e.id]
 		for _, p := range w.parameters(e, openapi3.ParameterInPath) {
-			rows = append(rows, segmentRows(template, p.Name)...)
+			rows = append(rows, segmentRows(e.id, template, p.Name)...)
 		}
 		for _, p := range w.parameters(e, openapi3.ParameterInQuery) {
 			rows = append(rows, queryRows(p)...)
@@ -136,7 +136,7 @@ func TestBadPaths(t *testing.T) {
 
 // segmentRows put what is no such name, or names nothing, at the place of a
 // parameter of the path.
-func segmentRows(template, param string) (rows []row) {
+func segmentRows(id, template, param string) (rows []row) {
 	at := slices.Index(strings.Split(template, "/"), "{"+param+"}")
 	add := func(value string, status int, code string) {
 		rows = append(rows, row{param + " is " + value, func(r *request) {
@@ -172,6 +172,25 @@ func segmentRows(template, param string) (rows []row) {
 		add("", 404, "NOT_FOUND")
 	} else {
 		add("", empty.status, empty.code)
+	}
+	switch creates := []string{"createTopic", "putTransaction", "abortTransaction", "joinGroup"}; {
+	case slices.Contains(creates, id):
+	case param == "topic":
+		add("nobodys", 404, "UNKNOWN_TOPIC_OR_PARTITION")
+		add("T", 404, "UNKNOWN_TOPIC_OR_PARTITION")
+	case param == "partition":
+		add("2", 404, "UNKNOWN_TOPIC_OR_PARTITION")
+		add("2147483647", 404, "UNKNOWN_TOPIC_OR_PARTITION")
+	case param == "transaction_id":
+		add("nobodys", 404, "TRANSACTIONAL_ID_NOT_FOUND")
+	case param == "producer_id":
+		add("999999", 404, "UNKNOWN_PRODUCER_ID")
+	case param == "member_id":
+		add("nobody", 404, "UNKNOWN_MEMBER_ID")
+	case id == "getGroup" || id == "deleteGroup":
+		add("nobodys", 404, "GROUP_ID_NOT_FOUND")
+	case strings.Contains(template, "{member_id}"):
+		add("nobodys", 404, "UNKNOWN_MEMBER_ID")
 	}
 	return rows
 }
