@@ -69,7 +69,7 @@ func FuzzBodies(f *testing.F) {
 	}
 	odd := []string{
 		``, `null`, `[]`, `"{}"`, `{"commit":1}`, `{"timeout_ms":60000.0}`, `{"timeout_ms":6e4}`, `{"timeout_ms":"1"}`, `{"timeout_ms":1e400}`, `{"timeout_ms":9223372036854775808}`,
-		`{"Commit":true}`, `{"commit":true,"commit":true}`, `{"produce":[]}`, `{"produce":null}`, `{"producer_id":1}`, `{"topics":[]}`, `{"topics":["."]}`, `{"member_epoch":-1}`, `{} {}`,
+		`{"Commit":true}`, `{"commit":true,"commit":true}`, `{"produce":[]}`, `{"produce":null}`, `{"producer_id":1}`, `{"topics":[]}`, `{"topics":["."]}`, `{"topics_pattern":"("}`, `{"topics_pattern":""}`, `{"member_epoch":-1}`, `{} {}`,
 	}
 	for i := range bodies {
 		for _, body := range slices.Concat(right, odd) {
@@ -122,7 +122,7 @@ func (b *jsonBody) against(body []byte) error {
 // here, "." no name, base64 has one form; what excludes what, and what comes
 // together; what may be there once; limits of the configuration.
 var unsaid = regexp.MustCompile(strings.Join([]string{
-	`must be an integer from`, `and not \. or \.\.`, `standard padded base64`, `regular expression`, `without NUL`,
+	`must be an integer from`, `and not \. or \.\.`, `standard padded base64`, `topics_pattern: `, `without NUL`,
 	`exclude each other`, `come together or not at all`, `has neither value nor value_base64`, `there are two positions`, `has two offsets for`,
 	`is named twice`, `there are more than`, `nested more than`, `either`,
 }, "|"))
