@@ -240,8 +240,9 @@ func (r *request) cloned() *request {
 }
 
 // mustRefuse sends the rows to an endpoint, one behind the other on one
-// connection. Each must be refused as it says, and nothing be changed by any.
-func (w *world) mustRefuse(t *testing.T, e *endpoint, rows []row) {
+// connection. Each must be refused as it says, and nothing be changed by any;
+// also looks at the refusal as well.
+func (w *world) mustRefuse(t *testing.T, e *endpoint, rows []row, also ...func(row, api.Problem)) {
 	t.Helper()
 	right := w.right(t, e)
 	before, c := w.digest(t), w.reconnected(t)
@@ -249,12 +250,15 @@ func (w *world) mustRefuse(t *testing.T, e *endpoint, rows []row) {
 		r := right.cloned()
 		row.change(r)
 		a := c.do(t, r)
-		code := ""
-		if a.status >= http.StatusBadRequest && r.method != http.MethodHead {
-			code = a.problem(t).Code
+		var refusal api.Problem
+		if a.status >= http.StatusBadRequest {
+			refusal = a.problem(t)
 		}
-		if a.status != row.status || code != row.code {
+		if a.status != row.status || refusal.Code != row.code {
 			t.Errorf("%s: %s %.200s %.300q: %d %.400s, want %d %s", row.name, r.method, r.path, r.body, a.status, a.body, row.status, row.code)
+		}
+		for _, look := range also {
+			look(row, refusal)
 		}
 	}
 	c.mustDo(t, http.StatusOK, http.MethodGet, "/healthz", "")

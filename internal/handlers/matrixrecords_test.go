@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+
+	"github.com/eos-proxy/eos-proxy/api"
 )
 
 // recordForm is one of the ways in which a record comes.
@@ -13,7 +15,7 @@ type recordForm struct {
 	endpoint    string // whose request carries it
 	media       string
 	around      string // the body, with %s for the record
-	index       int    // of the record
+	index       int64  // of the record
 	ofPartition bool
 	inside      string // the transaction that it is staged in
 }
@@ -69,7 +71,12 @@ func TestBadRecords(t *testing.T) {
 					if form.inside != "" {
 						e.header = []string{"Transaction-Id: " + form.inside}
 					}
-					w.mustRefuse(t, &e, rows)
+					w.mustRefuse(t, &e, rows, func(row row, p api.Problem) {
+						// Where the document ends is not within the record.
+						if index := p.RecordIndex; (index != nil || p.Code != "INVALID_JSON") && (index == nil || *index != form.index) {
+							t.Errorf("%s: %s of another record than %d", row.name, p.Detail, form.index)
+						}
+					})
 				}
 			}
 		})
