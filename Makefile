@@ -14,7 +14,7 @@ endif
 GO_TEST = $(RACE) go test $(if $(RACE),-race) -timeout 25m
 
 .DEFAULT_GOAL := help
-.PHONY: help build run demo torture torture-billing test race note-race lint format generate bench bench-short bench-compare pgo conformance browser ci
+.PHONY: help build run demo torture torture-billing test race note-race lint format generate bench bench-short bench-compare pgo fuzz conformance browser ci
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -66,6 +66,10 @@ bench-compare: ## two files that bench --gobench wrote: make bench-compare OLD=o
 
 pgo: build ## the profile by which the next build optimises
 	bin/eos-proxy bench --only produce-64 --rounds 1 --seconds 20 --profile cmd/eos-proxy/default.pgo
+
+FUZZTIME ?= 10m
+fuzz: ## every fuzz target, for FUZZTIME=10m each
+	.ci/fuzz $(FUZZTIME)
 
 conformance: ## the service against its own OpenAPI document, by schemathesis
 	.ci/conformance

@@ -44,15 +44,18 @@ func (c *cursor) appendBinary(b []byte) []byte {
 
 var errMalformedCursor = eos.InvalidParameter.Errorf("the cursor is not one that a fetch has answered")
 
+// decodeCursor reads what encode writes, and nothing else: a cursor is written
+// in one way.
 func decodeCursor(s string) (*cursor, error) {
 	b, err := base64.RawURLEncoding.Strict().DecodeString(s)
-	if err != nil || len(b) == 0 || b[0] != cursorVersion {
+	lines := base64.RawURLEncoding.EncodedLen(len(b)) != len(s) // breaks between them, which base64 passes
+	if err != nil || lines || len(b) == 0 || b[0] != cursorVersion {
 		return nil, errMalformedCursor
 	}
 	var numbers []int64
 	for b = b[1:]; len(b) > 0; {
 		n, size := binary.Uvarint(b)
-		if size <= 0 || n > eos.MaxInteger {
+		if padded := size > 1 && b[size-1] == 0; size <= 0 || padded || n > eos.MaxInteger {
 			return nil, errMalformedCursor
 		}
 		numbers, b = append(numbers, int64(n)), b[size:]
