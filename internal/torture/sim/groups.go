@@ -1,0 +1,329 @@
+package sim
+
+import (
+	"errors"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/eos-proxy/eos-proxy/internal/eos"
+)
+
+// at is a moment of the database's clock as eos has it.
+func at(ms int64) time.Time { return time.UnixMilli(ms).UTC() }
+
+func (w *world) groupExchange(c *call) (locks func() []lockKey, run exchanged) {
+	group := lockKey{table: lockGroup, name: c.group}
+	member := lockKey{table: lockMember, name: c.group + "/" + c.member}
+	none := func() []lockKey { return nil }
+	switch c.kind {
+	case kindJoin:
+		return func() []lockKey { return []lockKey{group} }, func(again bool) (*answer, func() bool) { return w.join(c, again) }
+	case kindLeave:
+		return func() []lockKey { return []lockKey{group} }, func(again bool) (*answer, func() bool) { return w.leave(c, again) }
+	case kindOffsets:
+		return none, func(bool) (*answer, func() bool) { return w.readOffsets(c), nil }
+	}
+	alone := false
+	var lost *answer
+	return func() []lockKey {
+			switch {
+			case alone:
+				return []lockKey{group, member}
+			case len(c.offsets) > 0 && w.mutant != NoMemberLock:
+				return []lockKey{member}
+			}
+			return nil
+		}, func(again bool) (*answer, func() bool) {
+			a, write, more := w.poll(c, again, alone, lost)
+			if more {
+				alone = true
+				return nil, nil
+			}
+			if a.err == nil && write != nil {
+				lost = a
+			}
+			return a, write
+		}
+}
+
+// doubt is an answer of unknown effect for a refusal, when an earlier try may
+// have been committed.
+func (w *world) doubt(c *call, again bool, err error) (*answer, func() bool) {
+	if again {
+		return &answer{err: eos.Lost("the database did not answer the COMMIT, and the state is another by now")}, nil
+	}
+	return w.refused(c, err)
+}
+
+func (w *world) join(c *call, again bool) (*answer, func() bool) {
+	g := w.db.whole(c.group)
+	read := membersOf(g)
+	j := c.join
+	readAt := w.db.now
+	a, change, err := g.Join(at(w.db.now), j)
+	if err != nil {
+		return w.doubt(c, again, err)
+	}
+	if w.mutant == TakeoverLosesAll && len(change.Replaced) > 0 {
+		a.Partitions = nil
+		for _, row := range change.Owned {
+			if row.Owner == j.MemberID {
+				row.Owner, row.Since = "", 0
+			}
+		}
+	}
+	ans := &answer{assignment: a}
+	return ans, func() bool {
+		if !w.saveChange(c.group, read, &change) {
+			return false
+		}
+		w.truth.applies(c)
+		w.truth.joined(c.op, a, &change, readAt)
+		return true
+	}
+}
+
+func (w *world) leave(c *call, again bool) (*answer, func() bool) {
+	g := w.db.whole(c.group)
+	read := membersOf(g)
+	change, err := g.Leave(c.member)
+	switch {
+	case again && errors.Is(err, eos.UnknownMember.Errorf("")):
+		return &answer{}, nil
+	case err != nil:
+		return w.doubt(c, again, err)
+	}
+	return &answer{}, func() bool {
+		if !w.saveChange(c.group, read, &change) {
+			return false
+		}
+		w.truth.applies(c)
+		w.truth.left(c.group, change.Left)
+		return true
+	}
+}
+
+// poll hears a member. more says that it has to run again, under the group's
+// lock.
+func (w *world) poll(c *call, again, alone bool, lost *answer) (a *answer, write func() bool, more bool) {
+	g := w.db.part(c.group, c.member)
+	read := membersOf(g)
+	partitions := make([]eos.Partition, len(c.offsets))
+	for i, o := range c.offsets {
+		partitions[i] = o.partition
+	}
+	epoch := w.memberEpoch(g, c.member, c.epoch)
+	if w.mutant == HandedOverAtOnce {
+		for _, row := range g.Partitions {
+			if row.Target == c.member && row.Owner != c.member {
+				row.Owner = ""
+			}
+		}
+	}
+	readAt := w.db.now
+	assignment, change, err := g.Poll(at(w.db.now), c.member, epoch, partitions)
+	if again && lost != nil && wasDone(g, c.member, lost, err) {
+		return lost, nil, false
+	}
+	if err != nil {
+		a, write = w.doubt(c, again, err)
+		return a, write, false
+	}
+	if !alone && !change.Empty() && !change.OnlyDeadline() {
+		return nil, nil, true
+	}
+	a = &answer{assignment: assignment}
+	offsets := w.advanced(c)
+	for _, p := range assignment.Partitions {
+		stands := w.db.group(c.group).committed[p]
+		if i := slices.Index(partitions, p); i >= 0 {
+			stands = offsets[i]
+		}
+		a.readable = append(a.readable, readable{p, stands, w.db.logs[logOf(p)].end})
+	}
+	heard := func() {
+		w.truth.applies(c)
+		w.truth.polled(c.op, assignment, &change, readAt)
+	}
+	if change.Empty() && len(c.offsets) == 0 {
+		heard()
+		return a, nil, false
+	}
+	return a, func() bool {
+		if len(c.offsets) == 0 && change.OnlyDeadline() {
+			m, there := w.db.group(c.group).members[c.member]
+			if !there || !m.ExpiresAt.Before(change.Extended.ExpiresAt) {
+				return false
+			}
+			m.ExpiresAt = change.Extended.ExpiresAt
+			w.db.group(c.group).members[c.member] = m
+			heard()
+			return true
+		}
+		if !w.saveChange(c.group, read, &change) {
+			return false
+		}
+		heard()
+		for i, o := range c.offsets {
+			w.db.group(c.group).committed[o.partition] = offsets[i]
+			w.truth.processed(o)
+			w.truth.committedOffset(o, offsets[i])
+			w.truth.together(o)
+		}
+		return true
+	}, false
+}
+
+// wasDone is that of store/grouppoll.go.
+func wasDone(g *eos.Group, member string, lost *answer, err error) bool {
+	notIts := errors.Is(err, eos.PartitionNotOwned.Errorf("")) || errors.Is(err, eos.FencedMemberEpoch.Errorf(""))
+	m := g.Members[member]
+	return notIts && m != nil && m.Epoch == lost.assignment.MemberEpoch
+}
+
+// advanced is what stands after the commits of a poll (G4).
+func (w *world) advanced(c *call) []int64 {
+	stand := make([]int64, len(c.offsets))
+	for i, o := range c.offsets {
+		stand[i] = o.offset
+		if committed, there := w.db.group(c.group).committed[o.partition]; there {
+			stand[i] = w.advance2(committed, o.offset)
+		}
+	}
+	return stand
+}
+
+func (w *world) advance2(committed, offset int64) int64 {
+	if w.mutant == OffsetGoesBack {
+		return offset
+	}
+	stands, _ := eos.Advance(&committed, offset)
+	return stands
+}
+
+func (w *world) readOffsets(c *call) *answer {
+	a := &answer{}
+	row := w.db.group(c.group)
+	for n := range w.db.counts[inputTopic] {
+		p := eos.Partition{Topic: inputTopic, Number: n}
+		a.readable = append(a.readable, readable{p, row.committed[p], w.db.logs[logOf(p)].end})
+	}
+	return a
+}
+
+func membersOf(g *eos.Group) map[string]eos.Member {
+	read := map[string]eos.Member{}
+	for id, m := range g.Members {
+		read[id] = *m
+	}
+	return read
+}
+
+// saveChange writes the rows of a change, unless a member's deadline or previous
+// epoch is another than was read, or its row is locked: store/groupsave.go. In
+// the store who meets that lock waits, and finds the same behind it.
+func (w *world) saveChange(group string, read map[string]eos.Member, c *eos.Change) bool {
+	row := w.db.group(group)
+	gone := slices.Concat(c.Left, c.Replaced)
+	written := slices.Clone(gone)
+	for _, m := range c.Members {
+		written = append(written, m.MemberID)
+	}
+	for _, id := range written {
+		old, was := read[id]
+		now, is := row.members[id]
+		if was && (!is || now.Previous != old.Previous || !now.ExpiresAt.Equal(old.ExpiresAt)) || !was && is {
+			return false
+		}
+		if holder := w.db.locks[lockKey{table: lockMember, name: group + "/" + id}]; holder != nil && holder != w.writing {
+			return false
+		}
+	}
+	if c.Group != 0 {
+		row.epoch = c.Group
+	}
+	for _, id := range gone {
+		if w.mutant == ReplacedStillHeard && slices.Contains(c.Replaced, id) {
+			continue
+		}
+		delete(row.members, id)
+	}
+	for _, id := range c.Replaced {
+		if w.mutant != ReplacedStillHeard {
+			row.replaced[id] = true
+		}
+	}
+	for _, m := range c.Members {
+		row.members[m.MemberID] = *m
+	}
+	if c.Extended != nil {
+		if m, there := row.members[c.Extended.MemberID]; there && m.ExpiresAt.Before(c.Extended.ExpiresAt) {
+			m.ExpiresAt = c.Extended.ExpiresAt
+			row.members[c.Extended.MemberID] = m
+		}
+	}
+	for _, o := range c.Owned {
+		row.rows[o.Partition] = *o
+	}
+	for _, p := range c.Dropped {
+		delete(row.rows, p)
+	}
+	return true
+}
+
+// sweep removes members whose time is over (G2).
+func (w *world) sweep(p *proxy) {
+	for _, id := range slices.Sorted(maps.Keys(w.db.groups)) {
+		if len(w.db.groups[id].members) == 0 {
+			continue
+		}
+		now := w.db.now
+		if w.mutant == ExpiredByProxyClock {
+			now += p.skew
+		}
+		w.changeGroup(p, "expiry of members of "+id, id, func(g *eos.Group) eos.Change { return g.Expire(at(now)) })
+	}
+}
+
+// refresh picks up new partitions.
+func (w *world) refresh(p *proxy) {
+	for _, id := range slices.Sorted(maps.Keys(w.db.groups)) {
+		w.changeGroup(p, "refresh of "+id, id, func(g *eos.Group) eos.Change { return g.Refresh() })
+	}
+}
+
+func (w *world) changeGroup(p *proxy, what, id string, change func(g *eos.Group) eos.Change) {
+	w.start(p, what, nil, nil, func(t *task) {
+		t.early = true
+		t.locks = func() []lockKey { return []lockKey{{table: lockGroup, name: id}} }
+		t.read = func(*task) plan {
+			g := w.db.whole(id)
+			read := membersOf(g)
+			c := change(g)
+			if c.Empty() {
+				return plan{}
+			}
+			return plan{write: func() bool {
+				if !w.saveChange(id, read, &c) {
+					return false
+				}
+				w.truth.expired(id, c.Left)
+				return true
+			}}
+		}
+	})
+}
+
+// checkCommit is that of the rules, or of a mutant.
+func (w *world) checkCommit(g *eos.Group, member string, epoch int64, partitions []eos.Partition) error {
+	return g.CheckCommit(member, w.memberEpoch(g, member, epoch), partitions)
+}
+
+// memberEpoch is the epoch that a request names.
+func (w *world) memberEpoch(g *eos.Group, member string, epoch int64) int64 {
+	if m := g.Members[member]; w.mutant == OldMemberEpoch && m != nil {
+		return m.Epoch
+	}
+	return epoch
+}
