@@ -25,8 +25,7 @@ func (f *flush) save() bool {
 	}
 	for _, r := range f.rows {
 		l := f.w.db.logs[r.log]
-		l.batches = append(l.batches, batch{r.base, r.values, f.now, r.kept})
-		l.end = r.base + int64(len(r.values))
+		l.insert(batch{r.base, r.values, f.now, r.kept})
 		if r.kept != nil && f.w.db.kept[r.kept.identity] == nil {
 			f.w.db.insertKept(r.kept)
 		}
@@ -158,9 +157,8 @@ func (f *flush) saveCommit(c *committing) {
 		for _, b := range from.batches {
 			b.base += m.end
 			b.at = f.w.db.now
-			to.batches = append(to.batches, b)
+			to.insert(b)
 		}
-		to.end = m.end + from.end
 		f.moveKept(t, m)
 	}
 	t.places = c.places

@@ -142,29 +142,17 @@ func (w *world) poll(c *call, again, alone bool, lost *answer) (a *answer, write
 		}
 		a.readable = append(a.readable, readable{p, stands, w.db.logs[logOf(p)].end})
 	}
-	heard := func() {
-		w.truth.applies(c)
-		w.truth.polled(c.op, assignment, &change, readAt)
-	}
-	if change.Empty() && len(c.offsets) == 0 {
-		heard()
-		return a, nil, false
+	if len(c.offsets) == 0 && (change.Empty() || change.OnlyDeadline()) {
+		w.truth.polled(c.op, assignment, &change, readAt) // at this moment: it changes nothing
+		return a, w.extend(c, &change, readAt), false
 	}
 	return a, func() bool {
-		if len(c.offsets) == 0 && change.OnlyDeadline() {
-			m, there := w.db.group(c.group).members[c.member]
-			if !there || !m.ExpiresAt.Before(change.Extended.ExpiresAt) {
-				return false
-			}
-			m.ExpiresAt = change.Extended.ExpiresAt
-			w.db.group(c.group).members[c.member] = m
-			heard()
-			return true
-		}
 		if !w.saveChange(c.group, read, &change) {
 			return false
 		}
-		heard()
+		w.truth.applies(c)
+		w.truth.polled(c.op, assignment, &change, readAt)
+		w.truth.heard(c.op, readAt)
 		for i, o := range c.offsets {
 			w.db.group(c.group).committed[o.partition] = offsets[i]
 			w.truth.processed(o)
@@ -173,6 +161,24 @@ func (w *world) poll(c *call, again, alone bool, lost *answer) (a *answer, write
 		}
 		return true
 	}, false
+}
+
+// extend writes a member's deadline, without a lock.
+func (w *world) extend(c *call, change *eos.Change, readAt int64) func() bool {
+	if change.Empty() {
+		w.truth.heard(c.op, readAt)
+		return nil
+	}
+	return func() bool {
+		m, there := w.db.group(c.group).members[c.member]
+		if !there || !m.ExpiresAt.Before(change.Extended.ExpiresAt) {
+			return false
+		}
+		m.ExpiresAt = change.Extended.ExpiresAt
+		w.db.group(c.group).members[c.member] = m
+		w.truth.heard(c.op, readAt)
+		return true
+	}
 }
 
 // wasDone is that of store/grouppoll.go.

@@ -23,7 +23,7 @@ func TestTry(t *testing.T) {
 		if f != nil {
 			f = f.Shrink()
 			lines := f.Transcript()
-			for _, l := range lines[max(0, len(lines)-60):] {
+			for _, l := range lines[max(0, len(lines)-600):] {
 				t.Log(l)
 			}
 			t.Fatal(f, len(f.steps))

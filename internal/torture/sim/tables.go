@@ -57,6 +57,16 @@ type logRow struct {
 	batches    []batch
 }
 
+// insert adds a batch, in the order of their offsets.
+func (l *logRow) insert(b batch) {
+	at := len(l.batches)
+	for at > 0 && l.batches[at-1].base > b.base {
+		at--
+	}
+	l.batches = slices.Insert(l.batches, at, b)
+	l.end = max(l.end, b.base+int64(len(b.values)))
+}
+
 // trim is a range below the start of a log, whose rows wait to be deleted.
 type trim struct{ log, to, raised int64 }
 

@@ -286,15 +286,15 @@ func (t *truth) answered(c *call, a *answer) {
 		if c.applied && t.stands(c.op) {
 			t.fail("lying failure", "%s is answered %s, and is written", c, a)
 		}
-	case !c.op.done && c.kind <= kindLeave && (c.kind != kindLeave || !a.replayed):
+	case c.kind == kindPut || c.kind == kindCommit || c.kind == kindAbort:
+		t.answeredFate(c, a)
+	case !c.op.done && c.kind < kindLeave:
 		t.fail("lost write", "%s is acknowledged, and is not written", c)
 	case c.kind == kindProduce:
 		k := t.kept[keyOf(c.op)]
 		if !a.staged && (k == nil || k.op.Fingerprint != c.Fingerprint || !slices.Equal(k.places, a.places)) {
 			t.fail("ack differs from log", "%s is answered %s, and is at %v", c, a, k)
 		}
-	case c.kind == kindPut || c.kind == kindCommit || c.kind == kindAbort:
-		t.answeredFate(c, a)
 	case c.kind == kindRegister && c.Key != "":
 		if first := t.registrations[c.Key]; first == nil || first.producer != a.producer || first.epoch != a.epoch {
 			t.fail("ack differs from log", "%s is answered %s, and first %s", c, a, first)

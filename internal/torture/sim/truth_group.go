@@ -86,13 +86,18 @@ func (t *truth) answeredMember(group, member string, a eos.Assignment, readAt in
 		}
 		g.has[p] = member
 	}
-	g.heard[member] = max(g.heard[member], readAt)
 	if since := g.revoking[member]; len(a.Revoking) == 0 || since == 0 {
 		delete(g.revoking, member)
 		if len(a.Revoking) > 0 {
 			g.revoking[member] = readAt
 		}
 	}
+}
+
+// heard is told that a member was heard of.
+func (t *truth) heard(o *op, at int64) {
+	g := t.group(o.group)
+	g.heard[o.member] = max(g.heard[o.member], at)
 }
 
 func (t *truth) joined(o *op, a eos.Assignment, c *eos.Change, readAt int64) {
@@ -116,6 +121,7 @@ func (t *truth) joined(o *op, a eos.Assignment, c *eos.Change, readAt int64) {
 	t.ended(o.group, o.member)
 	g.alive[o.member], g.used[o.member], g.joins[o.member] = true, a.MemberEpoch, o.join
 	t.answeredMember(o.group, o.member, a, readAt)
+	t.heard(o, readAt)
 }
 
 // checkTakeover: who takes over an instance_id has at once what its member had
