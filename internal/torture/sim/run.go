@@ -22,7 +22,7 @@ func (f *Failure) Error() string {
 
 // mostToHeal bounds the steps in which everything is to be done when nothing
 // fails any more.
-const mostToHeal = 100_000
+const mostToHeal = 20_000
 
 // Run runs a seed for so many steps, then heals everything and lets all clients
 // finish. It returns what was wrong, or nil.
