@@ -24,12 +24,13 @@ type role interface {
 	most() int              // how many ops may be pending
 }
 
-// The topics. Producers write to input and short, workers read input and write
-// output; the records of short leave soon.
+// The topics. Producers write to input and short, tellers to input and bank,
+// workers read input and write output; the records of short leave soon.
 const (
 	inputTopic  = 1
 	outputTopic = 2
 	shortTopic  = 3
+	bankTopic   = 4
 )
 
 func (w *world) newClient(name string) *client {

@@ -14,6 +14,7 @@ type producer struct {
 	registered      bool
 	acked           *op
 	left            int
+	several         int // most records in a request
 }
 
 func (p *producer) most() int { return 3 }
@@ -55,7 +56,7 @@ func (p *producer) send1(o *op) {
 
 func (p *producer) produce() *op {
 	o := p.newOp(kindProduce)
-	values := p.values(1 + p.world.n(3))
+	values := p.values(1 + p.world.n(p.several))
 	if p.partition < 0 {
 		o.scope, o.spread = p.topic, values
 	} else {

@@ -61,7 +61,7 @@ func (t *teller) produce() {
 	o := t.newOp(kindProduce)
 	o.scope, o.spread = inputTopic, t.values(1+t.world.n(3))
 	if t.one(2) {
-		o.scope = logOf(eos.Partition{Topic: outputTopic + 2, Number: t.world.n(2)})
+		o.scope = logOf(eos.Partition{Topic: bankTopic, Number: t.world.n(2)})
 		o.parts, o.spread = []part{{o.scope, o.spread}}, nil
 	}
 	o.ProducerID, o.Epoch, o.Sequence, o.TransactionID = t.id, t.epoch, t.next[o.scope], t.txn
@@ -76,7 +76,7 @@ func (t *teller) put() {
 	o := t.newOp(kindPut)
 	o.begin = eos.Begin{ID: t.client.id("x"), ProducerID: t.id, Epoch: t.epoch}
 	for n := range 1 + t.world.n(2) {
-		o.parts = append(o.parts, part{logOf(eos.Partition{Topic: outputTopic + 2, Number: n}), t.values(1 + t.world.n(2))})
+		o.parts = append(o.parts, part{logOf(eos.Partition{Topic: bankTopic, Number: n}), t.values(1 + t.world.n(2))})
 	}
 	o.whole, o.timeout = t.one(3), int64(1_000+t.world.n(8_000))
 	t.left--
@@ -86,6 +86,8 @@ func (t *teller) put() {
 // inside goes on with the open transaction.
 func (t *teller) inside() {
 	switch {
+	case t.one(10) && !t.calm:
+		t.spoil()
 	case t.size > 0 && !t.calm && t.left > 0 && t.one(2):
 		t.size--
 		t.produce()
@@ -121,6 +123,21 @@ func (t *teller) heard(o *op, a *answer) {
 		}
 		t.restart()
 	}
+}
+
+// spoil sends what is to be refused while the transaction is open: a produce
+// outside of it, or a second begin.
+func (t *teller) spoil() {
+	o := t.newOp(kindProduce)
+	o.spoiled = true
+	o.scope, o.spread = inputTopic, t.values(1)
+	o.ProducerID, o.Epoch, o.Sequence = t.id, t.epoch, t.next[o.scope]+1_000
+	if t.one(2) {
+		o.kind, o.parts, o.spread = kindPut, []part{{logOf(eos.Partition{Topic: bankTopic}), o.spread}}, nil
+		o.begin = eos.Begin{ID: t.client.id("x"), ProducerID: t.id, Epoch: t.epoch}
+		o.whole, o.timeout = t.one(2), 2_000
+	}
+	t.begin(o.fill())
 }
 
 // over is the end of an aborted transaction: its sequences are unused again.

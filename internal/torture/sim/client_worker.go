@@ -46,7 +46,7 @@ func (w *world) newWorker(group string, m manner, withFrom bool) *worker {
 	c := w.newClient(fmt.Sprint(group, "-", len(w.clients)))
 	k := &worker{client: c, group: group, manner: m, withFrom: withFrom}
 	c.role = k
-	k.reborn(w.one(2))
+	k.reborn(false)
 	return k
 }
 
@@ -89,7 +89,7 @@ func (k *worker) act() {
 	case len(k.pending) > 0:
 	case !k.calm && k.one(80):
 		k.say("%s crashes", k.name)
-		k.reborn(k.one(2))
+		k.reborn(!k.one(4))
 	case k.txn != nil:
 		k.goOn()
 	case k.epoch == 0:
@@ -160,7 +160,7 @@ func (k *worker) goOn() {
 
 func (k *worker) outputs(spans map[eos.Partition]span) (parts []part) {
 	for _, p := range slices.SortedFunc(maps.Keys(spans), eos.Partition.Compare) {
-		log := logOf(eos.Partition{Topic: outputTopic, Number: p.Number % 2})
+		log := logOf(eos.Partition{Topic: outputTopic, Number: p.Number % 3})
 		values := k.values(int(spans[p].to - spans[p].from))
 		if i := slices.IndexFunc(parts, func(q part) bool { return q.log == log }); i >= 0 {
 			parts[i].values = append(parts[i].values, values...)

@@ -19,13 +19,14 @@ func (f *flush) save() bool {
 		f.savePut(p)
 	}
 	for _, s := range f.newStagings {
-		f.w.db.logs[s.id] = &logRow{}
 		t := f.w.db.refs[s.ref]
 		t.stagings = append(t.stagings, s.staging)
 	}
 	for _, r := range f.rows {
-		l := f.w.db.logs[r.log]
-		l.insert(batch{r.base, r.values, f.now, r.kept})
+		if f.w.db.logs[r.log] == nil { // a staging that is new, or, without its guard, gone
+			f.w.db.logs[r.log] = &logRow{}
+		}
+		f.w.db.logs[r.log].insert(batch{r.base, r.values, f.now, r.kept})
 		if r.kept != nil && f.w.db.kept[r.kept.identity] == nil {
 			f.w.db.insertKept(r.kept)
 		}
@@ -98,15 +99,21 @@ func (f *flush) commitGuards() bool {
 // openAfter is the ref of the transaction that a producer has open when the
 // flush is written.
 func (f *flush) openAfter(producer int64) int64 {
-	ref, _ := f.w.db.open(producer)
-	for _, c := range f.commits {
-		if c.ref == ref {
-			ref = 0
-		}
-	}
+	ref := f.stillOpen(producer)
 	for _, p := range f.puts {
 		if p.begin.ProducerID == producer && !p.whole {
 			ref = p.ref
+		}
+	}
+	return ref
+}
+
+// stillOpen is the same without what the flush begins.
+func (f *flush) stillOpen(producer int64) int64 {
+	ref, _ := f.w.db.open(producer)
+	for _, c := range f.commits {
+		if c.ref == ref {
+			return 0
 		}
 	}
 	return ref
@@ -119,7 +126,7 @@ func (f *flush) uniqueKeys() bool {
 		if d.transactions[p.begin.ID] != nil {
 			return false
 		}
-		if ref, _ := d.open(p.begin.ProducerID); ref != 0 && !p.whole && f.openAfter(p.begin.ProducerID) != p.ref {
+		if !p.whole && f.stillOpen(p.begin.ProducerID) != 0 {
 			return false
 		}
 	}
@@ -127,11 +134,7 @@ func (f *flush) uniqueKeys() bool {
 		if r.kept != nil && (r.kept.key != "" || r.kept.producer != eos.NoProducer) && d.kept[r.kept.identity] != nil && f.w.mutant != NoUniqueIdentity {
 			return false
 		}
-		l := d.logs[r.log]
-		if l == nil && !f.hasNewStaging(r.log) { // a foreign key
-			return false
-		}
-		if l != nil && slices.ContainsFunc(l.batches, func(b batch) bool { return b.base == r.base }) {
+		if l := d.logs[r.log]; l != nil && slices.ContainsFunc(l.batches, func(b batch) bool { return b.base == r.base }) {
 			return false
 		}
 	}
@@ -141,10 +144,6 @@ func (f *flush) uniqueKeys() bool {
 		}
 	}
 	return true
-}
-
-func (f *flush) hasNewStaging(log int64) bool {
-	return slices.ContainsFunc(f.newStagings, func(s newStaging) bool { return s.id == log })
 }
 
 func (f *flush) saveCommit(c *committing) {

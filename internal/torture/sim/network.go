@@ -22,11 +22,11 @@ func (w *world) post(m message) {
 	m.from = w.db.now
 	switch {
 	case w.fault(12):
-		m.from += int64(w.n(20_000))
+		m.from += int64(w.n(w.longest()))
 	case w.fault(12) && m.answer == nil:
 		twin := m
 		twin.call = &call{op: m.call.op, try: m.call.try}
-		twin.proxy, twin.from = w.n(len(w.proxies)), twin.from+int64(w.n(5_000))
+		twin.proxy, twin.from = w.n(len(w.proxies)), twin.from+int64(w.n(w.longest()/4))
 		w.network = append(w.network, twin)
 	}
 	w.network = append(w.network, m)

@@ -223,6 +223,9 @@ func (w *world) lose(t *task) {
 func (w *world) detach(t *task) {
 	late := *t
 	late.proxy, late.held = nil, t.held
+	if w.one(3) {
+		late.since += int64(w.n(w.longest())) // PostgreSQL is slow to read it
+	}
 	for _, k := range t.held {
 		w.db.locks[k] = &late
 	}
@@ -232,6 +235,9 @@ func (w *world) detach(t *task) {
 
 // late is the end of a session that nobody hears of.
 func (w *world) late(t *task) {
+	if t.since > w.db.now && !w.calm {
+		return
+	}
 	if t.plan != nil {
 		if !t.early && !w.lock(t) {
 			return

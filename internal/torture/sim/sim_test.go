@@ -23,7 +23,7 @@ func TestTry(t *testing.T) {
 		if f != nil {
 			f = f.Shrink()
 			lines := f.Transcript()
-			for _, l := range lines[:min(600,len(lines))] {
+			for _, l := range lines[:min(600, len(lines))] {
 				t.Log(l)
 			}
 			t.Fatal(f, len(f.steps))

@@ -48,43 +48,46 @@ func newWorld(seed uint64, mutant Mutant) *world {
 	w.truth = newTruth(w)
 	w.sharp = []int{20, 100, 100, 250}[w.n(4)]
 	w.db.grow(inputTopic, 1+w.n(4))
-	w.db.grow(outputTopic, 2)
-	w.db.grow(shortTopic, 1+w.n(2))
-	w.db.grow(outputTopic+2, 2)
-	for n := range 1 + w.n(3) {
+	w.db.grow(outputTopic, 3)
+	w.db.grow(shortTopic, 2)
+	w.db.grow(bankTopic, 2)
+	for n := range 1 + (w.n(8)+2)/3 {
 		w.proxies = append(w.proxies, &proxy{n: n, up: true, skew: int64(w.n(3)-1) * 3_600_000, writer: newWriter()})
 	}
-	w.short = w.one(3)
-	for n := range 1 + w.n(2) {
+	producers, tellers, workers, lones := 1+w.n(2), w.n(3), w.n(4), w.n(3)
+	switch w.n(4) { // who meets more of his own kind
+	case 0:
+		w.short, producers, tellers, workers, lones = true, 2, 0, 0, 0
+	case 1:
+		workers, lones = 0, 0
+	case 2:
+		workers, lones, tellers = 2+w.n(3), 0, 0
+	}
+	w.populate(producers, tellers, workers, lones)
+	return w
+}
+
+func (w *world) populate(producers, tellers, workers, lones int) {
+	for n := range producers {
 		c := w.newClient(fmt.Sprint("producer", n))
-		p := &producer{client: c, topic: inputTopic, partition: w.n(2) - 1, left: 10 + w.n(30), keyed: w.one(3)}
-		if w.short && !p.keyed {
-			p.topic = shortTopic
-		}
-		if p.topic == shortTopic {
-			p.partition = 0
+		p := &producer{client: c, topic: inputTopic, partition: w.n(2) - 1, left: 10 + w.n(30), keyed: !w.short && w.one(3), several: 3}
+		if w.short {
+			p.topic, p.several = shortTopic, 1
 		}
 		c.role = p
 	}
-	if w.one(2) {
-		for n := range 1 + w.n(2) {
-			c := w.newClient(fmt.Sprint("teller", n))
-			c.role = &teller{client: c, transactionalID: "bank", left: 10 + w.n(40)}
-		}
+	for n := range tellers {
+		c := w.newClient(fmt.Sprint("teller", n))
+		c.role = &teller{client: c, transactionalID: "bank", left: 10 + w.n(40)}
 	}
-	if w.one(2) {
-		m, from := manner(w.n(3)), w.one(2)
-		for range 1 + w.n(3) {
-			w.newWorker("g", m, from)
-		}
+	m, from := manner(w.n(3)), w.one(2)
+	for range workers {
+		w.newWorker("g", m, from)
 	}
-	if w.one(4) {
-		for n := range 1 + w.n(2) {
-			c := w.newClient(fmt.Sprint("lone", n))
-			c.role = &lone{client: c, group: "h"}
-		}
+	for n := range lones {
+		c := w.newClient(fmt.Sprint("lone", n))
+		c.role = &lone{client: c, group: "h"}
 	}
-	return w
 }
 
 // advanceTime moves the clock on.
@@ -95,8 +98,8 @@ func (w *world) advanceTime() {
 		w.db.now += int64(w.n(2_000))
 	case w.fault(800):
 		w.db.now += int64(w.n(10_000))
-	case w.short && w.fault(300):
-		w.db.now += int64(w.n(100_000))
+	case w.short && w.fault(100):
+		w.db.now += int64(w.n(60_000))
 	}
 }
 
@@ -117,12 +120,13 @@ func (w *world) act() {
 			if w.work() {
 				return
 			}
-		case at < 97:
+		case at < 98:
 			w.duty()
 			return
 		default:
-			w.disturb()
-			return
+			if w.disturb() {
+				return
+			}
 		}
 	}
 }
@@ -167,20 +171,32 @@ func (w *world) duty() {
 	}
 }
 
-// disturb is what happens to proxies.
-func (w *world) disturb() {
+// disturb is what happens to proxies, and to topics.
+func (w *world) disturb() bool {
 	p := w.proxies[w.n(len(w.proxies))]
 	switch {
 	case !p.up:
 		w.say("p%d starts", p.n)
 		p.up = true
-	case w.fault(4):
+	case w.fault(16):
 		w.crash(p)
-	case w.fault(4):
-		p.frozen = w.db.now + int64(w.n(20_000))
+	case w.fault(16):
+		p.frozen = w.db.now + int64(w.n(w.longest()))
 		w.say("p%d freezes until %d", p.n, p.frozen)
-	case w.fault(8) && w.db.counts[inputTopic] < 5:
+	case w.fault(16) && w.db.counts[inputTopic] < 5:
 		w.db.grow(inputTopic, w.db.counts[inputTopic]+1)
 		w.say("topic %d has %d partitions", inputTopic, w.db.counts[inputTopic])
+	default:
+		return false
 	}
+	return true
+}
+
+// longest is how long something may be late: where records leave, until what
+// tells of them is gone as well.
+func (w *world) longest() int {
+	if w.short {
+		return 300_000
+	}
+	return 20_000
 }
