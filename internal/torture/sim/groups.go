@@ -75,11 +75,12 @@ func (w *world) join(c *call, again bool) (*answer, func() bool) {
 	}
 	ans := &answer{assignment: a}
 	return ans, func() bool {
+		settled := w.db.settled(c.group)
 		if !w.saveChange(c.group, read, &change) {
 			return false
 		}
 		w.truth.applies(c)
-		w.truth.joined(c.op, a, &change, readAt)
+		w.truth.joined(c.op, a, &change, settled, readAt)
 		return true
 	}
 }

@@ -2,8 +2,8 @@ package sim
 
 import "slices"
 
-// mostTries bounds how often a failure is run to make it shorter.
-const mostTries = 3_000
+// mostWork bounds the steps that are made to make a failure shorter.
+const mostWork = 3_000_000
 
 // Shrink returns a failure with the same anomaly in as few steps as it finds:
 // pieces of the run are left out while it still fails, first large ones, then
@@ -11,12 +11,13 @@ const mostTries = 3_000
 // input, 2002).
 func (f *Failure) Shrink() *Failure {
 	best := f
-	tries := 0
+	work := 0
 	for size := len(best.steps) / 2; size > 0; size /= 2 {
-		for from := 0; from < len(best.steps) && tries < mostTries; {
-			tries++
+		for from := 0; from < len(best.steps) && work < mostWork; {
 			less := slices.Delete(slices.Clone(best.steps), from, min(from+size, len(best.steps)))
-			if _, g := replay(f.Seed, less, f.Mutant, nil); g != nil && g.Anomaly == f.Anomaly {
+			c, g := replay(f.Seed, less, f.Mutant, nil)
+			work += c.Steps
+			if g != nil && g.Anomaly == f.Anomaly {
 				best = g
 				continue
 			}

@@ -11,7 +11,7 @@ var stepsFlag = flag.Int("steps", 0, "how many steps TestSimulation makes")
 func TestTry(t *testing.T) {
 	began := time.Now()
 	var all Counts
-	for seed := uint64(1); time.Since(began) < 5*time.Second; seed++ {
+	for seed := uint64(1); time.Since(began) < time.Duration(max(5,*stepsFlag))*time.Second; seed++ {
 		c, f := Run(seed, 2000, NoMutant)
 		all.Steps += c.Steps
 		all.Conflicts += c.Conflicts

@@ -245,3 +245,13 @@ func (d *tables) part(id, member string) *eos.Group {
 	}
 	return g
 }
+
+// settled reports whether no partition of a group is on its way.
+func (d *tables) settled(group string) bool {
+	for _, row := range d.group(group).rows {
+		if row.Owner != row.Target {
+			return false
+		}
+	}
+	return true
+}

@@ -100,12 +100,14 @@ func (t *truth) heard(o *op, at int64) {
 	g.heard[o.member] = max(g.heard[o.member], at)
 }
 
-func (t *truth) joined(o *op, a eos.Assignment, c *eos.Change, readAt int64) {
+func (t *truth) joined(o *op, a eos.Assignment, c *eos.Change, settled bool, readAt int64) {
 	g := t.group(o.group)
 	var before []eos.Partition
 	for _, old := range c.Replaced {
 		before = g.answers[old][g.latest[old]]
-		t.checkTakeover(o, old, before, a)
+		if settled {
+			t.checkTakeover(o, old, before, a)
+		}
 		t.ended(o.group, old)
 		g.replaced[old] = true
 	}
@@ -125,25 +127,14 @@ func (t *truth) joined(o *op, a eos.Assignment, c *eos.Change, readAt int64) {
 }
 
 // checkTakeover: who takes over an instance_id has at once what its member had
-// (G7); more, if something is free for it.
+// (G7), unless something of it was on its way to somebody else.
 func (t *truth) checkTakeover(o *op, old string, before []eos.Partition, a eos.Assignment) {
 	g := t.group(o.group)
 	for _, p := range before {
-		if g.has[p] == old && g.revoking[old] == 0 && !slices.Contains(a.Partitions, p) && len(g.joins) > 0 && t.settled(o.group) {
+		if g.has[p] == old && !slices.Contains(a.Partitions, p) {
 			t.fail("takeover lost partitions", "%s took over from %s, who has %d, and has %v", o.member, old, logOf(p), a.Partitions)
 		}
 	}
-}
-
-// settled reports whether all is as the rules want it in the end: what they take
-// from a member at its join was on its way.
-func (t *truth) settled(group string) bool {
-	for _, row := range t.w.db.group(group).rows {
-		if row.Owner != row.Target && row.Owner != "" {
-			return false
-		}
-	}
-	return true
 }
 
 func (t *truth) polled(o *op, a eos.Assignment, c *eos.Change, readAt int64) {
