@@ -149,6 +149,7 @@ func (f *flush) run(t *task) plan {
 			return plan{again: true} // what is not under a lock refuses nothing
 		}
 	}
+	f.settle(answers)
 	p := plan{answers: answers}
 	if f.writesNothing() {
 		f.judge()
@@ -165,6 +166,16 @@ func (f *flush) run(t *task) plan {
 		return true
 	}
 	return p
+}
+
+// settle tells refusals of which nobody knows whether a try before was written:
+// what retention removed since cannot be found.
+func (f *flush) settle(answers []*answer) {
+	for i, a := range answers {
+		if f.again && a.err != nil && a.err.Kind == eos.DuplicateSequence {
+			answers[i] = &answer{err: eos.Lost("the COMMIT was not answered, and what it wrote may have been removed since")}
+		}
+	}
 }
 
 func (f *flush) writesNothing() bool { return len(f.rows)+len(f.puts)+len(f.commits) == 0 }

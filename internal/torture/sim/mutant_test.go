@@ -1,21 +1,31 @@
-package sim
+package sim_test
 
-import "testing"
+import (
+	"testing"
 
+	"github.com/eos-proxy/eos-proxy/internal/torture/sim"
+)
+
+// mostForMutant bounds the steps in which a mutant is found.
+const mostForMutant = 4_000_000
+
+// TestEveryMutantIsCaught plants each mistake, and logs what caught it, after how
+// many steps.
 func TestEveryMutantIsCaught(t *testing.T) {
-	for _, m := range Mutants {
+	t.Parallel()
+	for _, m := range sim.Mutants {
 		t.Run(string(m), func(t *testing.T) {
 			t.Parallel()
-			steps := 0
-			for seed := uint64(1); steps < 3_000_000; seed++ {
-				c, f := Run(seed, 2000, m)
-				steps += c.Steps
+			made := 0
+			for seed := uint64(1); made < mostForMutant; seed++ {
+				c, f := sim.Run(seed, perSeed, m)
+				made += c.Steps
 				if f != nil {
-					t.Logf("| %s | %s | %d | seed %d |", m, f.Anomaly, steps, seed)
+					t.Logf("| %s | %s | %d |", m, f.Anomaly, made)
 					return
 				}
 			}
-			t.Errorf("%s was not caught in %d steps", m, steps)
+			t.Errorf("%s was not caught in %d steps", m, made)
 		})
 	}
 }

@@ -244,6 +244,9 @@ func (w *world) late(t *task) {
 		}
 		ok := w.write(t)
 		w.say("the COMMIT of %s arrives late (written: %v)", t.what, ok)
+		if ok {
+			w.count.Late++
+		}
 	}
 	w.remove(t)
 }

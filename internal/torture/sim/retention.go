@@ -43,6 +43,7 @@ func (w *world) retain(p *proxy) {
 					key := scopeKey{k.producer, k.scope}
 					w.db.positions[key] = max(w.db.positions[key], k.sequence+int64(k.RecordCount))
 				}
+				w.truth.leaves(log, l.start, start)
 				l.start = start
 				w.db.trims = append(w.db.trims, trim{log, start, w.db.now})
 				w.count.Raised++

@@ -14,6 +14,7 @@ type truth struct {
 	w             *world
 	logs          map[int64][]int64 // values by offset, for ever
 	where         map[int64]int64   // value → its log
+	since         map[int64]int64   // value → when it was committed
 	kept          map[keptKey]*known
 	next          map[scopeKey]int64
 	producers     map[int64]*knownProducer
@@ -65,7 +66,7 @@ type undo struct {
 
 func newTruth(w *world) *truth {
 	return &truth{
-		w: w, logs: map[int64][]int64{}, where: map[int64]int64{}, kept: map[keptKey]*known{}, next: map[scopeKey]int64{},
+		w: w, logs: map[int64][]int64{}, where: map[int64]int64{}, since: map[int64]int64{}, kept: map[keptKey]*known{}, next: map[scopeKey]int64{},
 		producers: map[int64]*knownProducer{}, ids: map[string]int64{}, registrations: map[string]*answer{},
 		transactions: map[string]*knownTxn{}, groups: map[string]*knownGroup{},
 	}
@@ -107,7 +108,7 @@ func (t *truth) place(log, base int64, values []int64) {
 		if other, placed := t.where[v]; placed {
 			t.fail("duplicate", "%d is in %d and in %d", v, other, log)
 		}
-		t.where[v] = log
+		t.where[v], t.since[v] = log, t.w.db.now
 	}
 	t.logs[log] = append(t.logs[log], values...)
 }
@@ -267,6 +268,17 @@ func (t *truth) registered(c *call, a *answer) {
 	}
 	if !maps.Equal(next, a.next) {
 		t.fail("wrong next_sequences", "%s told %v, and the log has %v", c, a.next, next)
+	}
+}
+
+// leaves is told of records that can be read no more: none that is younger than
+// the retention says, counted from its commit (R1).
+func (t *truth) leaves(log, from, to int64) {
+	for offset, v := range t.logs[log][from:to] {
+		behind := int64(len(t.logs[log])) - from - int64(offset) - 1
+		if age := t.w.db.now - t.since[v]; age < retention.MS && behind < retention.Bytes {
+			t.fail("removed too early", "%d of %d is %d ms old, and has %d behind it", v, log, age, behind)
+		}
 	}
 }
 

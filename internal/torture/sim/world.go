@@ -28,7 +28,26 @@ type world struct {
 
 // Counts are what a run has seen, so that one knows what it is worth.
 type Counts struct {
-	Steps, Crashes, Conflicts, Lost, Late, Raised, Trimmed, Operations int
+	Steps      int
+	Operations int // that clients began
+	Crashes    int // of proxies
+	Lost       int // COMMITs that were not answered
+	Late       int // of those the ones that arrived afterwards, and wrote
+	Conflicts  int // flushes and changes that a guard or a key refused
+	Raised     int // starts of logs
+	Trimmed    int // requests that retention has deleted
+}
+
+// Add adds what another run has seen.
+func (c *Counts) Add(d Counts) {
+	c.Steps += d.Steps
+	c.Operations += d.Operations
+	c.Crashes += d.Crashes
+	c.Lost += d.Lost
+	c.Late += d.Late
+	c.Conflicts += d.Conflicts
+	c.Raised += d.Raised
+	c.Trimmed += d.Trimmed
 }
 
 // fault reports true once in n times while things may fail.
