@@ -92,7 +92,7 @@ func (w *world) flush(p *proxy, wr *writer, calls []*call) {
 	}
 	var f *flush
 	w.start(p, what, calls, wr, func(t *task) {
-		if f != nil {
+		if f != nil && w.mutant != FactsOutliveFailure {
 			wr.facts = newFacts()
 		}
 		f = newFlush(w, wr, t)
@@ -172,7 +172,7 @@ func (f *flush) run(t *task) plan {
 // what retention removed since cannot be found.
 func (f *flush) settle(answers []*answer) {
 	for i, a := range answers {
-		if f.again && a.err != nil && a.err.Kind == eos.DuplicateSequence {
+		if f.again && f.w.mutant != NoDoubt && a.err != nil && a.err.Kind == eos.DuplicateSequence {
 			answers[i] = &answer{err: eos.Lost("the COMMIT was not answered, and what it wrote may have been removed since")}
 		}
 	}

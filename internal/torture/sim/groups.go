@@ -50,7 +50,7 @@ func (w *world) groupExchange(c *call) (locks func() []lockKey, run exchanged) {
 // doubt is an answer of unknown effect for a refusal, when an earlier try may
 // have been committed.
 func (w *world) doubt(c *call, again bool, err error) (*answer, func() bool) {
-	if again {
+	if again && w.mutant != NoDoubt {
 		return &answer{err: eos.Lost("the database did not answer the COMMIT, and the state is another by now")}, nil
 	}
 	return w.refused(c, err)

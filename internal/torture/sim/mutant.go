@@ -9,7 +9,9 @@ const (
 	NoMutant              Mutant = ""
 	AckBeforeCommit       Mutant = "acknowledged before the commit"
 	LostCommitIsFailure   Mutant = "a lost commit is answered as a failure"
+	NoDoubt               Mutant = "a refusal after a lost commit is told as one without effect"
 	RefusedByMemory       Mutant = "refused by what is remembered"
+	FactsOutliveFailure   Mutant = "what is known is kept when a flush fails"
 	NoEndGuard            Mutant = "the end of the log is not guarded"
 	NoUniqueIdentity      Mutant = "identities are not unique"
 	NoSequenceGuard       Mutant = "removed sequences are not guarded"
@@ -42,7 +44,7 @@ const (
 
 // Mutants are all that there are.
 var Mutants = []Mutant{
-	AckBeforeCommit, LostCommitIsFailure, RefusedByMemory, NoEndGuard, NoUniqueIdentity, NoSequenceGuard, NoLateGuard,
+	AckBeforeCommit, LostCommitIsFailure, NoDoubt, RefusedByMemory, FactsOutliveFailure, NoEndGuard, NoUniqueIdentity, NoSequenceGuard, NoLateGuard,
 	NoPartitionCountGuard, NoProducerGuard, NoEpochCheck, EpochBeforeRepeat, SequenceGapAccepted, ContentNotCompared,
 	FenceInTwoSteps, RegistrationKeyLost, SequencesStayUsed, NoTransactionGuard, NoCommitGuard, CommitAfterAbort,
 	OutsideAllowed, TimeoutByProxyClock, OffsetsApart, FromIgnored, OffsetGoesBack, MemberCheckedAtStage, OldMemberEpoch,

@@ -255,10 +255,19 @@ func (w *world) late(t *task) {
 func (w *world) wait(t *task) {
 	switch {
 	case t.again && w.db.now-t.lost > settleTime:
-		w.finish(t, t.all(eos.Lost("the database did not answer the COMMIT and cannot be asked what became of it")))
+		w.giveUp(t, eos.Lost("the database did not answer the COMMIT and cannot be asked what became of it"))
 	case !t.again && w.db.now-t.since > patientWait:
-		w.finish(t, t.all(eos.Unavailable.Errorf("the database cannot be reached or refuses writes for now")))
+		w.giveUp(t, eos.Unavailable.Errorf("the database cannot be reached or refuses writes for now"))
 	}
+}
+
+// giveUp answers all calls with an error. What is known of the database is
+// dropped with each failure.
+func (w *world) giveUp(t *task, err *eos.Error) {
+	if t.wr != nil && w.mutant != FactsOutliveFailure {
+		t.wr.facts = newFacts()
+	}
+	w.finish(t, t.all(err))
 }
 
 // all is one answer for all calls.
