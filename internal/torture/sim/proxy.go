@@ -211,6 +211,10 @@ func (w *world) lose(t *task) {
 	if !t.again {
 		t.again, t.lost = true, w.db.now
 	}
+	if w.fault(4) { // the worst moment to be stopped
+		t.proxy.frozen = w.db.now + int64(w.n(w.longest()))
+		w.say("p%d freezes until %d", t.proxy.n, t.proxy.frozen)
+	}
 	if w.mutant == LostCommitIsFailure {
 		t.begin = func(t *task) {
 			t.read = func(t *task) plan { return plan{answers: t.all(eos.Unavailable.Errorf("the connection broke"))} }
