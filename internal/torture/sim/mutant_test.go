@@ -7,7 +7,7 @@ import (
 )
 
 // mostForMutant bounds the steps in which a mutant is found.
-const mostForMutant = 4_000_000
+const mostForMutant = 40_000_000
 
 // TestEveryMutantIsCaught plants each mistake, and logs what caught it, after how
 // many steps.
