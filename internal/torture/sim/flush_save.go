@@ -226,6 +226,11 @@ func (f *flush) saveOffsets() {
 
 // judge tells what became of each call, in their order.
 func (f *flush) judge() {
+	f.w.truth.ending = map[string]bool{}
+	for _, c := range f.commits {
+		f.w.truth.ending[c.ID] = true
+	}
+	defer func() { f.w.truth.ending = nil }()
 	for i, c := range f.calls {
 		o := &f.outcomes[i]
 		if !o.applied {

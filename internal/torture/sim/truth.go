@@ -22,6 +22,7 @@ type truth struct {
 	registrations map[string]*answer
 	transactions  map[string]*knownTxn
 	groups        map[string]*knownGroup
+	ending        map[string]bool // transactions that the flush that is judged commits
 	anomaly       string
 	detail        string
 }

@@ -60,6 +60,10 @@ func (t *truth) verdictOfProducer(id, epoch int64) string {
 	return ""
 }
 
+// open reports whether a producer has a transaction open, and nobody commits it
+// at this moment: what is beside that commit in a flush may be behind it as well.
+func (t *truth) open(p *knownProducer) bool { return p.open != "" && !t.ending[p.open] }
+
 func (t *truth) verdictOfAppend(o *op) string {
 	p := t.producers[o.ProducerID]
 	if o.HasProducer() {
@@ -82,7 +86,7 @@ func (t *truth) verdictOfAppend(o *op) string {
 		return "TRANSACTIONAL_ID_NOT_FOUND"
 	case o.TransactionID != "" && o.HasProducer() && o.ProducerID != x.producer:
 		return wrongCaller
-	case o.TransactionID != "" && x.state != eos.StateOngoing, o.TransactionID == "" && o.HasProducer() && p.open != "":
+	case o.TransactionID != "" && x.state != eos.StateOngoing, o.TransactionID == "" && o.HasProducer() && t.open(p):
 		return invalidTxn
 	case !o.HasProducer() && first != nil:
 		return "IDEMPOTENCY_KEY_REUSED"
@@ -123,7 +127,7 @@ func (t *truth) verdictOfPut(o *op) string {
 		return wrongCaller
 	case bound && o.begin.Epoch < p.epoch:
 		return fenced
-	case bound && p.open != "":
+	case bound && t.open(p):
 		return concurrent
 	}
 	return t.verdictOfOffsets(o.offsets, o.whole)
