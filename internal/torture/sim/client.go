@@ -75,7 +75,8 @@ func (c *client) hear(o *op, a *answer) {
 	if a.unknown() || a.err != nil && a.err.Kind == eos.Unavailable {
 		return
 	}
-	if i := slices.Index(c.pending, o); i >= 0 && !(a.err != nil && a.err.Kind == eos.OutOfOrder && !o.spoiled) {
+	early := a.err != nil && a.err.Kind == eos.OutOfOrder && !o.spoiled // it is sent again
+	if i := slices.Index(c.pending, o); i >= 0 && !early {
 		c.pending = slices.Delete(c.pending, i, i+1)
 	}
 	if !o.spoiled {
@@ -88,7 +89,9 @@ func (c *client) forget() { c.pending = nil }
 
 func (c *client) newOp(k kind) *op {
 	c.ops++
-	return &op{n: c.ops, kind: k, by: c, Append: eos.Append{Identity: eos.Identity{ProducerID: eos.NoProducer}}, begin: eos.Begin{ProducerID: eos.NoProducer}}
+	o := &op{n: c.ops, kind: k, by: c}
+	o.ProducerID, o.begin.ProducerID = eos.NoProducer, eos.NoProducer
+	return o
 }
 
 func (c *client) values(n int) []int64 {

@@ -63,7 +63,8 @@ func (k *worker) reborn(sameInstance bool) {
 	}
 	k.join = eos.Join{
 		MemberID: fmt.Sprint("m", k.ops), InstanceID: instance, Topics: []string{"input"}, TopicIDs: []int64{inputTopic},
-		SessionTimeout: time.Duration(6+k.world.n(4)) * time.Second, RebalanceTimeout: time.Duration(2+k.world.n(10)) * time.Second,
+		SessionTimeout:   time.Duration(6+k.world.n(4)) * time.Second,
+		RebalanceTimeout: time.Duration(2+k.world.n(10)) * time.Second,
 	}
 	k.drop()
 }
@@ -87,7 +88,7 @@ func (k *worker) finished() bool {
 func (k *worker) act() {
 	switch {
 	case len(k.pending) > 0:
-	case !k.calm && k.one(80):
+	case k.fault(80):
 		k.say("%s crashes", k.name)
 		k.reborn(!k.one(4))
 	case k.txn != nil:
@@ -173,7 +174,10 @@ func (k *worker) outputs(spans map[eos.Partition]span) (parts []part) {
 
 func (k *worker) offsets(spans map[eos.Partition]span) (list []offset) {
 	for _, p := range slices.SortedFunc(maps.Keys(spans), eos.Partition.Compare) {
-		o := offset{group: k.group, member: k.join.MemberID, epoch: k.epoch, partition: p, began: spans[p].from, offset: spans[p].to}
+		o := offset{
+			group: k.group, member: k.join.MemberID, epoch: k.epoch, partition: p,
+			began: spans[p].from, offset: spans[p].to,
+		}
 		if k.withFrom && k.manner != byPoll {
 			o.from = new(o.began)
 		}

@@ -12,8 +12,8 @@
 // code with either: it is told of what was asked, written and answered, and holds
 // it against the rules in words.
 //
-// Files: world.go (the scheduler), faults.go; client_*.go and network.go;
-// proxy.go (SQL transactions on their way), flush.go, flush_*.go (the
-// group commit), fates.go, groups.go, retention.go (the other writes); tables.go
-// (the database); truth*.go (the judge); mutant.go, shrink.go.
+// Files: world.go (the scheduler), run.go, shrink.go; client*.go and network.go;
+// proxy.go and task.go (SQL transactions on their way), facts.go and flush*.go
+// (the group commit), fates.go, groups*.go, retention.go (the other writes);
+// tables.go (the database); truth*.go (the judge); mutant.go.
 package sim

@@ -73,7 +73,8 @@ func (f *flush) sureOfAppend(o *call, expected map[scopeKey]int64) bool {
 		return true
 	}
 	p := f.facts.producers[o.ProducerID]
-	if p == nil || p.Epoch != o.Epoch || p.openRef != open || o.TransactionalID != "" && o.TransactionalID != p.TransactionalID {
+	if p == nil || p.Epoch != o.Epoch || p.openRef != open ||
+		o.TransactionalID != "" && o.TransactionalID != p.TransactionalID {
 		return false
 	}
 	key := scopeKey{o.ProducerID, o.scope}

@@ -116,15 +116,19 @@ func newFlush(w *world, wr *writer, t *task) *flush {
 func (f *flush) unsure() (some bool) {
 	expected := map[scopeKey]int64{}
 	for i, c := range f.calls {
-		if f.w.mutant == RefusedByMemory && !f.again && !f.wr.careful && c.HasProducer() && f.facts.producers[c.ProducerID] != nil && c.kind == kindProduce {
-			_, known := f.facts.next[scopeKey{c.ProducerID, c.scope}]
-			f.which[i] = !known
-		} else {
-			f.which[i] = f.again || f.wr.careful || !f.sure(c, expected)
+		f.which[i] = f.again || f.wr.careful || !f.sure(c, expected)
+		if f.w.mutant == RefusedByMemory && !f.again && !f.wr.careful {
+			f.which[i] = !f.remembers(c)
 		}
 		some = some || f.which[i]
 	}
 	return some
+}
+
+// remembers is a mutant's sure: what is known is enough, whatever it says.
+func (f *flush) remembers(c *call) bool {
+	_, known := f.facts.next[scopeKey{c.ProducerID, c.scope}]
+	return c.kind == kindProduce && known && f.facts.producers[c.ProducerID] != nil
 }
 
 // run reads what is not known, and decides.

@@ -35,7 +35,8 @@ func (f *flush) decideAppend(c *call) (a *answer, applied bool, err error) {
 		return nil, false, eos.UnknownTopic.Errorf("routed by another partition count")
 	}
 	id, txn := f.identityOf(c.op)
-	facts := eos.Facts{Producer: eos.Producer{ID: c.ProducerID}, Next: f.facts.next[scopeKey{c.ProducerID, c.scope}].sequence}
+	facts := eos.Facts{Producer: eos.Producer{ID: c.ProducerID}}
+	facts.Next = f.facts.next[scopeKey{c.ProducerID, c.scope}].sequence
 	if p := f.facts.producers[c.ProducerID]; p != nil {
 		facts.Producer = p.Producer
 	}
@@ -185,7 +186,8 @@ func (f *flush) decidePut(c *call) (a *answer, applied bool, err error) {
 	f.uses(c.begin.ProducerID)
 	txn := &txnFact{
 		Transaction: eos.Transaction{
-			ID: c.begin.ID, State: eos.StateOngoing, ProducerID: c.begin.ProducerID, Epoch: c.begin.Epoch, Fingerprint: &c.begin.Fingerprint,
+			ID: c.begin.ID, State: eos.StateOngoing, ProducerID: c.begin.ProducerID, Epoch: c.begin.Epoch,
+			Fingerprint: &c.begin.Fingerprint,
 		},
 		ref: put.ref, offsets: len(c.offsets) > 0,
 	}
@@ -285,30 +287,4 @@ func sortPlaces(places []place) []place {
 	}
 	slices.SortFunc(list, func(a, b place) int { return int(a.log - b.log) })
 	return list
-}
-
-// decideAppend is that of the rules, or of a mutant.
-func (w *world) decideAppend(a eos.Append, f eos.Facts) (eos.Verdict, error) {
-	stored := f.Stored
-	switch w.mutant {
-	case NoEpochCheck:
-		if a.HasProducer() {
-			a.Epoch = f.Producer.Epoch
-		}
-	case EpochBeforeRepeat:
-		if a.HasProducer() && f.Producer.Known {
-			if err := eos.CheckFence(f.Producer, a.Epoch); err != nil {
-				return eos.Apply, err
-			}
-		}
-	case SequenceGapAccepted:
-		f.Next = max(f.Next, a.Sequence)
-	case ContentNotCompared:
-		if stored != nil {
-			f.Stored = &eos.Stored{RecordCount: stored.RecordCount, Fingerprint: a.Fingerprint}
-		}
-	case OutsideAllowed:
-		f.Producer.OpenTransaction = ""
-	}
-	return a.Decide(f)
 }

@@ -56,7 +56,8 @@ func (f *flush) guards() bool {
 		}
 	}
 	for _, id := range f.producers {
-		if p := f.facts.producers[id]; (d.producers[id].Epoch != p.Epoch || f.openAfter(id) != p.openRef) && mutant != NoProducerGuard {
+		p := f.facts.producers[id]
+		if (d.producers[id].Epoch != p.Epoch || f.openAfter(id) != p.openRef) && mutant != NoProducerGuard {
 			return false
 		}
 	}
@@ -131,7 +132,7 @@ func (f *flush) uniqueKeys() bool {
 		}
 	}
 	for _, r := range f.rows {
-		if r.kept != nil && (r.kept.key != "" || r.kept.producer != eos.NoProducer) && d.kept[r.kept.identity] != nil && f.w.mutant != NoUniqueIdentity {
+		if r.kept != nil && d.kept[r.kept.identity] != nil && f.w.mutant != NoUniqueIdentity {
 			return false
 		}
 		if l := d.logs[r.log]; l != nil && slices.ContainsFunc(l.batches, func(b batch) bool { return b.base == r.base }) {
@@ -194,7 +195,8 @@ func (f *flush) moveKept(t *txnRow, m move) {
 func (f *flush) savePut(p *newTxn) {
 	t := &txnRow{
 		Transaction: eos.Transaction{
-			ID: p.begin.ID, State: eos.StateOngoing, ProducerID: p.begin.ProducerID, Epoch: p.begin.Epoch, Fingerprint: &p.begin.Fingerprint,
+			ID: p.begin.ID, State: eos.StateOngoing, ProducerID: p.begin.ProducerID, Epoch: p.begin.Epoch,
+			Fingerprint: &p.begin.Fingerprint,
 		},
 		ref: p.ref, expires: f.w.db.now + p.timeout, offsets: p.offsets, requests: map[eos.Fingerprint]bool{},
 	}
@@ -216,7 +218,8 @@ func (f *flush) saveOffsets() {
 	}
 	for id, g := range f.groups {
 		for member, m := range g.Members {
-			if row, there := f.w.db.group(id).members[member]; there && m.Previous == 0 && row.Previous != 0 && row.Epoch == m.Epoch {
+			row, there := f.w.db.group(id).members[member]
+			if there && m.Previous == 0 && row.Previous != 0 && row.Epoch == m.Epoch {
 				row.Previous = 0
 				f.w.db.group(id).members[member] = row
 			}

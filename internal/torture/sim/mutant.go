@@ -1,5 +1,7 @@
 package sim
 
+import "github.com/eos-proxy/eos-proxy/internal/eos"
+
 // Mutant is a mistake that is planted in the protocol or the rules, to see that
 // the judge finds it.
 type Mutant string
@@ -44,9 +46,36 @@ const (
 
 // Mutants are all that there are.
 var Mutants = []Mutant{
-	AckBeforeCommit, LostCommitIsFailure, NoDoubt, RefusedByMemory, FactsOutliveFailure, NoEndGuard, NoUniqueIdentity, NoSequenceGuard, NoLateGuard,
+	AckBeforeCommit, LostCommitIsFailure, NoDoubt, RefusedByMemory, FactsOutliveFailure, NoEndGuard, NoUniqueIdentity,
+	NoSequenceGuard, NoLateGuard,
 	NoPartitionCountGuard, NoProducerGuard, NoEpochCheck, EpochBeforeRepeat, SequenceGapAccepted, ContentNotCompared,
 	FenceInTwoSteps, RegistrationKeyLost, SequencesStayUsed, NoTransactionGuard, NoCommitGuard, CommitAfterAbort,
 	OutsideAllowed, TimeoutByProxyClock, OffsetsApart, FromIgnored, OffsetGoesBack, MemberCheckedAtStage, OldMemberEpoch,
 	HandedOverAtOnce, ExpiredByProxyClock, ReplacedStillHeard, TakeoverLosesAll, NoMemberLock,
+}
+
+// decideAppend is that of the rules, or of a mutant.
+func (w *world) decideAppend(a eos.Append, f eos.Facts) (eos.Verdict, error) {
+	stored := f.Stored
+	switch w.mutant {
+	case NoEpochCheck:
+		if a.HasProducer() {
+			a.Epoch = f.Producer.Epoch
+		}
+	case EpochBeforeRepeat:
+		if a.HasProducer() && f.Producer.Known {
+			if err := eos.CheckFence(f.Producer, a.Epoch); err != nil {
+				return eos.Apply, err
+			}
+		}
+	case SequenceGapAccepted:
+		f.Next = max(f.Next, a.Sequence)
+	case ContentNotCompared:
+		if stored != nil {
+			f.Stored = &eos.Stored{RecordCount: stored.RecordCount, Fingerprint: a.Fingerprint}
+		}
+	case OutsideAllowed:
+		f.Producer.OpenTransaction = ""
+	}
+	return a.Decide(f)
 }

@@ -21,7 +21,9 @@ const (
 	kindOffsets // GET of a group's offsets
 )
 
-var kindNames = [...]string{"register", "produce", "put", "stage", "commit", "abort", "join", "leave", "poll", "offsets"}
+var kindNames = [...]string{
+	"register", "produce", "put", "stage", "commit", "abort", "join", "leave", "poll", "offsets",
+}
 
 // op is what a client asks for: the same in each of its attempts.
 type op struct {
@@ -119,10 +121,6 @@ const (
 
 func logOf(p eos.Partition) int64 { return p.Topic*perTopic + int64(p.Number) }
 
-func partitionOf(log int64) eos.Partition {
-	return eos.Partition{Topic: log / perTopic, Number: int(log % perTopic)}
-}
-
 func (o *op) String() string {
 	s := fmt.Sprintf("%s#%d %s", o.by.name, o.n, kindNames[o.kind])
 	switch o.kind {
@@ -190,7 +188,10 @@ func (a *answer) String() string {
 		s += fmt.Sprintf(" %d@%d+%d", p.log, p.base, p.count)
 	}
 	if a.assignment.MemberEpoch != 0 {
-		s += fmt.Sprintf(" epoch %d has %v revoking %v", a.assignment.MemberEpoch, a.assignment.Partitions, a.assignment.Revoking)
+		s += fmt.Sprintf(" epoch %d has %v", a.assignment.MemberEpoch, a.assignment.Partitions)
+	}
+	if len(a.assignment.Revoking) > 0 {
+		s += fmt.Sprintf(" revoking %v", a.assignment.Revoking)
 	}
 	for _, r := range a.readable {
 		s += fmt.Sprintf(" %d:%d/%d", logOf(r.partition), r.committed, r.end)

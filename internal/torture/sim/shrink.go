@@ -31,6 +31,6 @@ func (f *Failure) Shrink() *Failure {
 // anomaly.
 func (f *Failure) Transcript() []string {
 	var lines []string
-	replay(f.Seed, f.steps, f.Mutant, func(line string) { lines = append(lines, line) })
+	_, _ = replay(f.Seed, f.steps, f.Mutant, func(line string) { lines = append(lines, line) })
 	return lines
 }

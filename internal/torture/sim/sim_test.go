@@ -33,9 +33,11 @@ func TestSimulation(t *testing.T) {
 				report(t, failure)
 			}
 		}
-		t.Logf("from seed %d on: %+v, %.1f million steps a minute", first, all, float64(all.Steps)/1e6/time.Since(began).Minutes())
+		speed := float64(all.Steps) / 1e6 / time.Since(began).Minutes()
+		t.Logf("from seed %d on: %+v, %.1f million steps a minute", first, all, speed)
 		for what, n := range map[string]int{
-			"crashes": all.Crashes, "lost COMMITs": all.Lost, "late COMMITs": all.Late, "conflicts": all.Conflicts, "requests removed": all.Trimmed,
+			"crashes": all.Crashes, "lost COMMITs": all.Lost, "late COMMITs": all.Late, "conflicts": all.Conflicts,
+			"requests removed": all.Trimmed,
 		} {
 			if n < all.Steps/20_000 {
 				t.Errorf("%d %s in %d steps prove little", n, what, all.Steps)
@@ -59,11 +61,11 @@ func TestFailureIsShrunk(t *testing.T) {
 	}
 	short := f.Shrink()
 	lines := short.Transcript()
-	if short.Anomaly != f.Anomaly || short.Step > f.Step || !strings.Contains(strings.Join(lines, "\n"), "ANOMALY "+f.Anomaly) {
-		t.Errorf("%v became %v:\n%s", f, short, strings.Join(lines, "\n"))
+	text := strings.Join(lines, "\n")
+	if short.Anomaly != f.Anomaly || short.Step > f.Step || !strings.Contains(text, "ANOMALY "+f.Anomaly) {
+		t.Errorf("%v became %v:\n%s", f, short, text)
 	}
-	again := short.Transcript()
-	if strings.Join(lines, "\n") != strings.Join(again, "\n") {
+	if text != strings.Join(short.Transcript(), "\n") {
 		t.Error("the same run has another transcript")
 	}
 }

@@ -83,7 +83,6 @@ type txnRow struct {
 	offsets  []offset
 	places   []place // where its records are, when it is committed
 	requests map[eos.Fingerprint]bool
-	inPut    []place // answer
 }
 
 // staging is where a transaction keeps its records of a partition.

@@ -76,7 +76,8 @@ func (t *truth) answeredMember(group, member string, a eos.Assignment, readAt in
 		g.answers[member] = map[int64][]eos.Partition{}
 	}
 	if before, there := g.answers[member][a.MemberEpoch]; there && !slices.Equal(before, a.Partitions) {
-		t.fail("ack differs from log", "epoch %d of %s/%s came with %v, and comes with %v", a.MemberEpoch, group, member, before, a.Partitions)
+		t.fail("ack differs from log", "epoch %d of %s/%s came with %v, and comes with %v",
+			a.MemberEpoch, group, member, before, a.Partitions)
 	}
 	g.answers[member][a.MemberEpoch] = a.Partitions
 	g.latest[member] = max(g.latest[member], a.MemberEpoch)
@@ -118,7 +119,8 @@ func (t *truth) joined(o *op, a eos.Assignment, c *eos.Change, settled bool, rea
 		g.instances[o.join.InstanceID] = o.member
 	}
 	if a.MemberEpoch <= g.latest[o.member] {
-		t.fail("stale member accepted", "%s joined with epoch %d, and has had %d", o.member, a.MemberEpoch, g.latest[o.member])
+		t.fail("stale member accepted", "%s joined with epoch %d, and has had %d",
+			o.member, a.MemberEpoch, g.latest[o.member])
 	}
 	t.ended(o.group, o.member)
 	g.alive[o.member], g.used[o.member], g.joins[o.member] = true, a.MemberEpoch, o.join
@@ -132,7 +134,8 @@ func (t *truth) checkTakeover(o *op, old string, before []eos.Partition, a eos.A
 	g := t.group(o.group)
 	for _, p := range before {
 		if g.has[p] == old && !slices.Contains(a.Partitions, p) {
-			t.fail("takeover lost partitions", "%s took over from %s, who has %d, and has %v", o.member, old, logOf(p), a.Partitions)
+			t.fail("takeover lost partitions", "%s took over from %s, who has %d, and has %v",
+				o.member, old, logOf(p), a.Partitions)
 		}
 	}
 }
@@ -201,9 +204,11 @@ func (t *truth) processedIn(o offset) {
 	t.usedEpoch(o)
 	switch done := g.done[o.partition]; {
 	case o.began < done:
-		t.fail("processed twice", "%s/%s: %d from %d to %d, and %d is done", o.group, o.member, logOf(o.partition), o.began, o.offset, done)
+		t.fail("processed twice", "%s/%s: %d from %d to %d, and %d is done",
+			o.group, o.member, logOf(o.partition), o.began, o.offset, done)
 	case o.began > done:
-		t.fail("processed never", "%s/%s: %d from %d to %d, and %d is done", o.group, o.member, logOf(o.partition), o.began, o.offset, done)
+		t.fail("processed never", "%s/%s: %d from %d to %d, and %d is done",
+			o.group, o.member, logOf(o.partition), o.began, o.offset, done)
 	}
 	g.done[o.partition] = max(g.done[o.partition], o.offset)
 }
@@ -218,7 +223,8 @@ func (t *truth) processed(o offset) {
 // together is told when what is committed is what is done (G3).
 func (t *truth) together(o offset) {
 	if g := t.group(o.group); g.committed[o.partition] != g.done[o.partition] {
-		t.fail("offset and output apart", "%s: %d of %d is done, and %d committed", o.group, g.done[o.partition], logOf(o.partition), g.committed[o.partition])
+		t.fail("offset and output apart", "%s: %d of %d is done, and %d committed",
+			o.group, g.done[o.partition], logOf(o.partition), g.committed[o.partition])
 	}
 }
 

@@ -21,6 +21,8 @@ const (
 	wrongCaller = "INVALID_PRODUCER_ID_MAPPING"
 )
 
+var notItsCodes = []string{"FENCED_MEMBER_EPOCH", "FENCED_INSTANCE_ID", "UNKNOWN_MEMBER_ID", "PARTITION_NOT_OWNED"}
+
 // verdict is what an op is to be answered at this moment.
 func (t *truth) verdict(o *op) string {
 	switch o.kind {
@@ -146,8 +148,9 @@ func (t *truth) verdictOfCommit(o *op) string {
 func latest(offsets []offset) []offset {
 	var list []offset
 	for i, o := range offsets {
-		later := slices.ContainsFunc(offsets[i+1:], func(p offset) bool { return p.group == o.group && p.partition == o.partition })
-		if !later {
+		if !slices.ContainsFunc(offsets[i+1:], func(p offset) bool {
+			return p.group == o.group && p.partition == o.partition
+		}) {
 			list = append(list, o)
 		}
 	}
@@ -216,7 +219,7 @@ func (t *truth) told(c *call, a *answer, right string) {
 		return
 	case got == "":
 		got = again
-	case slices.Contains([]string{"FENCED_MEMBER_EPOCH", "FENCED_INSTANCE_ID", "UNKNOWN_MEMBER_ID", "PARTITION_NOT_OWNED"}, got):
+	case slices.Contains(notItsCodes, got):
 		got = notIts
 	case a.err.ExpectedSequence != nil:
 		got = fmt.Sprint(got, " ", *a.err.ExpectedSequence)

@@ -89,7 +89,10 @@ func newWorld(seed uint64, mutant Mutant) *world {
 func (w *world) populate(producers, tellers, workers, lones int) {
 	for n := range producers {
 		c := w.newClient(fmt.Sprint("producer", n))
-		p := &producer{client: c, topic: inputTopic, partition: w.n(2) - 1, left: 10 + w.n(30), keyed: !w.short && w.one(3), several: 3}
+		p := &producer{
+			client: c, topic: inputTopic, partition: w.n(2) - 1, left: 10 + w.n(30),
+			keyed: !w.short && w.one(3), several: 3,
+		}
 		if w.short {
 			p.topic, p.several = shortTopic, 1
 		}
@@ -197,12 +200,14 @@ func (w *world) disturb() bool {
 	case !p.up:
 		w.say("p%d starts", p.n)
 		p.up = true
-	case w.fault(16):
+	case !w.fault(5):
+		return false
+	case w.one(3):
 		w.crash(p)
-	case w.fault(16):
+	case w.one(2):
 		p.frozen = w.db.now + int64(w.n(w.longest()))
 		w.say("p%d freezes until %d", p.n, p.frozen)
-	case w.fault(16) && w.db.counts[inputTopic] < 5:
+	case w.db.counts[inputTopic] < 5:
 		w.db.grow(inputTopic, w.db.counts[inputTopic]+1)
 		w.say("topic %d has %d partitions", inputTopic, w.db.counts[inputTopic])
 	default:
