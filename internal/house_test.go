@@ -31,6 +31,8 @@ var rooms = map[string][]string{
 	"internal/twin":     {},
 	"internal/shortcut": {"internal/charset"},
 	"internal/bench":    {"internal/embedded"},
+
+	"internal/torture/sim": {"internal/eos"},
 }
 
 // plain are the rooms that import nothing from outside the project but the standard
