@@ -18,21 +18,22 @@ const module = "github.com/eos-proxy/eos-proxy/"
 // is not here, TestRoomsImportOnlyWhatTheyMay says only that it must not
 // import handlers.
 var rooms = map[string][]string{
-	"api":               {},
-	"migrations":        {},
-	"internal/eos":      {},
-	"internal/crash":    {},
-	"internal/store":    {"internal/crash", "internal/eos", "migrations"},
-	"internal/appender": {"internal/eos", "internal/store"},
-	"internal/wake":     {},
-	"internal/charset":  {},
-	"internal/handlers": {"api", "internal/charset", "internal/crash", "internal/eos", "internal/store", "internal/appender", "internal/wake"},
-	"internal/embedded": {},
-	"internal/pgtest":   {},
-	"internal/twin":     {},
-	"internal/shortcut": {"internal/charset", "internal/crash"},
-	"internal/bench":    {"internal/embedded"},
-	"internal/program":  {},
+	"api":                  {},
+	"migrations":           {},
+	"internal/eos":         {},
+	"internal/crash":       {},
+	"internal/store":       {"internal/crash", "internal/eos", "migrations"},
+	"internal/appender":    {"internal/eos", "internal/store"},
+	"internal/wake":        {},
+	"internal/charset":     {},
+	"internal/handlers":    {"api", "internal/charset", "internal/crash", "internal/eos", "internal/store", "internal/appender", "internal/wake"},
+	"internal/embedded":    {},
+	"internal/pgtest":      {},
+	"internal/twin":        {},
+	"internal/shortcut":    {"internal/charset", "internal/crash"},
+	"internal/bench":       {"internal/embedded"},
+	"internal/program":     {},
+	"internal/torture/sim": {"internal/eos"},
 }
 
 // plain are the rooms that import nothing from outside the project but the standard

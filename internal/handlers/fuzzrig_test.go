@@ -41,7 +41,7 @@ func (k *keeper) Flush(ctx context.Context, ops []*store.Op, _ store.Join) []sto
 			outcomes[i].Err = errDry
 			continue
 		}
-		outcomes[i] = k.prompt.Flush(ctx, ops[i:i+1])[0]
+		outcomes[i] = k.prompt.Flush(ctx, ops[i:i+1], nil)[0]
 		k.mu.Lock()
 		k.last = op.Append
 		k.mu.Unlock()

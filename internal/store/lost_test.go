@@ -250,6 +250,30 @@ func TestP12TopicIsDeletedAfterALostCommit(t *testing.T) {
 	}
 }
 
+// The append took effect, and retention has removed all that tells of it before
+// that is found out: nobody can deny that it happened.
+func TestP12RecordsAreRemovedAfterALostCommit(t *testing.T) {
+	t.Parallel()
+	proxy, s, direct, p := newFaulty(t)
+	mustFlush(t, s, sequenced(p, 0, "a"))
+	conn := newConn(t, direct.pool.Config().ConnString())
+	ops := []*Op{mustOp(t, s, sequenced(p, 1, "b")), mustOp(t, s, sequenced(p, 9, "early"))}
+	var outcomes []Outcome
+	settled := mustLose(t, proxy, func() error {
+		outcomes = s.Flush(context.Background(), ops, nil)
+		return nil
+	}, func() {
+		mustWait(t, conn, `2 = (SELECT count(*) FROM batches)`)
+		mustDelete(t, direct, 0, 2)
+		mustTrim(t, direct, conn)
+	})
+	<-settled
+	mustBeUnknown(t, outcomes[0].Err)
+	mustRefuse(t, outcomes[1].Err, eos.OutOfOrder)
+	_, err := produce(s, sequenced(p, 1, "b")) // this attempt did nothing
+	mustRefuse(t, err, eos.DuplicateSequence)
+}
+
 // The try whose COMMIT was lost took what comes again for new: it is a repeat
 // all the same, of what another store has done.
 func TestP12RepeatIsToldAfterALostCommit(t *testing.T) {

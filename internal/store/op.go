@@ -77,6 +77,11 @@ func IsBusy(err error) bool { return errors.Is(err, errBusy) }
 // not answered: sent again it would not be recognised.
 var errAnonymous = eos.Lost("the database did not answer the COMMIT, and the request has no identity to ask by")
 
+// errRemoved is the outcome of an append whose COMMIT was not answered, and of
+// whose sequence it is known only that records were stored and are removed: its
+// own, or others.
+var errRemoved = eos.Lost("the database did not answer the COMMIT, and what tells of the sequence was removed meanwhile")
+
 // errGone is the outcome of an append whose COMMIT was not answered, and whose
 // topic was deleted before it could be looked up: it is not to be done again in
 // another topic of that name.

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"slices"
 
 	"github.com/eos-proxy/eos-proxy/internal/eos"
@@ -45,17 +46,25 @@ func (f *flush) done(lost []*flush) {
 
 // settle tells the outcomes of a try as what they are after those before it,
 // whose COMMIT was not answered: what one of those did is told as done now, not
-// as repeated; and nobody can say what became of what is gone with its topic.
+// as repeated; and nobody can say what became of what is gone with its topic, or
+// removed by retention.
 func (f *flush) settle(lost []*flush) {
 	for _, before := range lost {
 		for i := range f.outcomes {
 			f.unrepeat(i, before)
-			if before.outcomes[i].Err == nil && IsStale(f.outcomes[i].Err) && f.gone(f.ops[i]) {
+			switch {
+			case before.outcomes[i].Err != nil:
+			case IsStale(f.outcomes[i].Err) && f.gone(f.ops[i]):
 				f.outcomes[i].Err = errGone
+			case errors.Is(f.outcomes[i].Err, errDuplicate) && !before.outcomes[i].Result.Repeated:
+				f.outcomes[i].Err = errRemoved
 			}
 		}
 	}
 }
+
+// errDuplicate is a refusal of a sequence that is no request that is kept.
+var errDuplicate = eos.DuplicateSequence.Errorf("")
 
 // gone reports whether the operation is an append to a topic that is deleted:
 // what it did is, too. A transaction's id tells of it for longer.
