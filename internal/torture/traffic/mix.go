@@ -106,8 +106,11 @@ type kind struct {
 	name  string
 	least int
 	reads bool
-	run   func(ctx context.Context, h *hand, n int) // the n-th of its kind
+	run   client
 }
+
+// client is a loop, of the n-th of its kind.
+type client func(ctx context.Context, h *hand, n int)
 
 // kinds returns all kinds. Two and two of those that are called pairs share a transactional id, and fence each other.
 func (t *Traffic) kinds() []kind {
@@ -116,19 +119,25 @@ func (t *Traffic) kinds() []kind {
 	readers, statics, latest := p+"readers", p+"statics", p+"latest"
 	return []kind{
 		{"sequenced", 7, false, func(ctx context.Context, h *hand, _ int) { newSequenced(h, "", false).run(ctx) }},
-		{"restarted", 3, false, func(ctx context.Context, h *hand, n int) { newSequenced(h, id("restarted", n), false).run(ctx) }},
+		{"restarted", 3, false, func(ctx context.Context, h *hand, n int) {
+			newSequenced(h, id("restarted", n), false).run(ctx)
+		}},
 		{"pair", 4, false, func(ctx context.Context, h *hand, n int) { newSequenced(h, id("pair", n/2), true).run(ctx) }},
 		{"keyed", 4, false, func(ctx context.Context, h *hand, _ int) { (&keyed{hand: h}).run(ctx) }},
 		{"plain", 2, false, func(ctx context.Context, h *hand, _ int) { runPlain(ctx, h) }},
 		{"upload", 1, false, func(ctx context.Context, h *hand, n int) { newUploader(h, id("upload", n)).run(ctx) }},
 		{"one-shot", 4, false, func(ctx context.Context, h *hand, n int) { newOneShots(h, id("one-shot", n)).run(ctx) }},
 		{"staged", 5, false, func(ctx context.Context, h *hand, n int) { newStaged(h, id("staged", n), false).run(ctx) }},
-		{"staged-pair", 2, false, func(ctx context.Context, h *hand, n int) { newStaged(h, id("staged-pair", n/2), true).run(ctx) }},
+		{"staged-pair", 2, false, func(ctx context.Context, h *hand, n int) {
+			newStaged(h, id("staged-pair", n/2), true).run(ctx)
+		}},
 		{"fetch", 2, true, func(ctx context.Context, h *hand, _ int) { newFetcher(h).run(ctx) }},
 		{"cursor", 1, true, func(ctx context.Context, h *hand, _ int) { (&cursorReader{hand: h}).run(ctx) }},
 		{"events", 1, true, func(ctx context.Context, h *hand, _ int) { newFollower(h).run(ctx) }},
 		{"reader", 2, true, func(ctx context.Context, h *hand, _ int) { newConsumer(h, readers, "", "").run(ctx) }},
-		{"static", 2, true, func(ctx context.Context, h *hand, n int) { newConsumer(h, statics, id("static", n), "").run(ctx) }},
+		{"static", 2, true, func(ctx context.Context, h *hand, n int) {
+			newConsumer(h, statics, id("static", n), "").run(ctx)
+		}},
 		{"latest", 1, true, func(ctx context.Context, h *hand, _ int) { newConsumer(h, latest, "", "latest").run(ctx) }},
 		{"worker", 3, false, func(ctx context.Context, h *hand, _ int) { newWorker(h, "").run(ctx) }},
 		{"static-worker", 1, false, func(ctx context.Context, h *hand, n int) { newWorker(h, id("worker", n)).run(ctx) }},

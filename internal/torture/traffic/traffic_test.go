@@ -72,7 +72,7 @@ func run(t *testing.T, database string, cfg traffic.Config, attempts int64, code
 	if err := tr.Prepare(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 	defer cancel()
 	began := time.Now()
 	ended := make(chan error, 1)
@@ -126,7 +126,7 @@ func mustRead(t *testing.T, path string) *told {
 			}
 			// Uploads are broken off on purpose; and a proxy may say that another one is in its way.
 			if strings.HasPrefix(a.Error, "bad answer") || a.Status == 0 && a.Outcome == history.Fail ||
-				a.Outcome == history.Unknown && (a.Kind != history.KindUpload || a.Code != "") {
+				a.Outcome == history.Unknown && (a.Kind != history.KindUpload || a.Code != "" && a.Code != "BROKER_NOT_AVAILABLE") {
 				t.Errorf("line %d: %s", number, text)
 			}
 		case l.Log != nil:
@@ -168,7 +168,7 @@ func TestAHealthyServiceIsAskedForEverything(t *testing.T) {
 		"SEQUENCE_REUSED", "OUT_OF_ORDER_SEQUENCE_NUMBER", "IDEMPOTENCY_KEY_REUSED", "PRODUCER_FENCED",
 		"TRANSACTION_ID_REUSED", "CONCURRENT_TRANSACTIONS", "INVALID_TXN_STATE", "FENCED_INSTANCE_ID", "FENCED_MEMBER_EPOCH",
 	}
-	got := run(t, database, traffic.Config{Seed: 1, Proxies: proxies, Prefix: "a-"}, 3000, codes)
+	got := run(t, database, traffic.Config{Seed: 1, Proxies: proxies, Prefix: "a-", Timeout: patience}, 3000, codes)
 	for _, k := range []history.Kind{
 		history.KindProduce, history.KindUpload, history.KindReceipt, history.KindRegister, history.KindOneShot,
 		history.KindBegin, history.KindTxnOffsets, history.KindCommit, history.KindAbort, history.KindTxn,
