@@ -215,7 +215,8 @@ func (b *book) topic(name string) *topic {
 
 func (b *book) partition(name string, number int) *partition {
 	t := b.topic(name)
-	for len(t.partitions) <= number && number < 1<<20 {
+	number = max(0, number)
+	for len(t.partitions) <= min(number, 1<<20) {
 		p := &partition{
 			topic:   t,
 			number:  len(t.partitions),
@@ -225,7 +226,7 @@ func (b *book) partition(name string, number int) *partition {
 		b.parts = append(b.parts, p)
 		t.partitions = append(t.partitions, p)
 	}
-	return t.partitions[max(0, min(number, len(t.partitions)-1))]
+	return t.partitions[min(number, len(t.partitions)-1)]
 }
 
 // writer returns who writes a value, nil if nobody does.
