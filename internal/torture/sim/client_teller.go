@@ -17,7 +17,8 @@ type teller struct {
 	before          map[int64]int64 // next, when the transaction began
 	registered      bool
 	txn             string
-	size            int // requests in the transaction
+	size            int   // requests in the transaction
+	sent            []*op // in the transaction; or in the one before, if that was aborted
 	left            int
 	stopped         bool
 }
@@ -67,6 +68,14 @@ func (t *teller) produce() {
 	o.ProducerID, o.Epoch, o.Sequence, o.TransactionID = t.id, t.epoch, t.next[o.scope], t.txn
 	if t.one(3) {
 		o.TransactionalID = t.transactionalID
+	}
+	for _, first := range t.sent { // T7: the same again, in the next transaction
+		if t.size > 0 && first.scope == o.scope && first.Sequence == o.Sequence && first.TransactionID != t.txn {
+			o.parts, o.spread = first.parts, first.spread
+		}
+	}
+	if t.txn != "" {
+		t.sent = append(t.sent, o)
 	}
 	t.left--
 	t.begin(o.fill())
@@ -160,8 +169,21 @@ func (t *teller) done(o *op, a *answer) {
 			t.txn, t.size, t.before = o.begin.ID, t.world.n(4), maps.Clone(t.next)
 		}
 	case kindAbort:
+		t.late(o, kindCommit)
 		t.over()
 	default:
-		t.txn = ""
+		t.late(o, kindAbort)
+		t.txn, t.sent = "", nil
 	}
+}
+
+// late sends what is to be refused when a transaction has ended: the other end of
+// it (T3), or what was sent in it.
+func (t *teller) late(ended *op, other kind) {
+	if !t.one(3) || t.calm {
+		return
+	}
+	o := t.newOp(other)
+	o.TransactionID, o.spoiled = ended.TransactionID, true
+	t.begin(o)
 }

@@ -231,12 +231,31 @@ func (k *worker) committed(offsets []offset) {
 // polled takes an answer to a poll: what it has no more, it drops; what it has
 // now, it works on.
 func (k *worker) polled(a *answer) {
+	k.tryBefore(a)
 	k.epoch, k.has = a.assignment.MemberEpoch, a.assignment.Partitions
 	maps.DeleteFunc(k.work, func(p eos.Partition, _ span) bool { return !slices.Contains(k.has, p) })
 	for _, r := range a.readable {
 		if _, there := k.work[r.partition]; !there && r.end > r.committed {
 			k.work[r.partition] = span{r.committed, min(r.end, r.committed+1+int64(k.world.n(4)))}
 		}
+	}
+}
+
+// tryBefore sends what is to be refused: a commit in the epoch before, of what the
+// member has got since.
+func (k *worker) tryBefore(a *answer) {
+	for _, r := range a.readable {
+		if k.epoch == a.assignment.MemberEpoch || k.calm || slices.Contains(k.has, r.partition) || !k.one(3) {
+			continue
+		}
+		o := k.member(kindPoll)
+		o.spoiled = true
+		o.offsets = []offset{{
+			group: k.group, member: k.join.MemberID, epoch: k.epoch, partition: r.partition,
+			began: r.committed, offset: r.committed,
+		}}
+		k.begin(o)
+		return
 	}
 }
 
