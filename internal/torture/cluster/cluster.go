@@ -163,6 +163,10 @@ func (c *Cluster) Note(format string, args ...any) { c.log.line("run", fmt.Sprin
 
 // Stop ends the proxies, then PostgreSQL, and gives back what disks there were. It may be called again.
 func (c *Cluster) Stop() (err error) {
+	if c.figures != nil {
+		err = c.figures.close()
+		c.figures = nil
+	}
 	if c.cancel != nil {
 		c.cancel()
 	}
@@ -172,12 +176,8 @@ func (c *Cluster) Stop() (err error) {
 	}
 	c.server.Wait()
 	if c.Postgres != nil {
-		err = c.Postgres.close()
+		err = errors.Join(err, c.Postgres.close())
 		c.Postgres = nil
-	}
-	if c.figures != nil {
-		err = errors.Join(err, c.figures.close())
-		c.figures = nil
 	}
 	return errors.Join(err, c.log.close())
 }

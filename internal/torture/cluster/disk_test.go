@@ -40,9 +40,8 @@ func TestADiskIsFullAndFreeAgain(t *testing.T) {
 	}
 }
 
-// This process enters the disk's group, and so do those that other tests start; it limits no other disk.
+// Not parallel: this process enters the disk's group, and so would those that other tests start.
 func TestADiskIsSlow(t *testing.T) {
-	t.Parallel()
 	d, err := mount(t.Context(), Loop, filepath.Join(t.TempDir(), "disk"), 32<<20)
 	if err != nil {
 		t.Skip(err)
