@@ -20,7 +20,6 @@ type jsonBody struct {
 	required     bool
 	schema       *openapi3.Schema
 	accepted     string // status and code of one that is right, when the database is away
-	examples     []string
 }
 
 // jsonBodies returns those of all operations, in the order of their paths.
@@ -38,7 +37,8 @@ func jsonBodies(tb testing.TB) (bodies []jsonBody) {
 			}
 			b := jsonBody{
 				method: method, path: example.Replace(path), required: op.RequestBody.Value.Required,
-				schema: op.RequestBody.Value.Content["application/json"].Schema.Value, accepted: "503 BROKER_NOT_AVAILABLE",
+				schema:   op.RequestBody.Value.Content["application/json"].Schema.Value,
+				accepted: "503 BROKER_NOT_AVAILABLE",
 			}
 			if strings.HasPrefix(op.OperationID, "produce") {
 				b.accepted = "200"
@@ -57,7 +57,8 @@ func FuzzBodies(f *testing.F) {
 	bodies := jsonBodies(f)
 	right := []string{
 		`{}`, `{"partition_count":3,"retention_ms":604800000,"retention_bytes":-1,"max_record_bytes":1048576}`,
-		`{"transactional_id":"billing-7","transaction_timeout_ms":60000}`, `{"records":[{"key":"c-17","value":{"a":1},"headers":[{"name":"n","value":"v"}],"timestamp":5,"partition":0}]}`,
+		`{"transactional_id":"billing-7","transaction_timeout_ms":60000}`,
+		`{"records":[{"key":"c-17","value":{"a":1},"headers":[{"name":"n","value":"v"}],"timestamp":5,"partition":0}]}`,
 		`{"producer_id":1,"producer_epoch":0,"timeout_ms":60000,"produce":[{"topic":"t","records":[{"value":null}]}],"commit":true,` +
 			`"offsets":[{"group":"g","member_id":"m","member_epoch":1,"offsets":[{"topic":"t","partition":0,"from":40,"offset":42,"metadata":"m"}]}]}`,
 		`{"offsets":[{"group":"g","offsets":[{"topic":"t","partition":0,"offset":42}]}]}`,
@@ -68,8 +69,11 @@ func FuzzBodies(f *testing.F) {
 		`{"topics":[{"topic":"t","partitions":[0,1]}],"at":"earliest","dry_run":true}`, `{"offset":7}`,
 	}
 	odd := []string{
-		``, `null`, `[]`, `"{}"`, `{"commit":1}`, `{"timeout_ms":60000.0}`, `{"timeout_ms":6e4}`, `{"timeout_ms":"1"}`, `{"timeout_ms":1e400}`, `{"timeout_ms":9223372036854775808}`,
-		`{"Commit":true}`, `{"commit":true,"commit":true}`, `{"produce":[]}`, `{"produce":null}`, `{"producer_id":1}`, `{"topics":[]}`, `{"topics":["."]}`, `{"topics_pattern":"("}`, `{"topics_pattern":""}`, `{"member_epoch":-1}`, `{} {}`,
+		``, `null`, `[]`, `"{}"`, `{"commit":1}`, `{"timeout_ms":60000.0}`, `{"timeout_ms":6e4}`,
+		`{"timeout_ms":"1"}`, `{"timeout_ms":1e400}`, `{"timeout_ms":9223372036854775808}`,
+		`{"Commit":true}`, `{"commit":true,"commit":true}`, `{"produce":[]}`, `{"produce":null}`, `{"producer_id":1}`,
+		`{"topics":[]}`, `{"topics":["."]}`, `{"topics_pattern":"("}`, `{"topics_pattern":""}`, `{"member_epoch":-1}`,
+		`{} {}`,
 	}
 	for i := range bodies {
 		for _, body := range slices.Concat(right, odd) {
@@ -123,6 +127,7 @@ func (b *jsonBody) against(body []byte) error {
 // together; what may be there once; limits of the configuration.
 var unsaid = regexp.MustCompile(strings.Join([]string{
 	`must be an integer from`, `and not \. or \.\.`, `standard padded base64`, `topics_pattern: `, `without NUL`,
-	`exclude each other`, `come together or not at all`, `has neither value nor value_base64`, `there are two positions`, `has two offsets for`,
+	`exclude each other`, `come together or not at all`, `has neither value nor value_base64`,
+	`there are two positions`, `has two offsets for`,
 	`is named twice`, `there are more than`, `nested more than`, `either`,
 }, "|"))

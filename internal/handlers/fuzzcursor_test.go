@@ -13,14 +13,17 @@ import (
 // text again, or is refused; and takes no more memory than its length allows.
 func FuzzCursor(f *testing.F) {
 	for _, c := range []cursor{
-		{offsets: []int64{0}}, {topicID: 7, first: 1, offsets: []int64{127, 128, 1 << 20}},
+		{offsets: []int64{0}},
+		{topicID: 7, first: 1, offsets: []int64{127, 128, 1 << 20}},
 		{topicID: eos.MaxInteger, first: 2, offsets: []int64{eos.MaxInteger, 0, eos.MaxInteger}},
-		{topicID: 1, offsets: make([]int64, eos.MaxPartitions)}, {topicID: 1, offsets: make([]int64, eos.MaxPartitions+1)},
+		{topicID: 1, offsets: make([]int64, eos.MaxPartitions)},
+		{topicID: 1, offsets: make([]int64, eos.MaxPartitions+1)},
 	} {
 		f.Add(c.encode())
 	}
 	for _, text := range []string{
-		"", "A", "AQ", "AQEA", "AQEAAA", "AQEAA==", "AQEBAA", "AgEAAA", "AQGAAAA", "AQH__________38AAA", "AQEAAB", "AQEA\nAA", "AQEA.AA", "AQEA+/AA", "AQ_-",
+		"", "A", "AQ", "AQEA", "AQEAAA", "AQEAA==", "AQEBAA", "AgEAAA", "AQGAAAA", "AQH__________38AAA", "AQEAAB",
+		"AQEA\nAA", "AQEA.AA", "AQEA+/AA", "AQ_-",
 		strings.Repeat("AQEA", 4000), strings.Repeat("_", 4000),
 	} {
 		f.Add(text)

@@ -19,8 +19,10 @@ import (
 func FuzzLines(f *testing.F) {
 	joined := strings.Join(usual, "\n")
 	for _, body := range []string{
-		"", "\n", "\n\n", `{"value":1}`, "{\"value\":1}\n", "{\"value\":1}\n\n", "{\"value\":1}\r\n{\"value\":2}\r\n", "\n{\"value\":1}",
-		"{\"value\":1}\n{\"valeu\":2}\n{\"value\":3}", "{\"value\":\n1}", "{\"value\":1}\n ", joined, joined + "\n" + unusual[0],
+		"", "\n", "\n\n", `{"value":1}`, "{\"value\":1}\n", "{\"value\":1}\n\n", "{\"value\":1}\r\n{\"value\":2}\r\n",
+		"\n{\"value\":1}",
+		"{\"value\":1}\n{\"valeu\":2}\n{\"value\":3}", "{\"value\":\n1}", "{\"value\":1}\n ", joined,
+		joined + "\n" + unusual[0],
 		`{"value":"` + strings.Repeat("x", 90) + "\"}\n{\"value\":2}\n", "{\"value\":1}\x00\n", "[{\"value\":1}]\n",
 		"{\"value\":1}\n" + strings.Repeat("x", 101),
 	} {

@@ -34,8 +34,8 @@ func FuzzPacked(f *testing.F) {
 			f.Add([]byte("some bytes"), times, uint16(0), packGzip("more"), zstd)
 			f.Add([]byte("some bytes"), times, uint16(0), packZstd("more"), zstd)
 		}
-		f.Add(bytes.Repeat([]byte{0}, packedLimit), uint16(1), uint16(0), []byte{}, zstd)
-		f.Add(bytes.Repeat([]byte{0}, packedLimit+1), uint16(1), uint16(0), []byte{}, zstd)
+		f.Add(make([]byte, packedLimit), uint16(1), uint16(0), []byte{}, zstd)
+		f.Add(make([]byte, packedLimit+1), uint16(1), uint16(0), []byte{}, zstd)
 		f.Add([]byte{}, uint16(1), uint16(0), []byte{}, zstd)
 		// Heads that ask for much: a window of 2 GiB, a content of 2^63 bytes, a dictionary.
 		f.Add([]byte("\x28\xb5\x2f\xfd\x00\xa8\x01\x00\x00"), uint16(0), uint16(0), []byte{}, zstd)

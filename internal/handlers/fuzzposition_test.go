@@ -17,11 +17,16 @@ import (
 // would have been answered, were there a database; else it is INVALID_REQUEST.
 func FuzzPosition(f *testing.F) {
 	for _, query := range []string{
-		"", "offset=0", "offset=9007199254740991&max_records=1", "offset=9007199254740992", "offset=-1", "offset=+1", "offset=01", "offset=%31",
-		"offset=1&offset=1", "at=earliest", "at=latest", "at=0", "at=253402300799999", "at=253402300800000", "at=01", "at=now", "offset=1&at=latest",
-		"cursor=AQEAAA", "cursor=AQEAAA&at=0", "cursor=", "cursor=AQ%3D%3D", "cursor=AQGAAAA", "max_records=0", "max_records=10000", "max_bytes=10485760",
-		"max_bytes=10485761", "wait_ms=0", "wait_ms=60001", "wait_ms=1;at=0", "isolation_level=read_committed", "isolation_level=read_uncommitted",
-		"isolation_level=READ_COMMITTED", "isolation_level=", "a=b", "offset", "&", "&&offset=1", "=", "%zz", "max_records=1&max_bytes=1", "Offset=1", "o%66fset=1",
+		"", "offset=0", "offset=9007199254740991&max_records=1", "offset=9007199254740992", "offset=-1", "offset=+1",
+		"offset=01", "offset=%31",
+		"offset=1&offset=1", "at=earliest", "at=latest", "at=0", "at=253402300799999", "at=253402300800000", "at=01",
+		"at=now", "offset=1&at=latest",
+		"cursor=AQEAAA", "cursor=AQEAAA&at=0", "cursor=", "cursor=AQ%3D%3D", "cursor=AQGAAAA", "max_records=0",
+		"max_records=10000", "max_bytes=10485760",
+		"max_bytes=10485761", "wait_ms=0", "wait_ms=60001", "wait_ms=1;at=0", "isolation_level=read_committed",
+		"isolation_level=read_uncommitted",
+		"isolation_level=READ_COMMITTED", "isolation_level=", "a=b", "offset", "&", "&&offset=1", "=", "%zz",
+		"max_records=1&max_bytes=1", "Offset=1", "o%66fset=1",
 	} {
 		f.Add(query, "", uint8(0))
 	}
@@ -35,7 +40,8 @@ func FuzzPosition(f *testing.F) {
 			t.Skip() // net/http refuses it
 		}
 		for path, follows := range map[string]bool{
-			"/v1/topics/t/records": false, "/v1/topics/t/partitions/0/records": false, "/v1/topics/t/stream": true, "/v1/topics/t/partitions/0/follow": true,
+			"/v1/topics/t/records": false, "/v1/topics/t/partitions/0/records": false, "/v1/topics/t/stream": true,
+			"/v1/topics/t/partitions/0/follow": true,
 		} {
 			r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, http.NoBody)
 			r.URL.RawQuery = query
@@ -45,7 +51,8 @@ func FuzzPosition(f *testing.F) {
 			w := httptest.NewRecorder()
 			h.ServeHTTP(w, r)
 			got, want := fmt.Sprint(w.Code, " ", problemCode(t, w)), "400 INVALID_REQUEST"
-			if isTwinPosition(query, strings.Contains(path, "partitions")) && (!follows || isTwinLast(r.Header["Last-Event-Id"], strings.Contains(path, "partitions"))) {
+			ofPartition := strings.Contains(path, "partitions")
+			if isTwinPosition(query, ofPartition) && (!follows || isTwinLast(r.Header["Last-Event-Id"], ofPartition)) {
 				want = "503 BROKER_NOT_AVAILABLE"
 			}
 			if got != want {

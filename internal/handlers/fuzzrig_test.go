@@ -96,7 +96,9 @@ func newDry(tb testing.TB, cfg Config) (*Handler, *keeper) {
 }
 
 // serveOnce answers a request, and fails unless the answer is well-formed.
-func serveOnce(t *testing.T, h http.Handler, method, path string, header http.Header, body io.Reader) *httptest.ResponseRecorder {
+func serveOnce(
+	t *testing.T, h http.Handler, method, path string, header http.Header, body io.Reader,
+) *httptest.ResponseRecorder {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), method, "http://test"+path, body)
 	if err != nil {

@@ -34,25 +34,37 @@ var recordForms = []recordForm{
 
 // badRecords are those that are refused as what they are.
 var badRecords = []string{
-	`null`, `[]`, `"value"`, `1`, `true`, `{}`, `{"key":"a"}`, `{"value":1,"value_base64":"AA=="}`, `{"value":null,"value_base64":"AA=="}`,
-	`{"key":"a","key_base64":"AA==","value":1}`, `{"key":null,"key_base64":"AA==","value":1}`, `{"key":1,"value":1}`, `{"key":{},"value":1}`,
-	`{"key_base64":null,"value":1}`, `{"value_base64":null}`, `{"value_base64":1}`, `{"value_base64":"AA"}`, `{"value_base64":"A==="}`, `{"value_base64":"-_-_"}`,
-	`{"value_base64":"AAAA\nAAAA"}`, `{"value_base64":"AB=="}`, `{"value_base64":" AA=="}`, `{"key_base64":"?","value":1}`,
+	`null`, `[]`, `"value"`, `1`, `true`, `{}`, `{"key":"a"}`, `{"value":1,"value_base64":"AA=="}`,
+	`{"value":null,"value_base64":"AA=="}`,
+	`{"key":"a","key_base64":"AA==","value":1}`, `{"key":null,"key_base64":"AA==","value":1}`, `{"key":1,"value":1}`,
+	`{"key":{},"value":1}`,
+	`{"key_base64":null,"value":1}`, `{"value_base64":null}`, `{"value_base64":1}`, `{"value_base64":"AA"}`,
+	`{"value_base64":"A==="}`, `{"value_base64":"-_-_"}`,
+	`{"value_base64":"AAAA\nAAAA"}`, `{"value_base64":"AB=="}`, `{"value_base64":" AA=="}`,
+	`{"key_base64":"?","value":1}`,
 	`{"value":1,"offset":3}`, `{"Value":1}`, `{"value":1,"":1}`,
-	`{"value":1,"timestamp":-1}`, `{"value":1,"timestamp":253402300800000}`, `{"value":1,"timestamp":9223372036854775808}`, `{"value":1,"timestamp":1.0}`,
+	`{"value":1,"timestamp":-1}`, `{"value":1,"timestamp":253402300800000}`,
+	`{"value":1,"timestamp":9223372036854775808}`, `{"value":1,"timestamp":1.0}`,
 	`{"value":1,"timestamp":1e3}`, `{"value":1,"timestamp":"1"}`, `{"value":1,"timestamp":null}`,
-	`{"value":1,"partition":-1}`, `{"value":1,"partition":2147483648}`, `{"value":1,"partition":0.0}`, `{"value":1,"partition":"0"}`, `{"value":1,"partition":null}`,
-	`{"value":1,"headers":null}`, `{"value":1,"headers":{"a":"b"}}`, `{"value":1,"headers":["a"]}`, `{"value":1,"headers":[{"name":"a"}]}`, `{"value":1,"headers":[{"value":"a"}]}`,
-	`{"value":1,"headers":[{"name":"a","value":1}]}`, `{"value":1,"headers":[{"name":"a","value":null}]}`, `{"value":1,"headers":[{"name":1,"value":"b"}]}`,
-	`{"value":1,"headers":[{"name":"a","value":"b","more":"c"}]}`, `{"value":1,"headers":[null]}`, `{"value":1,"headers":[[]]}`,
+	`{"value":1,"partition":-1}`, `{"value":1,"partition":2147483648}`, `{"value":1,"partition":0.0}`,
+	`{"value":1,"partition":"0"}`, `{"value":1,"partition":null}`,
+	`{"value":1,"headers":null}`, `{"value":1,"headers":{"a":"b"}}`, `{"value":1,"headers":["a"]}`,
+	`{"value":1,"headers":[{"name":"a"}]}`, `{"value":1,"headers":[{"value":"a"}]}`,
+	`{"value":1,"headers":[{"name":"a","value":1}]}`, `{"value":1,"headers":[{"name":"a","value":null}]}`,
+	`{"value":1,"headers":[{"name":1,"value":"b"}]}`,
+	`{"value":1,"headers":[{"name":"a","value":"b","more":"c"}]}`, `{"value":1,"headers":[null]}`,
+	`{"value":1,"headers":[[]]}`,
 	`{"value":` + strings.Repeat("[", 100) + strings.Repeat("]", 100) + `}`,
 }
 
 // brokenRecords are no strict JSON.
 var brokenRecords = []string{
-	`{"value":1`, `{"value":}`, `{"value":01}`, `{"value":+1}`, `{"value":.5}`, `{"value":1,}`, `{"value":'a'}`, `{"value":NaN}`, `{"value":tru}`, `{"value":[1,]}`,
-	`{"value":{"a":1,"a":2}}`, `{"value":1,"value":1}`, `{"key":"a","key":"a","value":1}`, `{"value":"\ud800"}`, `{"key":"\udc00","value":1}`, `{"value":"\x"}`,
-	"{\"value\":\"\xff\"}", "{\"key\":\"\xc3\x28\",\"value\":1}", "{\"value\":\"\x00\"}", "{\"value\":\"\x1f\"}", `{"value":"a` + "\t" + `b"}`, "\ufeff" + `{"value":1}`,
+	`{"value":1`, `{"value":}`, `{"value":01}`, `{"value":+1}`, `{"value":.5}`, `{"value":1,}`, `{"value":'a'}`,
+	`{"value":NaN}`, `{"value":tru}`, `{"value":[1,]}`,
+	`{"value":{"a":1,"a":2}}`, `{"value":1,"value":1}`, `{"key":"a","key":"a","value":1}`, `{"value":"\ud800"}`,
+	`{"key":"\udc00","value":1}`, `{"value":"\x"}`,
+	"{\"value\":\"\xff\"}", "{\"key\":\"\xc3\x28\",\"value\":1}", "{\"value\":\"\x00\"}", "{\"value\":\"\x1f\"}",
+	`{"value":"a` + "\t" + `b"}`, "\ufeff" + `{"value":1}`,
 }
 
 // TestBadRecords sends each bad record in each form that takes records.
@@ -95,7 +107,8 @@ func (f *recordForm) rows() (rows []row) {
 		add(record, 400, "INVALID_JSON")
 	}
 	for _, record := range []string{
-		`{"value":"` + strings.Repeat("v", 99) + `"}`, `{"key":"` + strings.Repeat("k", 100) + `","value":1}`, `{"value":1,"headers":[{"name":"` + strings.Repeat("n", 100) + `","value":""}]}`,
+		`{"value":"` + strings.Repeat("v", 99) + `"}`, `{"key":"` + strings.Repeat("k", 100) + `","value":1}`,
+		`{"value":1,"headers":[{"name":"` + strings.Repeat("n", 100) + `","value":""}]}`,
 		`{"value_base64":"` + strings.Repeat("AAAA", 34) + `"}`,
 	} {
 		add(record, 413, "MESSAGE_TOO_LARGE")

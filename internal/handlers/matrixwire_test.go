@@ -168,8 +168,10 @@ func bodyRows(t *testing.T, r *request, e *endpoint) (rows []wireRow) {
 		add("chunked and Content-Length", head(r, version, length(len(body)), "Transfer-Encoding: chunked")+"\r\n1\r\n{\r\n0\r\n\r\n", false, 400, "INVALID_JSON")
 		add("HTTP/1.0, and wrong", head(r, "HTTP/1.0", length(1))+"\r\n{", true, 400, "INVALID_JSON")
 		for name, media := range map[string][]string{
-			"no content type": nil, "an empty content type": {""}, "an unknown content type": {"text/csv"}, "a form": {"application/x-www-form-urlencoded"},
-			"another charset": {e.media + "; charset=latin1"}, "a parameter": {e.media + "; version=1"}, "two content types": {e.media, e.media},
+			"no content type": nil, "an empty content type": {""}, "an unknown content type": {"text/csv"},
+			"a form":          {"application/x-www-form-urlencoded"},
+			"another charset": {e.media + "; charset=latin1"}, "a parameter": {e.media + "; version=1"},
+			"two content types": {e.media, e.media},
 		} {
 			other := r.cloned()
 			other.header["Content-Type"] = media
@@ -177,7 +179,8 @@ func bodyRows(t *testing.T, r *request, e *endpoint) (rows []wireRow) {
 		}
 	}
 	for name, encoding := range map[string][]string{
-		"an unknown encoding": {"br"}, "an empty encoding": {""}, "two encodings": {"gzip, gzip"}, "an encoding twice": {"gzip", "gzip"}, "deflate": {"deflate"},
+		"an unknown encoding": {"br"}, "an empty encoding": {""}, "two encodings": {"gzip, gzip"},
+		"an encoding twice": {"gzip", "gzip"}, "deflate": {"deflate"},
 	} {
 		other := r.cloned()
 		other.header["Content-Encoding"] = encoding
@@ -189,7 +192,8 @@ func bodyRows(t *testing.T, r *request, e *endpoint) (rows []wireRow) {
 		pack := func(plain string) []byte { return mustPack(t, map[string]string{encoding: ""}, []byte(plain)) }
 		right, bomb := pack(body), pack(strings.Repeat(" ", 4<<20))
 		for name, body := range map[string][]byte{
-			"it is not": r.body, "cut": right[:len(right)-5], "its head": right[:3], "something behind": slices.Concat(right, []byte("xxx")), "nothing": {},
+			"it is not": r.body, "cut": right[:len(right)-5], "its head": right[:3],
+			"something behind": slices.Concat(right, []byte("xxx")), "nothing": {},
 			"a bit changed": bytes.Replace(right, right[len(right)-5:], []byte{0, 1, 2, 3, 4}, 1),
 		} {
 			switch {

@@ -29,7 +29,7 @@ var (
 func (c *conn) parse(b []byte) (head, size int, v verdict) {
 	end := bytes.Index(b, []byte("\r\n\r\n"))
 	if end < 0 {
-		if len(b) >= readBytes || !begins(b, "POST ") && !begins(b, "GET ") {
+		if len(b) >= readBytes || !begins(b, "POST ") && !begins(b, "GET ") || hasBareLineFeed(b) {
 			return 0, 0, others
 		}
 		return 0, 0, more
@@ -50,6 +50,17 @@ func (c *conn) parse(b []byte) (head, size int, v verdict) {
 		return head, size, more
 	}
 	return head, size, served
+}
+
+// hasBareLineFeed reports whether a line ends without CR. net/http takes that;
+// so no end that would be one for here need be waited for.
+func hasBareLineFeed(b []byte) bool {
+	for i, c := range b {
+		if c == '\n' && (i == 0 || b[i-1] != '\r') {
+			return true
+		}
+	}
+	return false
 }
 
 // begins reports whether b begins with a text, as far as b goes.

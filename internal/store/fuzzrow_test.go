@@ -181,7 +181,7 @@ func FuzzArrays(f *testing.F) {
 	f.Add([]byte{}, uint8(0))
 	f.Add(appendArray(nil, oidText, 2, func(b []byte, i int) []byte { return appendOrNull(b, i > 0, "text") })[4:], uint8(2))
 	f.Add(appendArray(nil, oidInt8, 2, func(b []byte, _ int) []byte { return appendInt8(b, -1) })[4:], uint8(2))
-	f.Add(bytes.Repeat([]byte{0}, arrayHead), uint8(0))
+	f.Add(make([]byte, arrayHead), uint8(0))
 	f.Add(bytes.Repeat([]byte{0x7f}, 40), uint8(3))
 	types := pgtype.NewMap()
 	f.Fuzz(func(t *testing.T, data []byte, n uint8) {
