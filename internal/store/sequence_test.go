@@ -40,6 +40,29 @@ func TestP5OutOfOrderTellsTheExpectedSequence(t *testing.T) {
 	mustHold(t, b, "0:0 a", "0:1 b")
 }
 
+// Another proxy has stored two of three requests, and retention has removed them:
+// no key is in their way, and the first of them is none that may be stored.
+func TestP8TheFirstSequenceOfAFlushIsGuarded(t *testing.T) {
+	t.Parallel()
+	a, b := newPair(t, 1)
+	conn := newConn(t, a.pool.Config().ConnString())
+	p := mustRegister(t, a, "")
+	mustFlush(t, a, sequenced(p, 0, "a"))
+	mustFlush(t, b, sequenced(p, 1, "b"), sequenced(p, 2, "c"))
+	mustExec(t, conn, `
+		WITH gone AS (DELETE FROM batches RETURNING scope_id)
+		INSERT INTO positions (producer_id, scope_id, next_sequence, appended_at)
+		SELECT $1, max(scope_id), 3, clock_timestamp() FROM gone`, p.ID)
+	mustExec(t, conn, `UPDATE partitions SET log_start_offset = 3`)
+	a.writer.shared = sharedFlushes
+	got := flushAll(t, a, sequenced(p, 1, "b"), sequenced(p, 2, "c"), sequenced(p, 3, "d"))
+	mustRefuse(t, got[0].Err, eos.DuplicateSequence)
+	mustRefuse(t, got[1].Err, eos.DuplicateSequence)
+	if got[2].Err != nil || got[2].Result.Shares[0].BaseOffset != 3 {
+		t.Errorf("the third: %+v", got[2])
+	}
+}
+
 func TestP6Overlap(t *testing.T) {
 	t.Parallel()
 	a, b := newPair(t, 1)
