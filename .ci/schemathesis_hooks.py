@@ -15,6 +15,10 @@ def before_call(context, case, kwargs):
     body = case.body
     if isinstance(body, dict) and isinstance(body.get("wait_ms"), int) and 100 < body["wait_ms"] <= 60_000:
         case.body = {**body, "wait_ms": 100}  # of a poll
+    # A link takes a number from an answer as a number; a header is text.
+    for name, value in (case.headers or {}).items():
+        if isinstance(value, int):
+            case.headers[name] = str(value)
     # An event stream has no end unless it is given one.
     if case.method.upper() == "GET" and case.path.endswith(("/stream", "/follow")) and wait is None:
         case.query = {**(case.query or {}), "wait_ms": 0}

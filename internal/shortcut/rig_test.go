@@ -227,6 +227,9 @@ func exchange(t *testing.T, do http.Handler, withShortcut, cut bool, steps []ste
 	return o
 }
 
+// framesOfHTTP2 stand for what comes over HTTP/2, which is net/http's in any case.
+const framesOfHTTP2 = "frames of HTTP/2"
+
 // answers returns the answers that were read, without what may differ: date,
 // and how the end of the body is told.
 func answers(raw []byte) (list []string) {
@@ -235,7 +238,7 @@ func answers(raw []byte) (list []string) {
 		case err != nil:
 			return list
 		case first[0] == 0: // in an order that differs from time to time
-			return append(list, "frames of HTTP/2")
+			return append(list, framesOfHTTP2)
 		}
 		res, err := http.ReadResponse(b, nil)
 		if err != nil {

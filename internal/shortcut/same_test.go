@@ -94,6 +94,9 @@ func mustBeSame(t interface {
 		steps = append(steps, step{send: []byte("PRI * HTTP/2.0")})
 		want, got = exchange(test, doer, false, cut, steps), exchange(test, doer, true, cut, steps)
 	}
+	if n := len(want.Answers); n > 0 && want.Answers[n-1] == framesOfHTTP2 {
+		want.State, got.State = "", "" // net/http hangs up a second after a fault, just when the test looks
+	}
 	if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(outcome{})); diff != "" {
 		t.Fatalf("the shortcut is not the same as net/http (-net/http +shortcut), cut %v:\n%s\nsent:\n%s", cut, diff, sent(steps))
 	}
