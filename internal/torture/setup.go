@@ -122,7 +122,8 @@ func (r *run) signal(pid int, signal syscall.Signal) error {
 	r.mu.Lock()
 	is := r.backends
 	r.mu.Unlock()
-	if is == nil || !is(pid) {
+	// Who was stopped goes on in any case, also when the server is shutting down, and waits for it.
+	if signal != syscall.SIGCONT && (is == nil || !is(pid)) {
 		return errors.New("it is no process of PostgreSQL")
 	}
 	return syscall.Kill(pid, signal)

@@ -137,7 +137,10 @@ func (f *flush) run(t *task) plan {
 		f.load()
 	}
 	f.now = f.w.db.now
-	f.decide()
+	f.decide(0)
+	if f.shared && !f.again && !f.wr.careful {
+		f.letJoin(t)
+	}
 	if f.misrouted {
 		for _, c := range f.calls {
 			c.proxy.writer.facts = newFacts()

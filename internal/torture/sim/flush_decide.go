@@ -7,9 +7,11 @@ import (
 	"github.com/eos-proxy/eos-proxy/internal/eos"
 )
 
-// decide fills in what becomes of each call, which sees those before it as done.
-func (f *flush) decide() {
-	for i, c := range f.calls {
+// decide fills in what becomes of each call from the first on that it is told; a
+// call sees those before it as done.
+func (f *flush) decide(first int) {
+	for i := first; i < len(f.calls); i++ {
+		c := f.calls[i]
 		var a *answer
 		var applied bool
 		var err error

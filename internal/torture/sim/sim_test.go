@@ -36,7 +36,7 @@ func TestSimulation(t *testing.T) {
 		speed := float64(all.Steps) / 1e6 / time.Since(began).Minutes()
 		t.Logf("from seed %d on: %+v, %.1f million steps a minute", first, all, speed)
 		for what, n := range map[string]int{
-			"crashes": all.Crashes, "lost COMMITs": all.Lost, "late COMMITs": all.Late, "conflicts": all.Conflicts,
+			"crashes": all.Crashes, "lost COMMITs": all.Lost, "late COMMITs": all.Late, "conflicts": all.Conflicts, "joined": all.Joined,
 			"requests removed": all.Trimmed,
 		} {
 			if n < all.Steps/20_000 {

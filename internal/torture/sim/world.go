@@ -34,6 +34,7 @@ type Counts struct {
 	Lost       int // COMMITs that were not answered
 	Late       int // of those the ones that arrived afterwards, and wrote
 	Conflicts  int // flushes and changes that a guard or a key refused
+	Joined     int // calls that came along with a flush that had waited for locks
 	Raised     int // starts of logs
 	Trimmed    int // requests that retention has deleted
 }
@@ -46,6 +47,7 @@ func (c *Counts) Add(d Counts) {
 	c.Lost += d.Lost
 	c.Late += d.Late
 	c.Conflicts += d.Conflicts
+	c.Joined += d.Joined
 	c.Raised += d.Raised
 	c.Trimmed += d.Trimmed
 }
