@@ -207,6 +207,7 @@ func (f *flush) append(r *Request, id identity, txn *transaction) (Result, error
 		if txn != nil && f.facts.next[key].openRef != openRef {
 			txn.scopes = append(txn.scopes, key)
 		}
+		// The first one: if that was not removed by retention, what follows it was not.
 		if _, guarded := f.sequences[key]; !guarded && (f.shared || f.now-f.facts.next[key].at > surelyNext.Milliseconds()) {
 			f.sequences[key] = r.Sequence
 		}

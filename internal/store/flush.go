@@ -52,7 +52,6 @@ type writer struct {
 	shared    int                // flushes that load the ends of all logs; guarded by mu
 	skipUntil time.Time          // until when rows that are locked are passed over; guarded by mu
 	suspect   map[int64]firstEnd // ends by which a flush has failed; guarded by mu
-	join      Join               // of the flush that has just begun, until it is taken; guarded by mu
 	pipeline  pipeline           // guarded by mu
 }
 
@@ -68,24 +67,24 @@ func newWriter() *writer { return &writer{facts: newFacts()} }
 func (s *Store) Flush(ctx context.Context, ops []*Op, join Join) []Outcome {
 	s.writer.mu.Lock()
 	defer s.writer.mu.Unlock()
-	if beforeCommit(ops) == len(ops) { // else there is more than one group
-		s.writer.join = join
+	if beforeCommit(ops) < len(ops) { // there is more than one group
+		join = nil
 	}
-	return s.flushParts(ctx, s.writer, ops, false)
+	return s.flushParts(ctx, s.writer, ops, false, join)
 }
 
 // FlushPatiently is Flush for operations that were busy: it waits longer for
 // locks, and for nothing that Flush is doing. No outcome is IsBusy.
 func (s *Store) FlushPatiently(ctx context.Context, ops []*Op) []Outcome {
-	return s.flushParts(ctx, newWriter(), ops, true)
+	return s.flushParts(ctx, newWriter(), ops, true, nil)
 }
 
 // flushParts flushes a group in the parts that one SQL transaction may carry.
-func (s *Store) flushParts(ctx context.Context, w *writer, ops []*Op, patient bool) []Outcome {
+func (s *Store) flushParts(ctx context.Context, w *writer, ops []*Op, patient bool, join Join) []Outcome {
 	outcomes := make([]Outcome, 0, len(ops))
 	for len(ops) > 0 {
 		n := beforeCommit(ops)
-		outcomes = append(outcomes, s.flushApart(ctx, w, ops[:n], patient)...)
+		outcomes = append(outcomes, s.flushApart(ctx, w, ops[:n], patient, join)...)
 		ops = ops[n:]
 	}
 	return outcomes
@@ -111,8 +110,8 @@ func beforeCommit(ops []*Op) int {
 
 // flushApart flushes a group, and each half of it on its own when the database
 // refuses the whole for no reason that is known.
-func (s *Store) flushApart(ctx context.Context, w *writer, ops []*Op, patient bool) []Outcome {
-	ops, outcomes, err := s.flushGroup(ctx, w, ops, patient)
+func (s *Store) flushApart(ctx context.Context, w *writer, ops []*Op, patient bool, join Join) []Outcome {
+	ops, outcomes, err := s.flushGroup(ctx, w, ops, patient, join)
 	if err == nil {
 		return outcomes
 	}
@@ -123,7 +122,7 @@ func (s *Store) flushApart(ctx context.Context, w *writer, ops []*Op, patient bo
 		return slices.Repeat([]Outcome{{Err: err}}, len(ops))
 	}
 	half := len(ops) / 2
-	return append(s.flushApart(ctx, w, ops[:half], patient), s.flushApart(ctx, w, ops[half:], patient)...)
+	return append(s.flushApart(ctx, w, ops[:half], patient, nil), s.flushApart(ctx, w, ops[half:], patient, nil)...)
 }
 
 // errHeld says that somebody else is inserting a key that an operation has: of
@@ -139,12 +138,12 @@ func (s *Store) flushAround(ctx context.Context, w *writer, ops []*Op, deadline 
 	}
 	outcomes := make([]Outcome, 0, len(ops))
 	for _, half := range [][]*Op{ops[:len(ops)/2], ops[len(ops)/2:]} {
-		_, some, err := s.flushGroup(ctx, w, half, false)
+		_, some, err := s.flushGroup(ctx, w, half, false, nil)
 		switch {
 		case errors.Is(err, errHeld):
 			some = s.flushAround(ctx, w, half, deadline)
 		case err != nil:
-			some = s.flushApart(ctx, w, half, false)
+			some = s.flushApart(ctx, w, half, false, nil)
 		}
 		outcomes = append(outcomes, some...)
 	}
@@ -155,9 +154,7 @@ func (s *Store) flushAround(ctx context.Context, w *writer, ops []*Op, deadline 
 // when a COMMIT was not answered; what has no identity is then of unknown
 // effect. What is known of the database is dropped with each failure. It returns
 // the group with those that joined it.
-func (s *Store) flushGroup(ctx context.Context, w *writer, ops []*Op, patient bool) ([]*Op, []Outcome, error) {
-	join := w.join
-	w.join = nil
+func (s *Store) flushGroup(ctx context.Context, w *writer, ops []*Op, patient bool, join Join) ([]*Op, []Outcome, error) {
 	var f *flush
 	var lost []*flush
 	resent := false

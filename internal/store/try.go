@@ -92,7 +92,8 @@ func (f *flush) run(ctx context.Context, conn *pgx.Conn) error {
 	f.now, _ = f.facts.clock.now()
 	f.decide(0)
 	if f.shared && f.join != nil && !f.careful {
-		which = append(which, make([]bool, f.letJoin())...)
+		joined := f.letJoin()
+		which = append(which, make([]bool, joined)...) // nothing was read for them
 	}
 	for i := range f.ops {
 		if f.refused[i] && !which[i] && !f.apart[i] {
