@@ -21,16 +21,18 @@ var rooms = map[string][]string{
 	"api":               {},
 	"migrations":        {},
 	"internal/eos":      {},
-	"internal/store":    {"internal/eos", "migrations"},
+	"internal/crash":    {},
+	"internal/store":    {"internal/crash", "internal/eos", "migrations"},
 	"internal/appender": {"internal/eos", "internal/store"},
 	"internal/wake":     {},
 	"internal/charset":  {},
-	"internal/handlers": {"api", "internal/charset", "internal/eos", "internal/store", "internal/appender", "internal/wake"},
+	"internal/handlers": {"api", "internal/charset", "internal/crash", "internal/eos", "internal/store", "internal/appender", "internal/wake"},
 	"internal/embedded": {},
 	"internal/pgtest":   {},
 	"internal/twin":     {},
-	"internal/shortcut": {"internal/charset"},
+	"internal/shortcut": {"internal/charset", "internal/crash"},
 	"internal/bench":    {"internal/embedded"},
+	"internal/program":  {},
 }
 
 // plain are the rooms that import nothing from outside the project but the standard

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/eos-proxy/eos-proxy/internal/crash"
 	"github.com/peterbourgon/ff/v3"
 )
 
@@ -112,6 +113,9 @@ func (c *Config) load(fs *flag.FlagSet, environ []string) error {
 	for _, pair := range environ {
 		key, value, _ := strings.Cut(pair, "=")
 		if !strings.HasPrefix(key, envPrefix) || strings.HasPrefix(key, testEnvPrefix) || strings.HasPrefix(key, serviceEnvPrefix) {
+			continue
+		}
+		if crash.Possible && key == crash.Env {
 			continue
 		}
 		name, ok := names[key]

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/eos-proxy/eos-proxy/internal/crash"
 )
 
 // headerSlack is what net/http reads beyond its MaxHeaderBytes.
@@ -25,7 +27,7 @@ func newServer(cfg Config, handler http.Handler, log *slog.Logger) *http.Server 
 	protocols.SetHTTP1(true)
 	protocols.SetUnencryptedHTTP2(true)
 	return &http.Server{
-		Handler:           handler,
+		Handler:           crash.Handler(handler),
 		Protocols:         protocols,
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       5 * time.Minute,

@@ -17,6 +17,7 @@ import (
 	"syscall"
 
 	"github.com/eos-proxy/eos-proxy/internal/bench"
+	"github.com/eos-proxy/eos-proxy/internal/crash"
 	"github.com/peterbourgon/ff/v3/ffcli"
 )
 
@@ -89,6 +90,9 @@ func newCommands(w wiring, environ []string, stdout, stderr io.Writer) *ffcli.Co
 			}
 			if err := serveConfig.load(serveFlags, environ); err != nil {
 				return err
+			}
+			if err := crash.Arm(environ); err != nil {
+				return usagef("%w", err)
 			}
 			log := newLogger(stderr, serveConfig.LogFormat, serveConfig.LogLevel)
 			return profiled(serveConfig.CPUProfile, func() error {

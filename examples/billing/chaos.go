@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/eos-proxy/eos-proxy/examples/internal/client"
-	"github.com/eos-proxy/eos-proxy/examples/internal/program"
+	"github.com/eos-proxy/eos-proxy/internal/program"
 )
 
 // chaos kills the proxy and its database while the tills work. It goes by their progress, not by the clock,

@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/eos-proxy/eos-proxy/examples/internal/client"
-	"github.com/eos-proxy/eos-proxy/examples/internal/program"
+	"github.com/eos-proxy/eos-proxy/internal/program"
 )
 
 // How many of a thousand requests lose their answer on the way back; how many lose their connection at once

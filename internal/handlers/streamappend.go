@@ -3,6 +3,7 @@ package handlers
 import (
 	"errors"
 
+	"github.com/eos-proxy/eos-proxy/internal/crash"
 	"github.com/eos-proxy/eos-proxy/internal/eos"
 	"github.com/eos-proxy/eos-proxy/internal/store"
 )
@@ -17,6 +18,9 @@ func (u *upload) append(b *streamBatch) {
 	a := u.id
 	a.Sequence, a.RecordCount, a.Fingerprint = b.first, len(b.records), eos.FingerprintRecords(b.records)
 	result, err := u.s.appender.Append(u.ctx, u.topic, u.partition, a, b.records)
+	if err == nil {
+		crash.At(crash.Upload)
+	}
 	if errors.Is(err, eos.SequenceReused.Errorf("")) {
 		err = u.differing(b, err)
 	}

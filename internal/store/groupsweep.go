@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/eos-proxy/eos-proxy/internal/crash"
 	"github.com/jackc/pgx/v5"
 )
 
@@ -125,6 +126,7 @@ func (s *Store) expire(ctx context.Context, group string, back time.Time) (wake 
 		if change.Empty() {
 			return nil // nobody's time is over yet
 		}
+		crash.At(crash.GroupSweep)
 		g.queueChange(saves, &change)
 		if by := g.sweepBy(true); by != nil {
 			saves.Queue(sweepAt, group, by)
@@ -133,6 +135,9 @@ func (s *Store) expire(ctx context.Context, group string, back time.Time) (wake 
 		return nil
 	})
 	if err == nil {
+		if expired > 0 {
+			crash.At(crash.GroupSwept)
+		}
 		s.countExpired(expired)
 	}
 	return wake, err

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/eos-proxy/eos-proxy/internal/crash"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
@@ -113,6 +114,13 @@ func (p *pipeline) execute(fn func(fields [][]byte) error) {
 	p.rows = append(p.rows, fn)
 }
 
+// crashHere sends what is queued, for the server to do it at once, and ends the process.
+func (p *pipeline) crashHere() {
+	p.message('H')()
+	<-p.send(p.conn.PgConn())
+	crash.Now()
+}
+
 // message begins a message; the function that it returns ends it.
 func (p *pipeline) message(kind byte) func() {
 	p.buf = append(p.buf, kind, 0, 0, 0, 0)
@@ -143,6 +151,9 @@ func (p *pipeline) run(ctx context.Context) error {
 	}
 	p.message('S')()
 	err := p.exchange(ctx)
+	if err == nil {
+		crash.At(crash.AfterCommit)
+	}
 	if err == nil || refused(err) || errors.Is(err, errNotCommitted) {
 		return err
 	}
@@ -161,6 +172,10 @@ func (p *pipeline) exchange(ctx context.Context) error {
 		return err
 	}
 	sent := p.send(conn)
+	if crash.Meets(crash.AfterCommitSent) {
+		<-sent
+		crash.Now()
+	}
 	err, broken := p.receive(conn)
 	if broken != nil {
 		_ = conn.Conn().SetDeadline(longAgo) // ends the sending

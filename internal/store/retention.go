@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/eos-proxy/eos-proxy/internal/crash"
 	"github.com/eos-proxy/eos-proxy/internal/eos"
 	"github.com/jackc/pgx/v5"
 )
@@ -274,6 +275,8 @@ func (s *Store) raiseBehind(ctx context.Context, l retained, g leaving) error {
 		}
 		batch.Queue(sqlTrimLater, l.partition, g.from, g.to)
 		batch.Queue(sqlRaise, l.partition, g.to, g.bytes)
-		return tx.SendBatch(ctx, batch).Close()
+		err := tx.SendBatch(ctx, batch).Close()
+		crash.At(crash.Retention)
+		return err
 	})
 }

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/eos-proxy/eos-proxy/internal/crash"
 	"github.com/eos-proxy/eos-proxy/internal/eos"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -119,12 +120,18 @@ func (s *Store) exchange(
 
 // commit sends what is queued and a COMMIT in one trip.
 func commit(ctx context.Context, conn *pgx.Conn, batch *pgx.Batch) error {
+	if crash.Meets(crash.BeforeCommit) {
+		_ = conn.SendBatch(ctx, batch).Close()
+		crash.Now()
+	}
 	committed := false
 	batch.Queue(sqlCommit).Exec(func(tag pgconn.CommandTag) error {
 		committed = tag.String() == "COMMIT"
 		return nil
 	})
-	err := conn.SendBatch(ctx, batch).Close()
+	sent := conn.SendBatch(ctx, batch)
+	crash.At(crash.AfterCommitSent)
+	err := sent.Close()
 	switch {
 	case refused(err):
 		return err
@@ -133,6 +140,7 @@ func commit(ctx context.Context, conn *pgx.Conn, batch *pgx.Batch) error {
 	case !committed:
 		return errNotCommitted
 	}
+	crash.At(crash.AfterCommit)
 	return nil
 }
 
@@ -159,6 +167,7 @@ func (s *Store) run(ctx context.Context, try func(ctx context.Context, conn *pgx
 		case err == nil:
 			return nil
 		case errors.As(err, new(*lostError)):
+			crash.At(crash.Settling)
 			if !again {
 				s.log.Warn("finding out what became of a commit", "error", err)
 				deadline = time.Now().Add(settleTimeout)

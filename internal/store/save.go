@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"slices"
 
+	"github.com/eos-proxy/eos-proxy/internal/crash"
 	"github.com/eos-proxy/eos-proxy/internal/eos"
 	"github.com/jackc/pgx/v5"
 )
@@ -54,8 +55,15 @@ func (f *flush) save(ctx context.Context, conn *pgx.Conn, lock bool) error {
 	f.saveRows(ctx, p)
 	f.saveOffsets(ctx, p)
 	f.queueGuards(ctx, p)
+	if crash.Meets(crash.BeforeCommit) {
+		p.crashHere()
+	}
 	p.queue(ctx, sqlCommit)
-	return p.run(ctx)
+	err := p.run(ctx)
+	if crash.Possible && err == nil && slices.ContainsFunc(f.puts, func(row *putRow) bool { return row.Commit }) {
+		crash.At(crash.OneShot)
+	}
+	return err
 }
 
 const sqlCopyBatches = `

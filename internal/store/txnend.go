@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 
+	"github.com/eos-proxy/eos-proxy/internal/crash"
 	"github.com/eos-proxy/eos-proxy/internal/eos"
 	"github.com/jackc/pgx/v5"
 )
@@ -223,7 +224,11 @@ func (s *Store) AbortExpired(ctx context.Context, limit int) (int, error) {
 			return err
 		}
 		tried = append(tried, ongoing...)
-		return abort(ctx, tx.Conn, eos.AbortedByTimeout, ongoing...)
+		err = abort(ctx, tx.Conn, eos.AbortedByTimeout, ongoing...)
+		if aborted > 0 {
+			crash.At(crash.TimeoutSweep)
+		}
+		return err
 	})
 	return aborted, err
 }

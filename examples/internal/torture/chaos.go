@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/eos-proxy/eos-proxy/examples/internal/client"
-	"github.com/eos-proxy/eos-proxy/examples/internal/program"
+	"github.com/eos-proxy/eos-proxy/internal/program"
 )
 
 // target is whom a strike hits.

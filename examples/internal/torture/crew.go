@@ -8,7 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"github.com/eos-proxy/eos-proxy/examples/internal/program"
+	"github.com/eos-proxy/eos-proxy/internal/program"
 )
 
 // A crew is the workers. They are processes of examples/ad-billing, of which a new one is started when one dies, and

@@ -30,10 +30,18 @@ func (t *torture) result(c *chaos, took time.Duration) Result {
 		Zombies: int(c.zombies.Load()), Fenced: int(c.fenced.Load()), TooLate: int(c.tooLate.Load()),
 		Again: int(t.crew.again.Load()), Refusals: int(t.crew.refusals.Load()), Stale: int(t.crew.stale.Load()),
 	}
-	for _, n := range t.networks {
-		r.Cuts += int(n.cuts())
-		r.Late += int(n.counts[late].Load())
-		r.Twice += int(n.counts[twice].Load())
+	for fault, count := range t.network.Counts() {
+		kind, _, answer := strings.Cut(fault, ": ")
+		kind, _, _ = strings.Cut(kind, " ")
+		switch {
+		case answer: // of one that is counted as late or twice
+		case kind == "cut":
+			r.Cuts += int(count)
+		case kind == "late":
+			r.Late += int(count)
+		case kind == "twice" || kind == "again":
+			r.Twice += int(count)
+		}
 	}
 	return r
 }

@@ -8,8 +8,8 @@ import (
 	"os"
 	"time"
 
-	"github.com/eos-proxy/eos-proxy/examples/internal/program"
 	"github.com/eos-proxy/eos-proxy/internal/embedded"
+	"github.com/eos-proxy/eos-proxy/internal/program"
 )
 
 // A service is some proxies over one PostgreSQL, all of them processes that are started again when they die.

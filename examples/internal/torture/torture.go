@@ -22,7 +22,8 @@ import (
 	"time"
 
 	"github.com/eos-proxy/eos-proxy/examples/internal/client"
-	"github.com/eos-proxy/eos-proxy/examples/internal/program"
+	"github.com/eos-proxy/eos-proxy/internal/program"
+	"github.com/eos-proxy/eos-proxy/internal/torture/network"
 )
 
 // Config says what is done, and to whom. The numbers of faults are what must have been reached in the end.
@@ -55,14 +56,14 @@ const compute = 50 * time.Millisecond
 
 // torture is one run.
 type torture struct {
-	cfg      Config
-	dir      string
-	service  *service
-	crew     *crew
-	networks []*network
-	urls     []string // of the networks
-	client   *client.Client
-	log      *journal
+	cfg     Config
+	dir     string
+	service *service
+	crew    *crew
+	network *network.Network
+	urls    []string // of the ways through the network
+	client  *client.Client
+	log     *journal
 }
 
 // Run does it all and returns what was done, also beside an error. An error means that something was not exactly
@@ -121,11 +122,10 @@ func (t *torture) run(ctx context.Context) (result Result, err error) {
 	for range t.cfg.Proxies {
 		first.loop(t.service.addProxy().Run)
 	}
-	between := newFloor(ctx, fail)
-	defer between.end()
-	if err := t.openNetworks(between.ctx); err != nil {
+	if err := t.openNetwork(); err != nil {
 		return result, err
 	}
+	defer func() { err = errors.Join(err, t.network.Close()) }()
 
 	second := newFloor(ctx, fail)
 	defer second.end()
@@ -176,9 +176,7 @@ func (t *torture) work(ctx context.Context, c *chaos) error {
 	if !program.Await(ctx, func() bool { return int(c.progress.Load()) >= t.cfg.Views }) {
 		return context.Cause(ctx)
 	}
-	for _, n := range t.networks {
-		n.settle(ctx)
-	}
+	t.network.Settle(ctx)
 	return context.Cause(ctx)
 }
 
@@ -202,22 +200,26 @@ func (t *torture) adBilling(ctx context.Context, command string, args ...string)
 	return nil
 }
 
-// openNetworks puts a network in front of each proxy.
-func (t *torture) openNetworks(ctx context.Context) error {
-	for i, p := range t.service.proxies {
-		n := &network{
-			upstream: p.Address, random: t.newRandom(fmt.Sprint("network ", i)), latest: t.cfg.Latest,
-			log: func(format string, args ...any) { t.log.line(fmt.Sprint("network-", i), fmt.Sprintf(format, args...)) },
-		}
-		for fate, share := range shares {
-			n.shares[fate] = share * t.cfg.Worse
-		}
-		url, err := n.listen(ctx)
-		if err != nil {
-			return err
-		}
-		t.networks, t.urls = append(t.networks, n), append(t.urls, url)
+// shares are those of a network that is bad, but not so bad that nothing gets done.
+var shares = network.Shares{
+	network.CutBefore: 60, network.CutRequest: 60, network.CutWaiting: 30, network.CutAnswer: 60, network.CutBody: 30,
+	network.Soon: 25, network.Again: 25, network.Late: 50,
+}
+
+// openNetwork puts a network in front of the proxies. Requests that only read are spared, as nothing depends on them.
+func (t *torture) openNetwork() (err error) {
+	cfg := network.Config{
+		Seed: t.cfg.Seed, Shares: shares.Times(t.cfg.Worse), Latest: t.cfg.Latest,
+		Spare: func(_ network.Fault, r *http.Request) bool { return r.Method == http.MethodGet },
+		Note:  func(fault string) { t.log.line("network", fault) },
 	}
+	for _, p := range t.service.proxies {
+		cfg.Upstreams = append(cfg.Upstreams, p.Address)
+	}
+	if t.network, err = network.New(cfg); err != nil {
+		return err
+	}
+	t.urls = t.network.URLs()
 	t.client = &client.Client{HTTP: &http.Client{Timeout: 10 * time.Second}, URLs: t.urls}
 	return nil
 }

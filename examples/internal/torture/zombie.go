@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/eos-proxy/eos-proxy/examples/internal/client"
-	"github.com/eos-proxy/eos-proxy/examples/internal/program"
+	"github.com/eos-proxy/eos-proxy/internal/program"
 )
 
 // zombieTime is how long a worker stands still at most: a session, and what PostgreSQL's absences add.

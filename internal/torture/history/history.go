@@ -211,8 +211,10 @@ type Member struct {
 	Instance   string       `json:"instance,omitempty"`
 	Topics     []string     `json:"topics,omitempty"`     // of a join
 	Session    int64        `json:"session_ms,omitempty"` // of a join
+	Reset      string       `json:"reset,omitempty"`      // of a join: auto_offset_reset, if it was given
 	Epoch      int64        `json:"epoch,omitempty"`      // of the request; 0 in a join
 	Commits    []Commit     `json:"commits,omitempty"`    // of a poll
+	Positions  []Commit     `json:"positions,omitempty"`  // of a poll: Topic, Partition and Offset
 	NewEpoch   int64        `json:"new_epoch,omitempty"`  // answer
 	Assignment []Assignment `json:"assignment,omitempty"` // answer: the full one
 	Polled     []Polled     `json:"polled,omitempty"`     // answer of a poll
@@ -246,6 +248,11 @@ type Fault struct {
 	Began  int64  `json:"from"` // nanoseconds, as of an attempt
 	Ended  int64  `json:"to"`
 	Count  int    `json:"count"` // how many; 0 means 1
+
+	// Whether requests came to the service more often than they were sent, or after they were given up: those of
+	// Operation, or, if it is 0, any. What such a request was refused with at first does not tell what became of it.
+	Repeats   bool  `json:"repeats,omitempty"`
+	Operation int64 `json:"op,omitempty"`
 }
 
 // Alarm is what a log or a figure of the service shows that must never be: a panic, a data race, an end of a process

@@ -45,6 +45,17 @@ func (w *Writer) Flush() error {
 // Lines calls each with the lines of a history, in order, with their numbers from 1 on, until it returns an error or
 // the lines end. A line is valid only until each returns.
 func Lines(r io.Reader, each func(number int64, text []byte, l *Line) error) error {
+	return Texts(r, func(number int64, text []byte) error {
+		l := new(Line)
+		if err := json.Unmarshal(text, l); err != nil {
+			return fmt.Errorf("line %d: %w", number, err)
+		}
+		return each(number, text, l)
+	})
+}
+
+// Texts is Lines for somebody who does not need to understand them.
+func Texts(r io.Reader, each func(number int64, text []byte) error) error {
 	lines := bufio.NewReaderSize(r, 1<<20)
 	var long []byte
 	for number := int64(1); ; number++ {
@@ -63,12 +74,7 @@ func Lines(r io.Reader, each func(number int64, text []byte, l *Line) error) err
 		if err != nil && err != io.EOF { //nolint:errorlint // as above
 			return err
 		}
-		text = bytes.TrimSuffix(text, []byte{'\n'})
-		l := new(Line)
-		if err := json.Unmarshal(text, l); err != nil {
-			return fmt.Errorf("line %d: %w", number, err)
-		}
-		if err := each(number, text, l); err != nil {
+		if err := each(number, bytes.TrimSuffix(text, []byte{'\n'})); err != nil {
 			return err
 		}
 	}

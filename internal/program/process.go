@@ -1,5 +1,5 @@
-// Package program builds programs of the module, runs them as processes, and kills them: what the examples do to
-// themselves. It knows the proxy and its PostgreSQL, and nothing of what they are used for.
+// Package program builds programs of the module, runs them as processes, and kills them: what the examples and
+// internal/torture do to themselves. It knows the proxy and its PostgreSQL, and nothing of what they are used for.
 package program
 
 import (
@@ -16,8 +16,6 @@ import (
 	"sync"
 	"syscall"
 	"time"
-
-	"github.com/eos-proxy/eos-proxy/examples/internal/client"
 )
 
 // Build compiles programs of the module in root, named as in "./cmd/eos-proxy", into dir.
@@ -46,11 +44,14 @@ type Process struct {
 	last   string // line that it printed; guarded by mu
 }
 
-// Start starts a program, without the settings of the environment, and tells each line that it prints, on stdout or
-// stderr. The program is told to end when ctx ends.
-func Start(ctx context.Context, binary string, args []string, tell func(p *Process, line string)) (*Process, error) {
+// Start starts a program, without the settings of the environment but with those of env, and tells each line that it
+// prints, on stdout or stderr. The program is told to end when ctx ends.
+func Start(
+	ctx context.Context, binary string, args []string, tell func(p *Process, line string), env ...string,
+) (*Process, error) {
 	p := &Process{cmd: exec.CommandContext(ctx, binary, args...), ended: make(chan struct{})}
 	p.cmd.Env = slices.DeleteFunc(os.Environ(), func(s string) bool { return strings.HasPrefix(s, "EOS_") })
+	p.cmd.Env = append(p.cmd.Env, env...)
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is for us
 	p.cmd.Cancel = func() error {
 		// One that is stopped hears it when it goes on.
@@ -89,6 +90,10 @@ func (p *Process) Wait() error {
 	return p.err
 }
 
+// Successful reports whether the process, which has ended, did so with status 0: Wait may tell of the signal that it was
+// sent.
+func (p *Process) Successful() bool { return p.cmd.ProcessState.Success() }
+
 // Last returns the last line that the process has printed.
 func (p *Process) Last() string {
 	p.mu.Lock()
@@ -113,6 +118,12 @@ func (p *Process) isKilled() bool {
 	return p.killed
 }
 
+// Signal sends the process a signal, and reports whether it was there.
+func (p *Process) Signal(signal syscall.Signal) bool { return p.cmd.Process.Signal(signal) == nil }
+
+// PID returns its process id.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
+
 // Stop lets the process stand still; it reports whether it was there.
 func (p *Process) Stop() bool { return p.cmd.Process.Signal(syscall.SIGSTOP) == nil }
 
@@ -132,8 +143,12 @@ func (p *Process) Excuse(ctx context.Context) error {
 
 // Await waits until done returns true; it returns false if ctx ends first.
 func Await(ctx context.Context, done func() bool) bool {
+	ticker := time.NewTicker(2 * time.Millisecond)
+	defer ticker.Stop()
 	for !done() {
-		if client.Sleep(ctx, 2*time.Millisecond) != nil {
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
 			return false
 		}
 	}

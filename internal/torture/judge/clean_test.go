@@ -1,0 +1,32 @@
+package judge_test
+
+import (
+	"bytes"
+	"testing"
+
+	"github.com/eos-proxy/eos-proxy/internal/torture/judge"
+)
+
+// mustBeClean fails if the judge finds anything.
+func mustBeClean(t *testing.T, seed uint64, v *judge.Verdict) {
+	t.Helper()
+	if v.OK() {
+		return
+	}
+	var b bytes.Buffer
+	if err := v.Write(&b); err != nil {
+		t.Fatal(err)
+	}
+	t.Fatalf("seed %d: %s", seed, &b)
+}
+
+func TestAPerfectServiceHasNoAnomaly(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(20) {
+		v, err := judge.Judge(text(newWorld(seed, 3000).lines))
+		if err != nil {
+			t.Fatal(err)
+		}
+		mustBeClean(t, seed, v)
+	}
+}

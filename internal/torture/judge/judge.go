@@ -1,0 +1,116 @@
+// Package judge says what is wrong with a history (internal/torture/history): it names each anomaly and shows the
+// lines that prove it. It does not know how a history is made, nor the service's code: what must hold is written here
+// once more, after docs/rules.md.
+//
+// A history is read once. What is kept of it, in a book, are operations (all attempts with one identity), who writes
+// which value, what readers saw, and what groups committed; then the final logs are laid out, and each check walks
+// over what it needs. An operation that is unknown may have taken effect at any time after it was first sent, or
+// never; times are compared only as "returned before the other was invoked".
+package judge
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/eos-proxy/eos-proxy/internal/torture/history"
+)
+
+// Judge reads a history to its end and returns what it came to. If r is an io.ReadSeeker, it is read a second time,
+// from where it stood, for the lines that are shown. The error is of a history that cannot be judged: a broken line, or
+// no End.
+func Judge(r io.Reader) (*Verdict, error) {
+	var begin int64
+	again, _ := r.(io.ReadSeeker)
+	if again != nil {
+		var err error
+		if begin, err = again.Seek(0, io.SeekCurrent); err != nil {
+			again = nil
+		}
+	}
+	b := newBook()
+	if err := b.read(r); err != nil {
+		return nil, err
+	}
+	if !b.ended {
+		return nil, fmt.Errorf("the history broke off after line %d: it has no end", b.Lines)
+	}
+	b.judge()
+	b.order()
+	if again != nil {
+		if _, err := again.Seek(begin, io.SeekStart); err != nil {
+			return nil, err
+		}
+		if err := b.excerpt(again); err != nil {
+			return nil, err
+		}
+	}
+	return b.Verdict, nil
+}
+
+func newBook() *book {
+	return &book{
+		Verdict: &Verdict{
+			Totals: map[Name]int64{}, Kinds: map[string]int64{}, Faults: map[string]int64{}, Fates: map[string]int64{},
+		},
+		topics: map[string]*topic{}, txns: map[string]*txn{}, producers: map[int64]*producer{},
+		scopes: map[scopeID]*scope{}, keys: map[keyID][]*op{}, ofProducer: map[int64][]*scope{}, readers: map[string]*reader{},
+		groups: map[string]*group{}, repeated: map[int64]bool{}, kinds: map[[2]string]int64{},
+	}
+}
+
+// judge runs all checks, those first on which others build.
+func (b *book) judge() {
+	b.layOut()
+	b.settleTransactions()
+	b.settleFences()
+	b.checkLogs()
+	b.checkRequests()
+	b.walk()
+	b.checkTransactions()
+	b.checkSequences()
+	b.checkKeys()
+	b.checkReads()
+	b.checkVisible()
+	b.checkFences()
+	b.checkRefusals()
+	b.checkReceipts()
+	b.checkGroups()
+	b.checkProcessing()
+}
+
+var errShown = errors.New("all lines are read")
+
+// excerpt reads the text of the lines that are shown.
+func (b *book) excerpt(r io.Reader) error {
+	wanted := map[int64][]*Line{}
+	left := 0
+	for i := range b.Found {
+		for j := range b.Found[i].Lines {
+			l := &b.Found[i].Lines[j]
+			if wanted[l.Number] == nil {
+				left++
+			}
+			wanted[l.Number] = append(wanted[l.Number], l)
+		}
+	}
+	if left == 0 {
+		return nil
+	}
+	err := history.Texts(r, func(number int64, text []byte) error {
+		if wanted[number] == nil {
+			return nil
+		}
+		for _, l := range wanted[number] {
+			l.Text = string(text[:min(len(text), 2000)])
+		}
+		if left--; left == 0 {
+			return errShown
+		}
+		return nil
+	})
+	if errors.Is(err, errShown) {
+		return nil
+	}
+	return err
+}

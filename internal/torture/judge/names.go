@@ -1,0 +1,130 @@
+package judge
+
+// Name is the name of an anomaly.
+type Name string
+
+// The anomalies. One case of any of them fails a run.
+const (
+	LostWrite    Name = "lost-write"
+	Duplicate    Name = "duplicate"
+	Inconsistent Name = "inconsistent-offset"
+	OffsetReuse  Name = "offset-reuse"
+	Gap          Name = "gap"
+	Phantom      Name = "phantom"
+	Corrupt      Name = "corrupt-record"
+	KeySplit     Name = "key-split"
+	DrainDiffers Name = "drain-differs"
+	NotDrained   Name = "not-drained"
+
+	AckDiffers     Name = "ack-differs"
+	ReplayDiffers  Name = "replay-differs"
+	LyingFailure   Name = "lying-failure"
+	TornBatch      Name = "torn-batch"
+	WrongOrder     Name = "wrong-order"
+	RealTimeOrder  Name = "realtime-order"
+	SequenceGap    Name = "sequence-gap"
+	IdentityReused Name = "identity-reused"
+	NextSequences  Name = "next-sequences"
+	RefusedWrongly Name = "refused-wrongly"
+	ServerError    Name = "server-error"
+
+	FencingBroken    Name = "fencing-broken"
+	ZombieCommit     Name = "zombie-commit"
+	TornTransaction  Name = "torn-transaction"
+	TwoFates         Name = "two-fates"
+	WrongTransaction Name = "wrong-transaction-ended"
+	AbortedRead      Name = "aborted-read"
+	UncommittedRead  Name = "uncommitted-read"
+	EarlyTimeout     Name = "early-timeout"
+	StuckTransaction Name = "stuck-transaction"
+
+	PollSkip      Name = "poll-skip"
+	Nonmonotonic  Name = "nonmonotonic-poll"
+	StaleRead     Name = "stale-read"
+	WatermarkFell Name = "high-watermark-fell"
+
+	DoubleOwnership Name = "double-ownership"
+	StaleMember     Name = "stale-member"
+	OffsetLost      Name = "offset-lost"
+	OffsetBack      Name = "offset-back"
+	OffsetInvented  Name = "offset-invented"
+	ProcessedTwice  Name = "processed-twice"
+	NeverProcessed  Name = "never-processed"
+	OutputApart     Name = "output-apart"
+	KeyOrder        Name = "key-order"
+	Sum             Name = "sum"
+
+	Crash            Name = "crash"
+	Panic            Name = "panic"
+	DataRace         Name = "data-race"
+	LeakGoroutines   Name = "leak-goroutines"
+	LeakConnections  Name = "leak-connections"
+	LeakTransactions Name = "leak-transactions"
+	NoProgress       Name = "no-progress"
+)
+
+// Anomaly is a row of Anomalies.
+type Anomaly struct {
+	Name  Name
+	Means string // what is wrong, for a person
+}
+
+// Anomalies are all that Judge finds, but for alarms of other names.
+var Anomalies = []Anomaly{
+	{LostWrite, "a record that was acknowledged, or read, is not in the log"},
+	{Duplicate, "a record is at two offsets"},
+	{Inconsistent, "an offset was read with two values"},
+	{OffsetReuse, "two records were acknowledged at one offset"},
+	{Gap, "an offset below the end has no record"},
+	{Phantom, "a record that nobody wrote, or only later, or to another place"},
+	{Corrupt, "a record whose bytes are not what was written"},
+	{KeySplit, "records of one key are in two partitions"},
+	{DrainDiffers, "HTTP and SQL show different things in the end"},
+	{NotDrained, "a log was not read to its end, so that nothing is known of it"},
+
+	{AckDiffers, "a record is not where its acknowledgement said"},
+	{ReplayDiffers, "a repeat got another answer"},
+	{LyingFailure, "a request that was refused took effect"},
+	{TornBatch, "a part of a request's records is to be read, a part is not"},
+	{WrongOrder, "records of a request, or of a producer, are not in their order"},
+	{RealTimeOrder, "what was acknowledged before another was sent stands behind it"},
+	{SequenceGap, "a sequence was accepted before its predecessor"},
+	{IdentityReused, "two contents were accepted under one identity"},
+	{NextSequences, "a registration told another next sequence than what is stored"},
+	{RefusedWrongly, "what had to be accepted, or answered as before, was refused"},
+	{ServerError, "a status of 500 or above that is not 503"},
+
+	{FencingBroken, "an older epoch was accepted after a newer one was given out"},
+	{ZombieCommit, "a transaction became visible after its producer was fenced"},
+	{TornTransaction, "a part of a transaction's records is to be read, a part is not, or others stand between them"},
+	{TwoFates, "a transaction was committed and aborted"},
+	{WrongTransaction, "a transaction has an end that nobody asked for"},
+	{AbortedRead, "a record of a transaction that was aborted was seen"},
+	{UncommittedRead, "a record was seen before anybody asked to commit its transaction"},
+	{EarlyTimeout, "a transaction was aborted by its timeout before it had passed"},
+	{StuckTransaction, "a transaction goes on long after its timeout"},
+
+	{PollSkip, "a reader was given what comes later than the next record"},
+	{Nonmonotonic, "a reader was given again, or out of order, what it had"},
+	{StaleRead, "what was acknowledged or told before was not there"},
+	{WatermarkFell, "a high watermark is below one that was told before"},
+
+	{DoubleOwnership, "two members had one partition"},
+	{StaleMember, "a request of a member that had lost its epoch or its partition was accepted"},
+	{OffsetLost, "a committed offset is below one that was acknowledged before"},
+	{OffsetBack, "a committed offset is below one that was read before"},
+	{OffsetInvented, "a committed offset that nobody committed"},
+	{ProcessedTwice, "an input is in the output twice"},
+	{NeverProcessed, "an input below the committed offset is not in the output"},
+	{OutputApart, "an output is there and the offset of its input was not committed, or the reverse"},
+	{KeyOrder, "outputs of one key are not in the order of their inputs"},
+	{Sum, "the sum of the inputs is not that of what the outputs were made of"},
+
+	{Crash, "a process ended that nobody had told to"},
+	{Panic, "a goroutine panicked"},
+	{DataRace, "the race detector saw a data race"},
+	{LeakGoroutines, "goroutines stayed after all was healed and still"},
+	{LeakConnections, "connections to PostgreSQL stayed"},
+	{LeakTransactions, "SQL transactions stayed open"},
+	{NoProgress, "nothing was accepted for too long after all was healed"},
+}

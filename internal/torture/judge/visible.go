@@ -1,0 +1,76 @@
+package judge
+
+import (
+	"cmp"
+	"slices"
+	"sort"
+)
+
+// bounds say from when on a high watermark must be at least what. Sorted, each has the highest of all before.
+type bounds []bound
+
+type bound struct {
+	mark
+	end int64
+}
+
+func (bs *bounds) add(m mark, end int64) { *bs = append(*bs, bound{m, end}) }
+
+func (bs bounds) sort() {
+	slices.SortFunc(bs, func(a, b bound) int { return cmp.Compare(a.at, b.at) })
+	for i := 1; i < len(bs); i++ {
+		if bs[i].end < bs[i-1].end {
+			bs[i].end, bs[i].line = bs[i-1].end, bs[i-1].line
+		}
+	}
+}
+
+// before returns the highest bound that was known before a time.
+func (bs bounds) before(at int64) bound {
+	i := sort.Search(len(bs), func(i int) bool { return bs[i].at >= at })
+	if i == 0 {
+		return bound{end: -1}
+	}
+	return bs[i-1]
+}
+
+// fetch is what a read told of a partition's end: it is at most end. A read of a partition without records is one, and
+// so is 416.
+type fetch struct {
+	invoked, returned int64
+	end               int64
+	line              int32
+	told              bool // end is the high watermark
+}
+
+// checkVisible holds each high watermark that was told against what had to be visible when it was asked for.
+func (b *book) checkVisible() {
+	for _, p := range b.parts {
+		for i := range p.fetches {
+			if f := &p.fetches[i]; f.told {
+				p.seen.add(mark{f.returned, f.line}, f.end)
+			}
+		}
+		p.seen.sort()
+		for i := range p.fetches {
+			b.checkEnd(p, &p.fetches[i])
+		}
+	}
+}
+
+func (b *book) checkEnd(p *partition, f *fetch) {
+	if known := p.acked.before(f.invoked); known.end > f.end {
+		b.add(StaleRead, []int32{known.line, f.line}, "%s/%d: offset %d was acknowledged at %d; a read sent at %d found the end at %d",
+			p.topic.name, p.number, known.end-1, known.at, f.invoked, f.end)
+	}
+	if known := p.seen.before(f.invoked); known.end > f.end {
+		b.add(WatermarkFell, []int32{known.line, f.line}, "%s/%d: the high watermark was %d, told at %d; a read sent at %d found it at %d",
+			p.topic.name, p.number, known.end, known.at, f.invoked, f.end)
+	}
+	if known := p.fenced.before(f.invoked); known.end > f.end {
+		b.lateAfterFence(p, known, f)
+	}
+	if d, e := b.deedOf(p.at(f.end-1)), b.deedOf(p.at(f.end)); f.told && d.op != nil && e.op != nil && d.same(e) {
+		b.tornAt(p, d, f)
+	}
+}

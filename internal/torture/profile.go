@@ -1,0 +1,107 @@
+package torture
+
+import (
+	"flag"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/eos-proxy/eos-proxy/internal/torture/cluster"
+	"github.com/eos-proxy/eos-proxy/internal/torture/nemesis"
+)
+
+// Flags defines the flags of a run, with their defaults. Complete is called when they are parsed.
+func (c *Config) Flags(fs *flag.FlagSet) {
+	fs.Uint64Var(&c.Seed, "seed", 0, "`number` that decides what happens; 0 takes a fresh one and prints it")
+	fs.StringVar(&c.Profile, "profile", "full", "defaults of the others: short (45 s), full (5 minutes), soak (30 minutes)")
+	fs.DurationVar(&c.Duration, "duration", 0, "`time` of traffic with faults; 0: the profile's")
+	fs.Int64Var(&c.Operations, "operations", 0, "`number` of operations after which it ends before that; 0: no bound")
+	fs.IntVar(&c.Clients, "clients", 0, "about how many `clients`; 0: the default of the traffic, which has all kinds")
+	fs.Func("only", "`kinds` of clients, separated by commas; none: all", list(&c.Only))
+	fs.Float64Var(&c.Rate, "rate", 0, "most `requests` a second; 0: no bound")
+	fs.IntVar(&c.Proxies, "proxies", 3, "how many `proxies`")
+	fs.Func("faults", "`names` of faults, separated by commas, all, or none; a name behind a minus is left out of all", list(&c.Faults))
+	fs.IntVar(&c.AtOnce, "at-once", 3, "how many faults `at once`; 1: each in turn")
+	fs.DurationVar(&c.Pause, "pause", 2*time.Second, "`time` between two faults, about")
+	fs.IntVar(&c.Worse, "worse", 1, "how many `times` as often the networks cut as they do by default")
+	fs.StringVar(&c.Root, "root", ".", "`directory` of the module that is built")
+	fs.StringVar(&c.Program, "program", "", "`file`: an eos-proxy that was built with -tags torture, to be run instead")
+	fs.StringVar(&c.Temp, "dir", "", "`directory` where that of the run is made (default: that for temporary files)")
+	fs.BoolVar(&c.Keep, "keep", false, "keep the directory of the run also when all is well")
+	fs.BoolVar(&c.Race, "race", true, "build one proxy with the race detector, where there is a C compiler")
+	fs.BoolVar(&c.Clocks, "clocks", true, "let the clocks of two proxies be an hour off")
+	fs.StringVar(&c.Disk, "disk", cluster.Loop, "`kind` of the disks: loop (ext4 in a file), memory (tmpfs), none")
+}
+
+func list(to *[]string) func(string) error {
+	return func(text string) error {
+		*to = strings.FieldsFunc(text, func(c rune) bool { return c == ',' })
+		return nil
+	}
+}
+
+// Complete puts in what the flags left open; an error if one of them has no meaning.
+func (c *Config) Complete() error {
+	times := map[string]time.Duration{"short": 45 * time.Second, "full": 5 * time.Minute, "soak": 30 * time.Minute}
+	if times[c.Profile] == 0 {
+		return fmt.Errorf("-profile %q: must be short, full or soak", c.Profile)
+	}
+	if c.Duration == 0 {
+		c.Duration = times[c.Profile]
+	}
+	if c.Proxies < 1 || c.AtOnce < 1 || c.Worse < 0 {
+		return fmt.Errorf("there must be a proxy at least, one fault at a time, and no negative number of cuts")
+	}
+	if !slices.Contains([]string{cluster.Loop, cluster.Memory, cluster.None}, c.Disk) {
+		return fmt.Errorf("-disk %q: must be loop, memory or none", c.Disk)
+	}
+	c.Faults = chosen(c.Faults)
+	return nil
+}
+
+// chosen returns the names of faults that a list means.
+func chosen(list []string) []string {
+	var names []string
+	if len(list) == 0 || slices.Contains(list, "all") || strings.HasPrefix(list[0], "-") {
+		names = nemesis.Names()
+	}
+	for _, name := range list {
+		without, minus := strings.CutPrefix(name, "-")
+		switch {
+		case name == "all", name == "none":
+		case minus:
+			names = slices.DeleteFunc(names, func(n string) bool { return n == without })
+		case !slices.Contains(names, name):
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// Arguments returns the flags that repeat the run.
+func (c *Config) Arguments() string {
+	args := []string{
+		fmt.Sprintf("-seed %d -profile %s -duration %s -proxies %d -at-once %d -pause %s -worse %d -disk %s", c.Seed, c.Profile,
+			c.Duration, c.Proxies, c.AtOnce, c.Pause, c.Worse, c.Disk),
+	}
+	for _, flag := range []struct {
+		is   bool
+		text string
+	}{
+		{!c.Race, "-race=false"},
+		{!c.Clocks, "-clocks=false"},
+		{c.Operations > 0, fmt.Sprint("-operations ", c.Operations)},
+		{c.Clients > 0, fmt.Sprint("-clients ", c.Clients)},
+		{c.Rate > 0, fmt.Sprint("-rate ", c.Rate)},
+		{len(c.Only) > 0, "-only " + strings.Join(c.Only, ",")},
+		{c.Program != "", "-program " + c.Program},
+		{len(c.Faults) == 0, "-faults none"},
+		{len(c.Faults) > 0 && len(c.Faults) < len(nemesis.Names()), "-faults " + strings.Join(c.Faults, ",")},
+	} {
+		if flag.is {
+			args = append(args, flag.text)
+		}
+	}
+	return strings.Join(args, " ")
+}

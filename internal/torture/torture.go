@@ -1,0 +1,319 @@
+// Package torture holds a whole service against everything that can go wrong around it: clients make a history over
+// HTTP (traffic), networks that cut lie between them and the proxies (network), and between these and PostgreSQL
+// (internal/faults), all processes, disks and clocks are hit (cluster, nemesis), and in the end the history is judged
+// (judge). Here the parts are put together, in this order:
+//
+//	start → traffic and faults → heal → progress? → no traffic → floors? → what is left → the verdict
+//
+// What a run keeps is below a directory of its own, which is removed when all is well: history.jsonl, the log of each
+// process and of what was done (run.log), the figures, and what was planned.
+package torture
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/eos-proxy/eos-proxy/internal/faults"
+	"github.com/eos-proxy/eos-proxy/internal/torture/cluster"
+	"github.com/eos-proxy/eos-proxy/internal/torture/history"
+	"github.com/eos-proxy/eos-proxy/internal/torture/judge"
+	"github.com/eos-proxy/eos-proxy/internal/torture/nemesis"
+	"github.com/eos-proxy/eos-proxy/internal/torture/network"
+	"github.com/eos-proxy/eos-proxy/internal/torture/traffic"
+)
+
+// Config says what is run, for how long, and what is done to it.
+type Config struct {
+	Seed       uint64
+	Profile    string        // what Complete took from
+	Duration   time.Duration // of the traffic with faults
+	Operations int64         // after which it ends before; 0: no bound
+	Clients    int           // about how many; 0: traffic's default
+	Only       []string      // kinds of clients, as of traffic.Kinds; none: all
+	Rate       float64       // attempts a second at most; 0: no bound
+	Proxies    int
+	Faults     []string      // names of the nemesis
+	AtOnce     int           // faults at once; 1: in turn
+	Pause      time.Duration // between faults, about
+	Worse      int           // how many times as often networks cut as they do by default
+
+	Root    string // directory of the module
+	Program string // an eos-proxy that was built already; empty: built from Root
+	Temp    string // where the directory of the run is made; every user must be able to enter it
+	Keep    bool   // the directory, also when all is well
+	Race    bool   // one proxy has the race detector
+	Clocks  bool   // two proxies have clocks that are off
+	Disk    string // as of cluster
+
+	Out io.Writer // for a person
+}
+
+// Sizes of the disks: that of the data is sparse, and must hold what a long run writes.
+const (
+	dataBytes = 8 << 30
+	walBytes  = 640 << 20
+)
+
+// How long things may take when nothing is done to the service any more.
+const (
+	healTime     = 90 * time.Second // until every proxy is ready
+	databaseTime = 30 * time.Second // until a request succeeds, if something was done to the database
+	proxyTime    = 10 * time.Second // the same, if it was not
+	floorTime    = 60 * time.Second // until connections are back to what they were
+	drainTime    = 10 * time.Minute
+)
+
+// run is one run.
+type run struct {
+	cfg      Config
+	dir      string
+	began    time.Time
+	file     *os.File
+	writer   *history.Writer
+	cluster  *cluster.Cluster
+	database []*faults.Proxy
+	network  *network.Network
+	traffic  *traffic.Traffic
+	nemesis  *nemesis.Nemesis
+
+	missing []string       // what cannot be had here, and why
+	course  cluster.Course // of what the run takes
+
+	mu       sync.Mutex
+	alarms   int            // guarded by mu
+	backends func(int) bool // whether a process is PostgreSQL's, which we may signal; guarded by mu
+}
+
+// ErrAnomaly says that the run came to its end, and something was wrong.
+var ErrAnomaly = errors.New("not exactly once")
+
+// Run does it all, and tells Config.Out. It returns ErrAnomaly if the history has an anomaly, and another error if it
+// did not get that far; in both cases the directory is kept, and named.
+func Run(ctx context.Context, cfg Config) (err error) {
+	r := &run{cfg: cfg, began: time.Now()}
+	if r.dir, err = os.MkdirTemp(cfg.Temp, "eos-torture-"); err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil || cfg.Keep {
+			r.say("the history and the logs are in %s", r.dir)
+			return
+		}
+		err = os.RemoveAll(r.dir)
+	}()
+	if err := os.Chmod(r.dir, 0o755); err != nil { //nolint:gosec // PostgreSQL runs as another user where we are root
+		return err
+	}
+	if r.file, err = os.Create(filepath.Join(r.dir, "history.jsonl")); err != nil {
+		return err
+	}
+	defer r.file.Close() //nolint:errcheck // it was flushed, and is read again
+	r.writer = history.NewWriter(r.file)
+	if err := r.make(ctx); err != nil {
+		return errors.Join(err, context.Cause(ctx), r.stop())
+	}
+	err = r.torture(ctx)
+	if stopped := r.stop(); err == nil {
+		err = stopped
+	}
+	if err := errors.Join(err, r.writer.Flush()); err != nil {
+		return err
+	}
+	return r.judge()
+}
+
+// make starts everything, from the bottom up.
+func (r *run) make(ctx context.Context) (err error) {
+	r.say("building and starting %d proxies, seed %d", r.cfg.Proxies, r.cfg.Seed)
+	r.cluster, err = cluster.Start(ctx, cluster.Config{
+		Root: r.cfg.Root, Program: r.cfg.Program, Dir: r.dir, Proxies: r.cfg.Proxies, Race: r.cfg.Race, Clocks: r.cfg.Clocks,
+		Disk: r.cfg.Disk, DataBytes: dataBytes, WALBytes: walBytes, Database: r.openDatabase, Alarm: r.alarm,
+	})
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	r.backends = r.cluster.Postgres.Backend
+	r.mu.Unlock()
+	var upstreams []func() string
+	for _, p := range r.cluster.Proxies {
+		upstreams = append(upstreams, p.Address)
+	}
+	r.network, err = network.New(network.Config{Seed: r.cfg.Seed, Upstreams: upstreams, Note: func(fault string) { r.cluster.Note("clients: %s", fault) }})
+	if err != nil {
+		return err
+	}
+	r.network.Calm(true)
+	r.traffic = traffic.New(traffic.Config{
+		Seed: r.cfg.Seed, Proxies: r.network.URLs(), Direct: r.cluster.URLs, Database: r.cluster.Postgres.URL, Writer: r.writer,
+		Began: r.began, Version: version(r.cfg), Clients: r.cfg.Clients, Prefix: "t-", Rate: r.cfg.Rate, Only: r.cfg.Only,
+	})
+	if err := r.traffic.Prepare(ctx); err != nil {
+		return err
+	}
+	r.nemesis, err = nemesis.New(nemesis.Config{
+		Seed: r.cfg.Seed, Names: r.cfg.Faults, AtOnce: r.cfg.AtOnce, Pause: r.cfg.Pause, Cluster: r.cluster, Network: r.network,
+		Database: r.database, Shares: network.Bad.Times(r.cfg.Worse), Cuts: cuts.times(r.cfg.Worse), Writer: r.writer, Now: r.traffic.Now,
+	})
+	if err != nil {
+		return err
+	}
+	r.missing = append(r.cluster.Missing, r.nemesis.Skipped()...)
+	for _, missing := range r.missing {
+		r.say("NOT HERE: %s", missing)
+	}
+	plan := strings.Join(r.nemesis.Plan(500), "\n") + "\n"
+	return os.WriteFile(filepath.Join(r.dir, "plan.txt"), []byte(plan), 0o600)
+}
+
+// torture makes traffic and does the faults, heals, and writes down what is left.
+func (r *run) torture(ctx context.Context) error {
+	sending, stop := context.WithCancel(ctx)
+	defer stop()
+	sent := make(chan error, 1)
+	go func() { sent <- r.traffic.Run(sending) }()
+	r.rage(ctx)
+	r.say("%d operations; healing", r.traffic.Operations())
+	healing, done := context.WithTimeout(context.WithoutCancel(ctx), healTime)
+	if !r.nemesis.Heal(healing) {
+		r.alarm("no-progress", fmt.Sprintf("not every proxy is ready %s after nothing was done to it any more", healTime))
+	}
+	done()
+	r.awaitProgress(ctx)
+	stop()
+	err := <-sent
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	if err != nil {
+		return err
+	}
+	r.say("no more traffic; reading what is left")
+	if err := r.network.Close(); err != nil {
+		return err
+	}
+	falling, done := context.WithTimeout(ctx, floorTime)
+	r.cluster.AwaitFloor(falling)
+	done()
+	draining, done := context.WithTimeout(ctx, drainTime)
+	defer done()
+	return r.traffic.Drain(draining)
+}
+
+// rage does the faults until the time is over, or there were enough operations.
+func (r *run) rage(ctx context.Context) {
+	raging, calm := context.WithTimeout(ctx, r.cfg.Duration)
+	defer calm()
+	go func() {
+		ticker := time.NewTicker(time.Second)
+		defer ticker.Stop()
+		for i := 1; raging.Err() == nil; i++ {
+			select {
+			case <-ticker.C:
+			case <-raging.Done():
+			}
+			if i%10 == 0 {
+				r.tell()
+			}
+			if enough := r.cfg.Operations; enough > 0 && r.traffic.Operations() >= enough {
+				calm()
+			}
+		}
+	}()
+	r.nemesis.Run(raging)
+	<-raging.Done()
+}
+
+// tell says how far the run is.
+func (r *run) tell() {
+	count := int64(0)
+	for _, n := range r.nemesis.Counts() {
+		count += n
+	}
+	r.mu.Lock()
+	alarms := r.alarms
+	r.mu.Unlock()
+	r.say("%d operations in %d attempts, %d faults, %d alarms; last success %s ago", r.traffic.Operations(),
+		r.traffic.Attempts(), count, alarms, time.Since(r.traffic.LastOK()).Round(time.Millisecond))
+}
+
+// awaitProgress waits until a request that was sent from now on succeeds.
+func (r *run) awaitProgress(ctx context.Context) {
+	limit := databaseTime
+	if !r.nemesis.HitDatabase() {
+		limit = proxyTime
+	}
+	healed := time.Now()
+	ticker := time.NewTicker(20 * time.Millisecond)
+	defer ticker.Stop()
+	for !r.traffic.LastOK().After(healed) {
+		if time.Since(healed) > limit {
+			r.alarm("no-progress", fmt.Sprintf("no request has succeeded in %s after everything was healed", limit))
+			return
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+	r.say("the first success came %s after everything was healed", r.traffic.LastOK().Sub(healed).Round(time.Millisecond))
+}
+
+// stop ends everything, from the top down. It may be called at any point.
+func (r *run) stop() (err error) {
+	if r.network != nil {
+		_ = r.network.Close() // it may be closed
+	}
+	if r.cluster != nil {
+		r.course = r.cluster.Course()
+		err = r.cluster.Stop()
+	}
+	for _, d := range r.database {
+		err = errors.Join(err, d.Close())
+	}
+	return err
+}
+
+// judge judges the history.
+func (r *run) judge() error {
+	began := time.Now()
+	if _, err := r.file.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	verdict, err := judge.Judge(r.file)
+	if err != nil {
+		return err
+	}
+	out := bufio.NewWriter(r.cfg.Out)
+	if err := errors.Join(verdict.Write(out), out.Flush()); err != nil {
+		return err
+	}
+	r.report(time.Since(began))
+	if !verdict.OK() {
+		return ErrAnomaly
+	}
+	return nil
+}
+
+// alarm writes an alarm into the history.
+func (r *run) alarm(name, detail string) {
+	r.writer.Write(history.Line{Alarm: &history.Alarm{Name: name, Detail: detail, At: time.Since(r.began).Nanoseconds()}})
+	r.say("ALARM %s: %s", name, detail)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.alarms++
+}
+
+// say tells a person.
+func (r *run) say(format string, args ...any) {
+	_, _ = fmt.Fprintf(r.cfg.Out, "%7.1f  %s\n", time.Since(r.began).Seconds(), fmt.Sprintf(format, args...))
+}

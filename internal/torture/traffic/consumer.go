@@ -1,0 +1,114 @@
+package traffic
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/eos-proxy/eos-proxy/internal/torture/history"
+)
+
+// consumer is a member that polls, and commits what it polled with a later poll. It leaves, dies, and comes back; and
+// it goes on under an epoch that is not its own any more.
+type consumer struct {
+	*member
+	done []history.Commit // to be committed
+}
+
+func newConsumer(h *hand, group, instance string) *consumer {
+	m := &member{hand: h, group: group, instance: instance}
+	m.topics = []string{h.t.topic(keyedTopic).Topic.Topic, h.t.topic(plainTopic).Topic.Topic}
+	m.again()
+	return &consumer{member: m}
+}
+
+func (c *consumer) run(ctx context.Context) {
+	h := c.hand
+	for h.goesOn() {
+		if c.epoch == 0 && !c.begin(ctx) {
+			return
+		}
+		switch n := h.rand.IntN(1000); {
+		case n < 8:
+			c.leave(ctx)
+			c.done = nil
+			c.again()
+			h.rest(ctx, 0, time.Second)
+		case n < 12:
+			c.die(ctx)
+		case n < 30:
+			c.replaced(ctx)
+		case n < 60:
+			c.heartbeat(ctx)
+		default:
+			c.pollOn(ctx)
+		}
+	}
+	if h.chance(500) {
+		c.leave(ctx)
+	}
+}
+
+// begin joins, as another member if this one cannot.
+func (c *consumer) begin(ctx context.Context) bool {
+	c.done = nil
+	for !c.join(ctx) {
+		if ctx.Err() != nil {
+			return false
+		}
+		c.again()
+	}
+	return true
+}
+
+// pollOn polls, with what is to be committed.
+func (c *consumer) pollOn(ctx context.Context) {
+	a := c.poll(ctx, c.done, 20+c.hand.rand.IntN(300))
+	c.done = nil
+	if a.Outcome != history.OK {
+		c.hand.rest(ctx, 0, retryPause)
+		return
+	}
+	if c.hand.chance(100) { // it dies in between, so to say: nobody commits this
+		return
+	}
+	for _, p := range a.Member.Polled {
+		if p.Next > max(p.Committed, 0) {
+			c.done = append(c.done, history.Commit{Topic: p.Topic, Partition: p.Partition, Offset: p.Next})
+		}
+	}
+}
+
+// die stops without a word. A member without an instance is missed after its session; one with an instance may come
+// back within it.
+func (c *consumer) die(ctx context.Context) {
+	if c.instance == "" || c.hand.chance(300) {
+		c.hand.rest(ctx, session, session+2*time.Second)
+	} else {
+		c.hand.rest(ctx, 0, time.Second)
+	}
+	c.again()
+}
+
+// replaced has the member replaced: by another one with its instance, or by a join of its own that raised the epoch.
+// Then it goes on as if it did not know, with a commit, which must be refused.
+func (c *consumer) replaced(ctx context.Context) {
+	z := c.zombie()
+	commits := c.done
+	if c.instance != "" {
+		c.again()
+	}
+	if !c.begin(ctx) {
+		return
+	}
+	h := c.hand
+	switch h.rand.IntN(3) {
+	case 0:
+		h.settle(ctx, z.pollRequest(commits, 10, 0))
+	case 1:
+		o := z.request(history.KindHeartbeat, history.Member{Epoch: z.epoch}, http.MethodPost, "/heartbeat", body(`{"member_epoch":%d}`, z.epoch))
+		h.settle(ctx, o)
+	default:
+		h.settle(ctx, z.pollRequest(nil, 10, 0))
+	}
+}

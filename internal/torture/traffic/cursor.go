@@ -1,0 +1,71 @@
+package traffic
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/go-json-experiment/json"
+
+	"github.com/eos-proxy/eos-proxy/internal/torture/history"
+)
+
+// cursorReader reads all partitions of a topic at once, topic after topic, each on from its last cursor.
+type cursorReader struct {
+	hand *hand
+	at   map[string]string // by topic
+}
+
+func (c *cursorReader) run(ctx context.Context) {
+	h := c.hand
+	c.at = map[string]string{}
+	for h.goesOn() {
+		for _, d := range h.t.declared() {
+			if !h.goesOn() {
+				return
+			}
+			c.read(ctx, h.t.topics[d.Topic])
+			h.rest(ctx, 0, 40*time.Millisecond)
+		}
+	}
+}
+
+func (c *cursorReader) read(ctx context.Context, tp *topic) {
+	h := c.hand
+	o := h.fetchAll(tp, c.at[tp.Topic.Topic])
+	if a := h.settle(ctx, o); a.Outcome == history.OK {
+		c.at[tp.Topic.Topic] = a.Read.NextAt
+	} else {
+		h.rest(ctx, 0, retryPause)
+	}
+}
+
+// fetchAll returns an operation that reads from a cursor on, or from the beginning.
+func (h *hand) fetchAll(tp *topic, cursor string) *operation {
+	r := &history.Read{Topic: tp.Topic.Topic, Reader: h.name, Partition: -1, Cursor: cursor, End: -1}
+	path := fmt.Sprintf("/v1/topics/%s/records?max_records=%d", tp.Topic.Topic, 1+h.rand.IntN(2000))
+	if cursor == "" {
+		r.At = "earliest"
+		path += "&at=earliest"
+	} else {
+		path += "&cursor=" + cursor
+	}
+	if h.chance(100) {
+		path += "&wait_ms=200"
+	}
+	o := h.operation(history.Attempt{Kind: history.KindCursor, Read: r}, http.MethodGet, path, nil)
+	o.read = func(a *history.Attempt, body []byte) error {
+		var got fetched
+		if err := json.Unmarshal(body, &got); err != nil {
+			return err
+		}
+		if got.Cursor == "" {
+			return errors.New("no cursor")
+		}
+		a.Read.Spans, a.Read.NextAt = tp.spans(got.Records, -1), got.Cursor
+		return nil
+	}
+	return o
+}

@@ -1,0 +1,165 @@
+package traffic
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/go-json-experiment/json"
+
+	"github.com/eos-proxy/eos-proxy/internal/torture/history"
+)
+
+// follower follows logs as event streams, of partitions and of whole topics. It leaves each after a while, and comes
+// back after the last event that it had.
+type follower struct {
+	hand *hand
+	at   map[scope]string // the last id, by topic and partition; partition -1: all
+}
+
+func newFollower(h *hand) *follower { return &follower{h, map[scope]string{}} }
+
+func (f *follower) run(ctx context.Context) {
+	h := f.hand
+	for h.goesOn() {
+		tp := h.anyTopic()
+		if h.chance(200) {
+			tp = h.t.topic(outTopic)
+		}
+		f.follow(ctx, tp, h.rand.IntN(tp.Partitions+1)-1)
+	}
+}
+
+// follow follows one log once. The records of whole events count, whether the stream broke or was left: it has no
+// end of its own. Where it broke, the attempt has an error.
+func (f *follower) follow(ctx context.Context, tp *topic, partition int) {
+	h := f.hand
+	h.t.pacer.wait(ctx)
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(200+h.rand.IntN(1500))*time.Millisecond)
+	defer cancel()
+	sc := scope{tp.Topic.Topic, partition}
+	o := h.events(tp, partition, f.at[sc])
+	a := o.attempt()
+	if h.chance(300) {
+		h.move()
+	}
+	r := o.request(a)
+	if f.at[sc] != "" {
+		r.header["Last-Event-Id"] = []string{f.at[sc]}
+	}
+	h.started(a)
+	before := h.sent.Load()
+	resp, err := h.begin(ctx, r)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		f.refused(a, resp, err, h.sent.Load() == before)
+		h.rest(ctx, 0, retryPause)
+		return
+	}
+	a.Status, a.Outcome = resp.StatusCode, history.OK
+	if err := readEvents(tp, a.Read, resp.Body, 3000); err != nil && ctx.Err() == nil {
+		a.Error = err.Error()
+	}
+	cancel()
+	_ = resp.Body.Close() // it was left
+	a.Returned = h.t.Now()
+	if a.Read.NextAt != "" {
+		f.at[sc] = a.Read.NextAt
+	}
+	h.ended(a)
+}
+
+func (f *follower) refused(a *history.Attempt, resp *http.Response, err error, unsent bool) {
+	g := answer{err: err, unsent: unsent}
+	if err == nil {
+		g.status = resp.StatusCode
+		g.body, g.err = io.ReadAll(resp.Body)
+		g.err = errors.Join(g.err, resp.Body.Close())
+	}
+	a.Returned = f.hand.t.Now()
+	g.tell(a, nil)
+	f.hand.ended(a)
+}
+
+// events returns an operation that follows a log from after an event on, or from its beginning.
+func (h *hand) events(tp *topic, partition int, after string) *operation {
+	r := &history.Read{Topic: tp.Topic.Topic, Reader: h.name, Partition: partition, End: -1}
+	path := "/v1/topics/" + tp.Topic.Topic
+	if partition >= 0 {
+		path += "/partitions/" + strconv.Itoa(partition)
+	}
+	path += "/stream"
+	switch {
+	case after == "":
+		r.At = "earliest"
+		path += "?at=earliest"
+	case partition < 0:
+		r.Cursor = after
+	default:
+		last, _ := strconv.ParseInt(after, 10, 64) // checked when it came
+		r.Offset = last + 1
+	}
+	r.Next = r.Offset
+	return h.operation(history.Attempt{Kind: history.KindEvents, Read: r}, http.MethodGet, path, nil)
+}
+
+// readEvents puts the records of at most so many events into r. It returns why there are no more.
+func readEvents(tp *topic, r *history.Read, body io.Reader, most int) error {
+	in := bufio.NewReaderSize(body, 64<<10)
+	var id, data, name []byte
+	for events := 0; events < most; {
+		text, err := in.ReadBytes('\n')
+		if err != nil {
+			return err
+		}
+		text = bytes.TrimSuffix(text, []byte{'\n'})
+		field, rest, _ := bytes.Cut(text, []byte(":"))
+		rest = bytes.TrimPrefix(rest, []byte{' '})
+		switch string(field) {
+		case "id":
+			id = rest
+		case "data":
+			data = rest
+		case "event":
+			name = rest
+		}
+		if len(text) > 0 || data == nil {
+			continue
+		}
+		if len(name) > 0 {
+			return fmt.Errorf("event %s: %s", name, data)
+		}
+		if err := addEvent(tp, r, string(id), data); err != nil {
+			return fmt.Errorf("%s%w", badAnswer, err)
+		}
+		events++
+		id, data, name = nil, nil, nil
+	}
+	return nil
+}
+
+func addEvent(tp *topic, r *history.Read, id string, data []byte) error {
+	var got record
+	if err := json.Unmarshal(data, &got); err != nil {
+		return err
+	}
+	partition := r.Partition
+	if partition < 0 {
+		partition = got.Partition
+	} else if id != strconv.FormatInt(got.Offset, 10) {
+		return fmt.Errorf("offset %d has id %q", got.Offset, id)
+	}
+	r.NextAt = id
+	if r.Partition >= 0 {
+		r.Next = got.Offset + 1
+	}
+	r.Spans = appendSpan(r.Spans, history.Span{
+		Partition: partition, Offset: got.Offset, First: tp.check(history.Value(got.Value), got.Key), Count: 1,
+	})
+	return nil
+}

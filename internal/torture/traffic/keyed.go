@@ -1,0 +1,60 @@
+package traffic
+
+import (
+	"context"
+	"time"
+
+	"github.com/eos-proxy/eos-proxy/internal/torture/history"
+)
+
+// keyed is a client that produces with idempotency keys.
+type keyed struct {
+	hand *hand
+	done shelf
+}
+
+func (k *keyed) run(ctx context.Context) {
+	h := k.hand
+	for h.goesOn() {
+		old := k.done.any(h)
+		switch n := h.rand.IntN(1000); {
+		case n < 15 && old != nil: // the key with other records
+			p := old.ask.Produce
+			to := target{h.t.topics[p.Topic], p.Scope, p.Partition, p.Scope == 0 && p.Partition >= 0}
+			wrong := h.produceSized(to, p.Count, h.size())
+			wrong.ask.Produce.Key = p.Key
+			h.settle(ctx, wrong)
+		case n < 40 && old != nil:
+			h.try(ctx, old)
+		default:
+			k.append(ctx)
+		}
+	}
+}
+
+func (k *keyed) append(ctx context.Context) {
+	h := k.hand
+	o := h.produce(h.target(h.anyTopic()), h.count())
+	o.ask.Produce.Key = h.t.name("key")
+	a := h.settleOnceOrTwice(ctx, o)
+	if a.Outcome != history.OK {
+		return
+	}
+	k.done.put(h, o)
+	if h.chance(60) {
+		h.readBack(ctx, a.Produce.Places)
+	}
+}
+
+// runPlain produces without an identity: each request is sent once, whatever comes of it.
+func runPlain(ctx context.Context, h *hand) {
+	for h.goesOn() {
+		a := h.try(ctx, h.produce(h.target(h.anyTopic()), h.count()))
+		if a.Outcome == history.OK && h.chance(60) {
+			h.readBack(ctx, a.Produce.Places)
+		}
+		if a.Outcome != history.OK {
+			h.rest(ctx, time.Millisecond, 100*time.Millisecond)
+		}
+	}
+}

@@ -1,0 +1,93 @@
+package traffic
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/go-json-experiment/json"
+
+	"github.com/eos-proxy/eos-proxy/internal/torture/history"
+)
+
+// observer reads the committed offsets of groups, and sets those of a group that has no members.
+type observer struct {
+	hand *hand
+	solo *solo
+}
+
+func newObserver(h *hand) *observer { return &observer{h, h.newSolo()} }
+
+func (w *observer) run(ctx context.Context) {
+	h := w.hand
+	for h.goesOn() {
+		if offsets := w.solo.next(h); offsets != nil && h.chance(500) {
+			w.set(ctx, offsets)
+		}
+		for _, group := range h.t.someGroups(h) {
+			h.try(ctx, h.offsets(group))
+		}
+		h.rest(ctx, 10*time.Millisecond, 200*time.Millisecond)
+	}
+}
+
+func (w *observer) set(ctx context.Context, offsets []history.Commit) {
+	offsets[0].From = -1
+	b := append(appendCommits([]byte(`{"offsets":`), offsets), '}')
+	o := w.hand.operation(
+		history.Attempt{Kind: history.KindSetOffsets, Offsets: &history.Offsets{Group: w.solo.group, Offsets: offsets}},
+		http.MethodPut, "/v1/groups/"+w.solo.group+"/offsets", b,
+	)
+	if a := w.hand.settle(ctx, o); a.Outcome == history.OK {
+		w.solo.did(offsets)
+	}
+}
+
+// offsets returns an operation that reads the committed offsets of a group. Groups of a run have few: one page has
+// them all.
+func (h *hand) offsets(group string) *operation {
+	o := h.operation(
+		history.Attempt{Kind: history.KindOffsets, Offsets: &history.Offsets{Group: group}},
+		http.MethodGet, "/v1/groups/"+group+"/offsets?limit=1000", nil,
+	)
+	o.read = func(a *history.Attempt, body []byte) error {
+		var err error
+		a.Offsets.Offsets, err = readOffsets(body)
+		return err
+	}
+	return o
+}
+
+func readOffsets(body []byte) ([]history.Commit, error) {
+	var got struct {
+		Offsets []struct {
+			Topic     string `json:"topic"`
+			Partition int    `json:"partition"`
+			Offset    int64  `json:"offset"`
+		} `json:"offsets"`
+	}
+	if err := json.Unmarshal(body, &got); err != nil {
+		return nil, err
+	}
+	var offsets []history.Commit
+	for _, o := range got.Offsets {
+		offsets = append(offsets, history.Commit{Topic: o.Topic, Partition: o.Partition, From: -1, Offset: o.Offset})
+	}
+	return offsets, nil
+}
+
+// someGroups returns a few of the groups that anybody committed in.
+func (t *Traffic) someGroups(h *hand) []string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	some := []string{t.cfg.Prefix + workersGroup}
+	for group := range t.groups { // in no order
+		if len(some) == 4 {
+			break
+		}
+		if h.chance(500) {
+			some = append(some, group)
+		}
+	}
+	return some
+}

@@ -1,0 +1,194 @@
+package traffic_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/eos-proxy/eos-proxy/internal/pgtest"
+	"github.com/eos-proxy/eos-proxy/internal/torture/history"
+	"github.com/eos-proxy/eos-proxy/internal/torture/traffic"
+)
+
+// told is a history, counted.
+type told struct {
+	kinds map[history.Kind]map[history.Outcome]int
+	codes map[string]int // of refusals, by kind and code
+	logs  map[history.Source]map[string][]history.Span
+	fates map[history.Source]map[string]history.Fate
+	ends  map[history.Source]map[string]int64 // committed offsets
+	end   *history.End
+}
+
+// run makes so many attempts against healthy proxies, and returns the history.
+func run(t *testing.T, database string, cfg traffic.Config, attempts int64) *told {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "history.jsonl")
+	if kept := os.Getenv("EOS_TEST_HISTORY"); kept != "" { // to be looked at
+		path = kept
+	}
+	file, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = file.Close() }()
+	cfg.Database, cfg.Writer = database, history.NewWriter(file)
+	tr := traffic.New(cfg)
+	if err := tr.Prepare(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	began := time.Now()
+	ended := make(chan error, 1)
+	go func() { ended <- tr.Run(ctx) }()
+	for tr.Attempts() < attempts && ctx.Err() == nil {
+		<-time.After(10 * time.Millisecond)
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	ran := time.Since(began)
+	t.Logf("%d attempts in %v", tr.Attempts(), ran)
+	if tr.LastOK().Before(began) || tr.Operations() == 0 {
+		t.Errorf("last ok at %v, began at %v, %d operations", tr.LastOK(), began, tr.Operations())
+	}
+	if err := tr.Drain(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	got := mustRead(t, path)
+	if got.end == nil || got.end.Attempts != tr.Attempts() {
+		t.Errorf("the history ends with %+v, not with %d attempts", got.end, tr.Attempts())
+	}
+	return got
+}
+
+// mustRead reads a history of a healthy service: nothing may have failed for another reason than that it was wrong.
+func mustRead(t *testing.T, path string) *told {
+	t.Helper()
+	file, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = file.Close() }()
+	got := &told{
+		kinds: map[history.Kind]map[history.Outcome]int{}, codes: map[string]int{},
+		logs:  map[history.Source]map[string][]history.Span{history.HTTP: {}, history.SQL: {}},
+		fates: map[history.Source]map[string]history.Fate{history.HTTP: {}, history.SQL: {}},
+		ends:  map[history.Source]map[string]int64{history.HTTP: {}, history.SQL: {}},
+	}
+	err = history.Lines(file, func(number int64, text []byte, l *history.Line) error {
+		switch {
+		case l.Attempt != nil:
+			a := l.Attempt
+			if got.kinds[a.Kind] == nil {
+				got.kinds[a.Kind] = map[history.Outcome]int{}
+			}
+			got.kinds[a.Kind][a.Outcome]++
+			if a.Outcome == history.Fail {
+				got.codes[string(a.Kind)+" "+a.Code]++
+			}
+			brokeOff := a.Kind == history.KindUpload && a.Status == 0 || a.Kind == history.KindUpload && a.Status == 200
+			if a.Status >= 500 || strings.HasPrefix(a.Error, "bad answer") || a.Outcome == history.Unknown && !brokeOff {
+				t.Errorf("line %d: %s", number, text)
+			}
+		case l.Log != nil:
+			log := fmt.Sprint(l.Log.Topic, " ", l.Log.Partition)
+			for _, s := range l.Log.Spans {
+				got.add(l.Log.Source, log, s)
+			}
+		case l.Fate != nil:
+			f := *l.Fate
+			f.Source = ""
+			got.fates[l.Fate.Source][f.ID] = f
+		case l.Committed != nil:
+			c := l.Committed
+			got.ends[c.Source][fmt.Sprint(c.Group, " ", c.Topic, " ", c.Partition)] = c.Offset
+		case l.End != nil:
+			got.end = l.End
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got
+}
+
+// add appends records to a log as single ones, so that it does not matter how they were cut.
+func (g *told) add(from history.Source, log string, s history.Span) {
+	for i := range s.Count {
+		one := history.Span{Offset: s.Offset + int64(i), First: s.First + history.Value(i), Count: 1}
+		g.logs[from][log] = append(g.logs[from][log], one)
+	}
+}
+
+func TestAHealthyServiceIsAskedForEverything(t *testing.T) {
+	t.Parallel()
+	database := pgtest.New(t)
+	proxies := []string{newProxy(t, database), newProxy(t, database)}
+	got := run(t, database, traffic.Config{Seed: 1, Proxies: proxies, Prefix: "a-"}, 5000)
+	for _, k := range []history.Kind{
+		history.KindProduce, history.KindUpload, history.KindReceipt, history.KindRegister, history.KindOneShot,
+		history.KindBegin, history.KindTxnOffsets, history.KindCommit, history.KindAbort, history.KindTxn,
+		history.KindFetch, history.KindCursor, history.KindEvents, history.KindJoin, history.KindPoll,
+		history.KindHeartbeat, history.KindOffsets, history.KindSetOffsets,
+	} {
+		if got.kinds[k][history.OK] == 0 {
+			t.Errorf("%s: %d ok", k, got.kinds[k][history.OK])
+		}
+	}
+	for _, refused := range []string{
+		"produce SEQUENCE_REUSED", "produce OUT_OF_ORDER_SEQUENCE_NUMBER", "produce IDEMPOTENCY_KEY_REUSED",
+		"produce PRODUCER_FENCED", "one-shot TRANSACTION_ID_REUSED", "begin CONCURRENT_TRANSACTIONS",
+	} {
+		if got.codes[refused] == 0 {
+			t.Errorf("nothing was refused as %s", refused)
+		}
+	}
+	t.Logf("%v\n%v", got.kinds, got.codes)
+	if diff := cmp.Diff(got.logs[history.HTTP], got.logs[history.SQL]); diff != "" {
+		t.Errorf("logs over HTTP and by SQL: %s", diff)
+	}
+	if diff := cmp.Diff(got.fates[history.HTTP], got.fates[history.SQL]); diff != "" {
+		t.Errorf("fates over HTTP and by SQL: %s", diff)
+	}
+	if diff := cmp.Diff(got.ends[history.HTTP], got.ends[history.SQL]); diff != "" {
+		t.Errorf("committed offsets over HTTP and by SQL: %s", diff)
+	}
+	got.mustBeAllThatTheViewHas(t, database)
+}
+
+// mustBeAllThatTheViewHas holds what was drained against the view of records, which is made in another way.
+func (g *told) mustBeAllThatTheViewHas(t *testing.T, database string) {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(context.Background()) }()
+	drained := 0
+	for log, spans := range g.logs[history.SQL] {
+		for i, s := range spans {
+			if s.First == 0 || s.Offset != int64(i) {
+				t.Errorf("%s: %+v is record %d", log, s, i)
+			}
+		}
+		drained += len(spans)
+	}
+	var records int
+	if err := conn.QueryRow(t.Context(), `SELECT count(*) FROM records`).Scan(&records); err != nil {
+		t.Fatal(err)
+	}
+	if records != drained || records == 0 {
+		t.Errorf("%d records were drained, the view has %d", drained, records)
+	}
+}

@@ -1,0 +1,160 @@
+package traffic
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+
+	"github.com/eos-proxy/eos-proxy/internal/torture/history"
+)
+
+// transaction returns an operation on a transaction.
+func (h *hand) transaction(k history.Kind, t *history.Transaction, body []byte) *operation {
+	h.t.noteTransaction(t.ID)
+	method, path := http.MethodPost, "/v1/transactions/"+t.ID
+	switch k {
+	case history.KindOneShot, history.KindBegin:
+		method = http.MethodPut
+	case history.KindTxn:
+		method = http.MethodGet
+	case history.KindTxnOffsets:
+		path += "/offsets"
+	default: // commit and abort are named as their paths are
+		path += "/" + string(k)
+	}
+	o := h.operation(history.Attempt{Kind: k, Transaction: t}, method, path, body)
+	if k != history.KindTxnOffsets {
+		o.read = readTransaction
+	}
+	return o
+}
+
+// simple returns an operation without a body: commit, abort or a look.
+func (h *hand) simple(k history.Kind, id string) *operation {
+	return h.transaction(k, &history.Transaction{ID: id}, nil)
+}
+
+// put returns a PUT of a transaction, from what t says of it.
+func (h *hand) put(k history.Kind, t *history.Transaction) *operation {
+	b := []byte(`{`)
+	if t.Producer != 0 {
+		b = append(b, body(`"producer_id":%d,"producer_epoch":%d,`, t.Producer, t.Epoch)...)
+	}
+	if t.Timeout != 0 {
+		b = append(b, body(`"timeout_ms":%d,`, t.Timeout)...)
+	}
+	if len(t.Pieces) > 0 {
+		b = append(h.appendPieces(append(b, `"produce":[`...), t.Pieces), "],"...)
+	}
+	if len(t.Offsets) > 0 {
+		b = append(appendOffsets(append(b, `"offsets":`...), t.Offsets), ',')
+	}
+	return h.transaction(k, t, append(b, body(`"commit":%t}`, k == history.KindOneShot)...))
+}
+
+// appendPieces appends one entry for each run of pieces of one topic.
+func (h *hand) appendPieces(b []byte, pieces []history.Piece) []byte {
+	size := h.size()
+	for i := range pieces {
+		p := &pieces[i]
+		switch {
+		case i > 0 && pieces[i-1].Topic == p.Topic:
+			b = append(b, ',')
+		case i > 0:
+			b = append(b, "]},"...)
+			fallthrough
+		default:
+			b = append(b, body(`{"topic":%q,"records":[`, p.Topic)...)
+		}
+		b = h.appendRecords(b, p, p.Partition >= 0, size, ',')
+	}
+	return append(b, "]}"...)
+}
+
+// appendOffsets appends offsets that are all of one group, and of one member or none.
+func appendOffsets(b []byte, offsets []history.Commit) []byte {
+	first := &offsets[0]
+	b = append(b, body(`[{"group":%q,`, first.Group)...)
+	if first.Member != "" {
+		b = append(b, body(`"member_id":%q,"member_epoch":%d,`, first.Member, first.Epoch)...)
+	}
+	b = appendCommits(append(b, `"offsets":`...), offsets)
+	return append(b, "}]"...)
+}
+
+func appendCommits(b []byte, offsets []history.Commit) []byte {
+	b = append(b, '[')
+	for i := range offsets {
+		c := &offsets[i]
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(b, body(`{"topic":%q,"partition":%d,`, c.Topic, c.Partition)...)
+		if c.From >= 0 {
+			b = append(b, `"from":`...)
+			b = append(strconv.AppendInt(b, c.From, 10), ',')
+		}
+		b = append(strconv.AppendInt(append(b, `"offset":`...), c.Offset, 10), '}')
+	}
+	return append(b, ']')
+}
+
+// pieces returns what a transaction has for several topics.
+func (h *hand) pieces(most int) []history.Piece {
+	var pieces []history.Piece
+	for _, name := range []string{keyedTopic, plainTopic, inputTopic, hotTopic} {
+		if len(pieces) == most || !h.chance(500) && len(pieces) > 0 {
+			continue
+		}
+		to := h.target(h.t.topic(name))
+		if to.scope > 0 { // no path says it here
+			to.scope = 0
+		}
+		n := 1 + h.rand.IntN(4)
+		pieces = append(pieces, history.Piece{
+			Topic: to.topic.Topic.Topic, Partition: to.partition, First: h.t.values(n), Count: n,
+		})
+	}
+	return pieces
+}
+
+// giveUp aborts the id of a transaction whose beginning was refused for a reason that passes, so that no late copy of
+// the request begins it after all. If that is too late, the request is repeated, to be told of its success. It
+// reports whether that is so.
+func (h *hand) giveUp(ctx context.Context, o *operation) bool {
+	a := h.settle(ctx, h.simple(history.KindAbort, o.ask.Transaction.ID))
+	return a.Outcome == history.Fail && h.settle(ctx, o).Outcome == history.OK
+}
+
+// solo is a group without members, whose offsets one client commits.
+type solo struct {
+	group     string
+	committed map[scope]int64 // by topic and partition
+}
+
+func (h *hand) newSolo() *solo {
+	s := &solo{group: h.t.name("solo"), committed: map[scope]int64{}}
+	h.t.noteGroup(s.group)
+	return s
+}
+
+// next returns an offset to be committed that is not below the one that is; nothing if the log has not grown.
+func (s *solo) next(h *hand) []history.Commit {
+	tp := h.anyTopic()
+	partition := h.rand.IntN(tp.Partitions)
+	was, end := s.committed[scope{tp.Topic.Topic, partition}], tp.ends[partition].Load()
+	if end <= was {
+		return nil
+	}
+	return []history.Commit{{
+		Group: s.group, Topic: tp.Topic.Topic, Partition: partition,
+		From: was, Offset: was + 1 + h.rand.Int64N(end-was),
+	}}
+}
+
+// did notes that offsets are committed.
+func (s *solo) did(offsets []history.Commit) {
+	for _, c := range offsets {
+		s.committed[scope{c.Topic, c.Partition}] = c.Offset
+	}
+}
