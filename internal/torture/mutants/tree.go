@@ -79,36 +79,31 @@ func (t *Tree) copyFile(path string) error {
 	return os.WriteFile(to, content, 0o644)
 }
 
-// Check patches the copy, parses what was patched, and takes the patch back.
-func (t *Tree) Check(ctx context.Context, m *Mutant) (err error) {
+// With patches the copy, calls fn with its directory, and takes the patch back. A mutant without a patch is the source
+// as it is.
+func (t *Tree) With(ctx context.Context, m *Mutant, fn func(dir string) error) (err error) {
+	if len(m.Patch) == 0 {
+		return fn(t.dir)
+	}
 	if err := t.apply(ctx, m); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, t.apply(context.WithoutCancel(ctx), m, "--reverse")) }()
-	for _, name := range m.files() {
-		if !strings.HasSuffix(name, ".go") {
-			continue
-		}
-		_, parseErr := parser.ParseFile(token.NewFileSet(), filepath.Join(t.dir, name), nil, parser.SkipObjectResolution)
-		err = errors.Join(err, parseErr)
-	}
-	return err
+	return fn(t.dir)
 }
 
-// Build writes the program of a mutant to a file, with the build tag that has crash points. The copy is the source again
-// when it returns.
-func (t *Tree) Build(ctx context.Context, m *Mutant, program string) (err error) {
-	if err := t.apply(ctx, m); err != nil {
+// Check says whether the patch can be applied and leaves what can be parsed.
+func (t *Tree) Check(ctx context.Context, m *Mutant) error {
+	return t.With(ctx, m, func(dir string) (err error) {
+		for _, name := range m.files() {
+			if !strings.HasSuffix(name, ".go") {
+				continue
+			}
+			_, parseErr := parser.ParseFile(token.NewFileSet(), filepath.Join(dir, name), nil, parser.SkipObjectResolution)
+			err = errors.Join(err, parseErr)
+		}
 		return err
-	}
-	defer func() { err = errors.Join(err, t.apply(context.WithoutCancel(ctx), m, "--reverse")) }()
-	// Quickly: without the profile, and without what debuggers need. With -trimpath, packages that are not patched come from the build cache, whatever the copy's directory is.
-	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-pgo=off", "-ldflags=-s -w", "-tags", "torture", "-o", program, "./cmd/eos-proxy")
-	build.Dir = t.dir
-	if out, err := build.CombinedOutput(); err != nil {
-		return fmt.Errorf("mutant %s does not build: %w\n%s", m.Name, err, out)
-	}
-	return nil
+	})
 }
 
 // apply applies the patch to the copy, or takes it back.
