@@ -17,8 +17,8 @@ type shares faults.Shares
 // cuts are the shares of a database that is hard to reach, but not so hard that nothing gets done: what holds up a
 // flush for seconds is rare.
 var cuts = shares{
-	faults.CutBefore: 40, faults.Abandon: 10, faults.Stall: 4, faults.CutAfter: 80, faults.Late: 25, faults.Mute: 1,
-	faults.Delay: 30, faults.Freeze: 8, faults.BreakRequest: 5, faults.BreakAnswer: 5, faults.BreakReady: 5,
+	faults.CutBefore: 80, faults.Abandon: 15, faults.Stall: 5, faults.CutAfter: 160, faults.Late: 40, faults.Mute: 1,
+	faults.Delay: 30, faults.Freeze: 15, faults.BreakRequest: 1, faults.BreakAnswer: 1, faults.BreakReady: 2,
 }
 
 // times returns shares that are n times as high.

@@ -193,12 +193,3 @@ func (d *Disk) writes(more, most int) error {
 	device := fmt.Sprintf("%d:%d", (stat.Dev>>8)&0xfff, stat.Dev&0xff|(stat.Dev>>12)&0xfff00)
 	return os.WriteFile(filepath.Join(d.group, throttle), fmt.Appendf(nil, "%s %d", device, most), 0o600)
 }
-
-// used returns how many bytes of the disk are taken.
-func (d *Disk) used() int64 {
-	var stat syscall.Statfs_t
-	if syscall.Statfs(d.dir, &stat) != nil {
-		return 0
-	}
-	return int64(stat.Blocks-stat.Bfree) * stat.Bsize
-}

@@ -16,13 +16,20 @@ const (
 )
 
 // AwaitFloor waits until the proxies take no more than when they were new, and PostgreSQL has no client in a
-// transaction; what does not come down until ctx ends is told as an alarm. Nobody may send requests any more, and no
-// connections to the proxies may be left.
+// transaction, for twice as long as a transaction may take; what does not come down until ctx ends is told as an alarm.
+// Nobody may send requests any more, and no connections to the proxies may be left.
 func (c *Cluster) AwaitFloor(ctx context.Context) {
-	left := c.leaks(ctx)
-	for len(left) > 0 && sleep(ctx, 500*time.Millisecond) {
-		if now := c.leaks(ctx); ctx.Err() == nil {
-			left = now
+	var left map[string]string
+	for quiet := 0; quiet < 5; {
+		now := c.leaks(ctx)
+		if ctx.Err() != nil {
+			break
+		}
+		if left, quiet = now, quiet+1; len(left) > 0 {
+			quiet = 0
+		}
+		if !sleep(ctx, 500*time.Millisecond) {
+			break
 		}
 	}
 	for name, detail := range left {

@@ -148,13 +148,11 @@ func (p *Postgres) Connect(ctx context.Context) (*pgx.Conn, error) {
 
 // Used returns how many bytes the data and the write-ahead log take.
 func (p *Postgres) Used() (data, wal int64) {
-	if p.Data == nil {
-		return size(filepath.Join(p.dir, "pg")), size(filepath.Join(p.dir, "pg", "pg_wal"))
+	log := filepath.Join(p.dir, "pg", "pg_wal")
+	if to, err := filepath.EvalSymlinks(log); err == nil {
+		log = to
 	}
-	if p.WAL != nil {
-		wal = p.WAL.used()
-	}
-	return p.Data.used(), wal
+	return size(filepath.Join(p.dir, "pg")), size(log)
 }
 
 // size returns how many bytes the files below a directory have.

@@ -45,9 +45,10 @@ func (w *Writer) Flush() error {
 // Lines calls each with the lines of a history, in order, with their numbers from 1 on, until it returns an error or
 // the lines end. A line is valid only until each returns.
 func Lines(r io.Reader, each func(number int64, text []byte, l *Line) error) error {
+	d := NewDecoder()
 	return Texts(r, func(number int64, text []byte) error {
 		l := new(Line)
-		if err := json.Unmarshal(text, l); err != nil {
+		if err := d.Decode(text, l); err != nil {
 			return fmt.Errorf("line %d: %w", number, err)
 		}
 		return each(number, text, l)

@@ -34,6 +34,14 @@ type book struct {
 	repeats    bool           // the network did so, and did not tell with which
 	ended      bool
 	now        int64 // when the last attempt returned
+
+	// What the maps have, in the order in which it was met: a verdict is the same each time.
+	allTopics    []*topic
+	allTxns      []*txn
+	allProducers []*producer
+	allScopes    []*scope
+	allKeys      []keyID
+	allGroups    []*group
 }
 
 type topic struct {
@@ -196,6 +204,7 @@ func (b *book) topic(name string) *topic {
 	if t == nil {
 		t = &topic{name: name, declared: history.Topic{Topic: name}}
 		b.topics[name] = t
+		b.allTopics = append(b.allTopics, t)
 	}
 	return t
 }

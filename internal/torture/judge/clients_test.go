@@ -10,7 +10,7 @@ import (
 func (w *world) begin() {
 	for range 3 {
 		w.produceBySequence("")
-		w.produceByKey()
+		w.produceByKey("")
 		w.readPartition()
 		w.readTopic()
 	}
@@ -19,6 +19,7 @@ func (w *world) begin() {
 			w.produceBySequence(fmt.Sprintf("shared-%d", i))
 		}
 	}
+	w.produceByKey("input")
 	w.producePlain()
 	w.upload()
 	for i := range 3 {
@@ -26,6 +27,7 @@ func (w *world) begin() {
 		w.transactOnce()
 	}
 	w.transactUnbound()
+	w.beginGroups()
 }
 
 // again lets a client go on a little later, until the world ends.
@@ -167,13 +169,16 @@ func (w *world) receiptOf(by string, p history.Piece, s *sequences, step func())
 }
 
 // produceByKey is a producer whose requests have keys.
-func (w *world) produceByKey() {
+func (w *world) produceByKey(topic string) {
 	by := w.name("keyed")
 	var done []history.Attempt
 	var step func()
 	step = func() {
 		a := history.Attempt{Operation: w.newOperation(), Process: by, Kind: history.KindProduce, Produce: &history.Produce{Piece: w.piece(3)}}
 		a.Produce.Key = fmt.Sprintf("key-%d", a.Operation)
+		if topic != "" {
+			a.Produce.Topic, a.Produce.Partition = topic, -1
+		}
 		if len(done) > 0 && w.chance(10) {
 			old := done[w.IntN(len(done))]
 			if w.chance(50) {

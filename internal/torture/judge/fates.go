@@ -7,7 +7,7 @@ import (
 // checkTransactions holds of each transaction that it has one fate that somebody asked for, and that its records are
 // all in the log or none, as its fate says.
 func (b *book) checkTransactions() {
-	for _, t := range b.txns {
+	for _, t := range b.allTxns {
 		b.checkFate(t)
 		b.checkAsked(t)
 		b.checkRecords(t)

@@ -12,7 +12,7 @@ var seed = maphash.MakeSeed()
 
 // read takes down a history.
 func (b *book) read(r io.Reader) error {
-	err := history.Lines(r, func(number int64, _ []byte, l *history.Line) error {
+	err := decoded(r, func(number int64, l *history.Line) error {
 		b.Lines = number
 		line := int32(number)
 		switch {
@@ -44,6 +44,47 @@ func (b *book) read(r io.Reader) error {
 		b.Kinds[k[0]+" "+k[1]] = n
 	}
 	return err
+}
+
+// decoded calls each with the lines of a history, which another goroutine decodes.
+func decoded(r io.Reader, each func(number int64, l *history.Line) error) error {
+	const atOnce = 512
+	batches := make(chan []history.Line, 8)
+	stop := make(chan struct{})
+	var failed error
+	go func() {
+		defer close(batches)
+		var batch []history.Line
+		failed = history.Lines(r, func(_ int64, _ []byte, l *history.Line) error {
+			if batch = append(batch, *l); len(batch) < atOnce {
+				return nil
+			}
+			select {
+			case batches <- batch:
+				batch = make([]history.Line, 0, atOnce)
+				return nil
+			case <-stop:
+				return io.ErrClosedPipe
+			}
+		})
+		select {
+		case batches <- batch:
+		case <-stop:
+		}
+	}()
+	number := int64(0)
+	for batch := range batches {
+		for i := range batch {
+			number++
+			if err := each(number, &batch[i]); err != nil {
+				close(stop)
+				for range batches { // until the other one has seen it
+				}
+				return err
+			}
+		}
+	}
+	return failed
 }
 
 func (b *book) fault(f *history.Fault) {
@@ -159,6 +200,9 @@ func (b *book) produce(line int32, a *history.Attempt) error {
 			id := keyID{p.Topic, p.Transaction, p.Key}
 			if p.Transaction != "" {
 				id.topic = ""
+			}
+			if b.keys[id] == nil {
+				b.allKeys = append(b.allKeys, id)
 			}
 			b.keys[id] = append(b.keys[id], o)
 		}

@@ -33,8 +33,8 @@ func (b *book) span(p *partition, line int32, s *history.Span, returned int64) s
 func (b *book) layOut() {
 	for _, p := range b.parts {
 		d, other := p.drained[history.HTTP], p.drained[history.SQL]
-		for source, d := range p.drained {
-			if !d.whole {
+		for _, source := range []history.Source{history.HTTP, history.SQL} {
+			if d := p.drained[source]; d != nil && !d.whole {
 				b.add(NotDrained, []int32{d.line}, "%s/%d was read by %s up to %d and no further", p.topic.name, p.number, source, d.end)
 			}
 		}

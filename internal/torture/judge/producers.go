@@ -48,6 +48,7 @@ func (b *book) registration(line int32, a *history.Attempt) {
 	if p == nil {
 		p = &producer{id: q.Producer}
 		b.producers[q.Producer] = p
+		b.allProducers = append(b.allProducers, p)
 	}
 	told := mark{a.Returned, line}
 	o.register = &register{op: o, epoch: q.Epoch, next: q.Next, invoked: a.Invoked, told: told, fence: told}
@@ -59,7 +60,7 @@ func (b *book) registration(line int32, a *history.Attempt) {
 
 // settleFences finds for each epoch when a later one was known to be given out.
 func (b *book) settleFences() {
-	for _, p := range b.producers {
+	for _, p := range b.allProducers {
 		slices.SortStableFunc(p.registrations, func(a, b *register) int { return cmp.Compare(a.epoch, b.epoch) })
 		for i := len(p.registrations) - 1; i > 0; i-- {
 			a, c := p.registrations[i-1], p.registrations[i]

@@ -10,7 +10,7 @@ import (
 // checkRefusals holds of each request that was refused that it could be.
 func (b *book) checkRefusals() {
 	puts := map[string]int{}
-	for _, t := range b.txns {
+	for _, t := range b.allTxns {
 		puts[t.id] = len(t.puts)
 	}
 	for i := range b.tries {
@@ -83,7 +83,7 @@ func (b *book) checkSequenceReused(t *try) {
 
 // rivals returns an operation that may have used some sequence of this one, nil if there is none.
 func (b *book) rivals(o *op) *op {
-	for _, other := range o.scope.ops[b.firstAt(o.scope, o.sequence):] {
+	for _, other := range o.scope.ops[o.scope.firstAt(o.sequence):] {
 		if other.sequence >= o.sequence+o.count() {
 			break
 		}
@@ -94,14 +94,9 @@ func (b *book) rivals(o *op) *op {
 	return nil
 }
 
-// firstAt returns the index of the first operation of a scope that may have a sequence from this one on. An upload may
-// have many, so all of a scope with one are looked at.
-func (b *book) firstAt(s *scope, sequence int64) int {
-	if s.uploads {
-		return 0
-	}
-	i := sort.Search(len(s.ops), func(i int) bool { return s.ops[i].sequence >= sequence-s.longest })
-	return i
+// firstAt returns the index of the first operation of a scope that may have a sequence from this one on.
+func (s *scope) firstAt(sequence int64) int {
+	return sort.Search(len(s.ops), func(i int) bool { return s.ops[i].sequence >= sequence-s.longest })
 }
 
 // checkOutOfOrder holds that a sequence is refused as out of order only as long as what is before it was not

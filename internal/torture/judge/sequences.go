@@ -3,6 +3,7 @@ package judge
 import (
 	"cmp"
 	"slices"
+	"sort"
 
 	"github.com/eos-proxy/eos-proxy/internal/torture/history"
 )
@@ -24,10 +25,19 @@ type scope struct {
 	stamp  int32 // of the walk
 	newest *op   // of the walk
 
-	uploads       bool // it has some
+	tiles         []tile // those in the log, by sequence
+	trimmed       bool
 	transactional bool // some of its requests are in transactions
 	longest       int64
 	acked         bounds // the end of the sequences that were acknowledged
+}
+
+// tile is an operation in the log.
+type tile struct {
+	op    *op
+	done  int64 // by when it, or one behind it, was known to be there
+	epoch int64 // the lowest that it, or one behind it, was sent under
+	sent  int64 // when it, or one before it, was sent
 }
 
 func (b *book) scopeOf(p *history.Produce) *scope {
@@ -36,6 +46,7 @@ func (b *book) scopeOf(p *history.Produce) *scope {
 	if s == nil {
 		s = &scope{id: id}
 		b.scopes[id] = s
+		b.allScopes = append(b.allScopes, s)
 		b.ofProducer[p.Producer] = append(b.ofProducer[p.Producer], s)
 	}
 	return s
@@ -44,45 +55,53 @@ func (b *book) scopeOf(p *history.Produce) *scope {
 // stored returns the range of sequences that an operation has in the log, empty if it has none.
 func (o *op) stored() (from, to int64) { return o.sequence, o.sequence + min(o.present, o.count()) }
 
+// settle finds what the checks need to know of all operations of a scope.
+func (b *book) settle(s *scope) {
+	slices.SortStableFunc(s.ops, func(a, b *op) int { return cmp.Compare(a.sequence, b.sequence) })
+	for _, o := range s.ops {
+		s.longest = max(s.longest, o.count())
+		s.transactional = s.transactional || o.txn != nil
+		s.trimmed = s.trimmed || b.trimmed(o)
+		if acked := (deed{o, o.txn}).acked(); o.ok && acked.at != never {
+			s.acked.add(acked, o.sequence+o.count())
+		}
+		if o.present > 0 {
+			s.tiles = append(s.tiles, tile{o, b.done(o), b.lastEpoch(o), b.sentFrom(o)})
+		}
+	}
+	s.acked.sort()
+	for i := 1; i < len(s.tiles); i++ {
+		s.tiles[i].sent = max(s.tiles[i].sent, s.tiles[i-1].sent)
+	}
+	for i := len(s.tiles) - 2; i >= 0; i-- {
+		s.tiles[i].done = min(s.tiles[i].done, s.tiles[i+1].done)
+		s.tiles[i].epoch = min(s.tiles[i].epoch, s.tiles[i+1].epoch)
+	}
+}
+
 // checkSequences holds that what is in the log of a scope are all sequences from 0 on, each of one operation, and that
 // registrations told where they end.
 func (b *book) checkSequences() {
-	for _, s := range b.scopes {
-		slices.SortStableFunc(s.ops, func(a, b *op) int { return cmp.Compare(a.sequence, b.sequence) })
-		s.settle()
-		b.checkTiles(s)
+	for _, s := range b.allScopes {
+		b.settle(s)
+		if !s.trimmed {
+			b.checkTiles(s)
+		}
+		b.checkTwins(s.ops, func(o *op) int64 { return o.sequence }, "sequence")
 	}
-	for _, p := range b.producers {
+	for _, p := range b.allProducers {
 		for _, r := range p.registrations {
 			b.checkNext(p, r)
 		}
 	}
 }
 
-// settle finds what the checks need to know of all operations of a scope.
-func (s *scope) settle() {
-	for _, o := range s.ops {
-		s.longest = max(s.longest, o.count())
-		s.uploads = s.uploads || o.kind == history.KindUpload
-		s.transactional = s.transactional || o.txn != nil
-		if acked := (deed{o, o.txn}).acked(); o.ok && acked.at != never {
-			s.acked.add(acked, o.sequence+o.count())
-		}
-	}
-	s.acked.sort()
-}
-
 func (b *book) checkTiles(s *scope) {
 	var last *op
 	expected := int64(0)
-	for _, o := range s.ops {
+	for i := range s.tiles {
+		o := s.tiles[i].op
 		from, to := o.stored()
-		if from == to || b.trimmed(o) {
-			if b.trimmed(o) {
-				return
-			}
-			continue
-		}
 		lines := []int32{o.line, o.ackLine}
 		if last != nil {
 			lines = append(lines, last.line, last.ackLine)
@@ -91,7 +110,7 @@ func (b *book) checkTiles(s *scope) {
 		case from > expected:
 			b.add(SequenceGap, lines, "producer %d, %s (scope %d): operation %d with sequence %d is in the log, and nothing from sequence %d on before it",
 				s.id.producer, s.id.topic, s.id.scope, o.id, from, expected)
-		case from < expected:
+		case from < expected && last != nil:
 			b.add(IdentityReused, lines, "producer %d, %s (scope %d): operation %d with sequence %d is in the log, and so is operation %d, up to sequence %d",
 				s.id.producer, s.id.topic, s.id.scope, o.id, from, last.id, expected-1)
 		}
@@ -99,7 +118,6 @@ func (b *book) checkTiles(s *scope) {
 			expected, last = to, o
 		}
 	}
-	b.checkTwins(s.ops, func(o *op) int64 { return o.sequence }, "sequence")
 }
 
 // checkTwins holds of operations with one identity, which follow each other, that not two are accepted; those of
@@ -120,8 +138,8 @@ func (b *book) checkTwins(ops []*op, identity func(*op) int64, what string) {
 
 // checkKeys holds the same of idempotency keys.
 func (b *book) checkKeys() {
-	for _, ops := range b.keys {
-		b.checkTwins(ops, func(*op) int64 { return 0 }, "key")
+	for _, id := range b.allKeys {
+		b.checkTwins(b.keys[id], func(*op) int64 { return 0 }, "key")
 	}
 }
 
@@ -131,35 +149,41 @@ func (b *book) checkNext(p *producer, r *register) {
 	for _, n := range r.next {
 		told[scopeID{p.id, n.Topic, n.Scope}] = n.Sequence
 	}
-	for id, n := range told {
-		if s := b.scopes[id]; s != nil {
-			b.checkNextOf(s, r, n)
+	for _, s := range b.ofProducer[p.id] {
+		b.checkNextOf(s, r, told[s.id]) // a scope that is left out has nothing stored
+	}
+}
+
+// checkNextOf compares a registration with one scope. What was done before it, or under an epoch that it fenced, ends
+// there at the latest; what was sent later begins there at the earliest.
+func (b *book) checkNextOf(s *scope, r *register, next int64) {
+	above := sort.Search(len(s.tiles), func(i int) bool { _, to := s.tiles[i].op.stored(); return to > next })
+	if above < len(s.tiles) && (s.tiles[above].done < r.invoked || s.tiles[above].epoch < r.epoch) {
+		for i := above; i < len(s.tiles); i++ {
+			if o := s.tiles[i].op; b.done(o) < r.invoked || b.lastEpoch(o) < r.epoch {
+				b.wrongNext(s, r, o, next, "of before")
+				break
+			}
 		}
 	}
-	for _, s := range b.ofProducer[p.id] {
-		if _, ok := told[s.id]; !ok {
-			b.checkNextOf(s, r, 0)
+	below := sort.Search(len(s.tiles), func(i int) bool { return s.tiles[i].op.sequence >= next })
+	if below > 0 && s.tiles[below-1].sent > r.told.at {
+		for i := below - 1; i >= 0; i-- {
+			if o := s.tiles[i].op; b.sentFrom(o) > r.told.at {
+				b.wrongNext(s, r, o, next, "sent later")
+				break
+			}
 		}
 	}
 }
 
-func (b *book) checkNextOf(s *scope, r *register, next int64) {
-	lines := func(o *op) []int32 { return []int32{o.line, o.ackLine, r.told.line} }
-	for _, o := range s.ops {
-		from, to := o.stored()
-		if from == to || b.trimmed(o) {
-			continue
-		}
-		earlier := b.done(o) < r.invoked || b.lastEpoch(o) < r.epoch
-		if earlier && to > next {
-			b.add(NextSequences, lines(o), "registration %d (epoch %d) told the next sequence %d of %s; operation %d, of before, has the sequences %d to %d",
-				r.op.id, r.epoch, next, s.id.topic, o.id, from, to-1)
-		}
-		if later := b.sentFrom(o) > r.told.at; later && from < next {
-			b.add(NextSequences, lines(o), "registration %d (epoch %d) told the next sequence %d of %s; operation %d, sent later, has the sequences %d to %d",
-				r.op.id, r.epoch, next, s.id.topic, o.id, from, to-1)
-		}
+func (b *book) wrongNext(s *scope, r *register, o *op, next int64, when string) {
+	if s.trimmed {
+		return
 	}
+	from, to := o.stored()
+	b.add(NextSequences, []int32{o.line, o.ackLine, r.told.line}, "registration %d (epoch %d) told the next sequence %d of %s; operation %d, %s, has the sequences %d to %d",
+		r.op.id, r.epoch, next, s.id.topic, o.id, when, from, to-1)
 }
 
 // done returns by when an operation is known to be in the log.

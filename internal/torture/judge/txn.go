@@ -42,6 +42,7 @@ func (b *book) transactionOf(id string) *txn {
 	if t == nil {
 		t = &txn{id: id, fates: map[history.Source]*history.Fate{}}
 		b.txns[id] = t
+		b.allTxns = append(b.allTxns, t)
 	}
 	return t
 }
@@ -71,8 +72,8 @@ func (b *book) transaction(line int32, a *history.Attempt) error {
 		default:
 			t.ends = append(t.ends, o)
 		}
-		b.staged(line, o, q.Offsets)
 	}
+	b.staged(line, a, o)
 	b.tried(o, line, a, q.Epoch, 0)
 	if a.Outcome != history.Fail {
 		b.bind(t, q)
@@ -170,7 +171,7 @@ func (b *book) fate(line int32, f *history.Fate) {
 
 // settleTransactions counts the fates.
 func (b *book) settleTransactions() {
-	for _, t := range b.txns {
+	for _, t := range b.allTxns {
 		switch {
 		case t.committed.line > 0:
 			b.Fates["committed"]++

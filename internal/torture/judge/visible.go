@@ -17,7 +17,7 @@ type bound struct {
 func (bs *bounds) add(m mark, end int64) { *bs = append(*bs, bound{m, end}) }
 
 func (bs bounds) sort() {
-	slices.SortFunc(bs, func(a, b bound) int { return cmp.Compare(a.at, b.at) })
+	slices.SortFunc(bs, func(a, b bound) int { return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.line, b.line)) })
 	for i := 1; i < len(bs); i++ {
 		if bs[i].end < bs[i-1].end {
 			bs[i].end, bs[i].line = bs[i-1].end, bs[i-1].line
@@ -46,6 +46,9 @@ type fetch struct {
 // checkVisible holds each high watermark that was told against what had to be visible when it was asked for.
 func (b *book) checkVisible() {
 	for _, p := range b.parts {
+		if p.log != nil { // the final log is the last read of all
+			p.fetches = append(p.fetches, fetch{b.now, b.now, p.end(), p.line(p.end()), true})
+		}
 		for i := range p.fetches {
 			if f := &p.fetches[i]; f.told {
 				p.seen.add(mark{f.returned, f.line}, f.end)

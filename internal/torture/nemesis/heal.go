@@ -2,6 +2,7 @@ package nemesis
 
 import (
 	"context"
+	"strings"
 	"syscall"
 
 	"github.com/eos-proxy/eos-proxy/internal/faults"
@@ -76,7 +77,9 @@ func (n *Nemesis) wakeBackends(ctx context.Context) {
 func (n *Nemesis) counted() map[string]int64 {
 	counts := map[string]int64{}
 	for name, count := range n.cfg.Network.Counts() {
-		counts["clients: "+name] += count
+		if !strings.Contains(name, ": ") { // else it is how one of them was answered
+			counts["clients: "+name] += count
+		}
 	}
 	for _, d := range n.cfg.Database {
 		for name, count := range d.Counts() {

@@ -43,7 +43,7 @@ func (c *conn) answer(x *exchange, from *bufio.Reader) error {
 		if err != nil {
 			return err
 		}
-		resp, err := parseAnswer(head, x.req)
+		resp, err := parseAnswer(head, x.req) //nolint:bodyclose // it has none: from has it
 		if err != nil {
 			return err
 		}

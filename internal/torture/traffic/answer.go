@@ -1,7 +1,10 @@
 package traffic
 
 import (
+	"errors"
+	"net"
 	"net/http"
+	"net/url"
 
 	"github.com/go-json-experiment/json"
 
@@ -21,6 +24,7 @@ type answer struct {
 type problem struct {
 	Code        string `json:"code"`
 	Effect      string `json:"effect"`
+	Detail      string `json:"detail"`
 	Expected    *int64 `json:"expected_sequence"`
 	Transaction string `json:"transaction_id"`
 	State       string `json:"state"`
@@ -33,7 +37,7 @@ func (g *answer) tell(a *history.Attempt, read func(*history.Attempt, []byte) er
 	a.Status, a.Replayed = g.status, g.replayed
 	switch {
 	case g.err != nil:
-		a.Error, a.Outcome = g.err.Error(), history.Unknown
+		a.Error, a.Outcome = cause(g.err), history.Unknown
 		if g.unsent {
 			a.Outcome = history.Fail
 		}
@@ -55,12 +59,28 @@ func (g *answer) tell(a *history.Attempt, read func(*history.Attempt, []byte) er
 	}
 }
 
+// cause returns the text of a connection's error without what the line says anyway: what was asked of whom.
+func cause(err error) string {
+	var asked *url.Error
+	if errors.As(err, &asked) {
+		err = asked.Err
+	}
+	var op *net.OpError
+	if errors.As(err, &op) {
+		return op.Op + ": " + op.Err.Error()
+	}
+	return err.Error()
+}
+
 // badAnswer begins the error of an answer that is not what the contract says.
 const badAnswer = "bad answer: "
 
 // tell puts a refusal into an attempt that has its status.
 func (p *problem) tell(a *history.Attempt) {
 	a.Code, a.Effect = p.Code, p.Effect
+	if a.Status >= http.StatusInternalServerError {
+		a.Error = p.Detail
+	}
 	a.Outcome = history.Unknown
 	refused := a.Status/100 == 4 || a.Status == http.StatusServiceUnavailable
 	if refused && p.Effect == "none" {
@@ -81,11 +101,8 @@ func (p *problem) tell(a *history.Attempt) {
 // settled reports whether an attempt says what became of its operation, and no repeat will say anything else: it
 // succeeded, or was refused for what it is. Too early, too much and not now are no such refusals.
 func settled(a *history.Attempt) bool {
-	switch {
-	case a.Outcome == history.OK:
-		return true
-	case a.Outcome == history.Unknown:
-		return false
+	if a.Outcome != history.Fail {
+		return a.Outcome == history.OK
 	}
 	return a.Status/100 == 4 && a.Status != http.StatusRequestTimeout && a.Status != http.StatusTooManyRequests
 }

@@ -13,10 +13,11 @@ import (
 type consumer struct {
 	*member
 	done []history.Commit // to be committed
+	read []history.Commit // where it has come to
 }
 
-func newConsumer(h *hand, group, instance string) *consumer {
-	m := &member{hand: h, group: group, instance: instance}
+func newConsumer(h *hand, group, instance, reset string) *consumer {
+	m := &member{hand: h, group: group, instance: instance, reset: reset}
 	m.topics = []string{h.t.topic(keyedTopic).Topic.Topic, h.t.topic(plainTopic).Topic.Topic}
 	m.again()
 	return &consumer{member: m}
@@ -31,7 +32,6 @@ func (c *consumer) run(ctx context.Context) {
 		switch n := h.rand.IntN(1000); {
 		case n < 8:
 			c.leave(ctx)
-			c.done = nil
 			c.again()
 			h.rest(ctx, 0, time.Second)
 		case n < 12:
@@ -51,7 +51,7 @@ func (c *consumer) run(ctx context.Context) {
 
 // begin joins, as another member if this one cannot.
 func (c *consumer) begin(ctx context.Context) bool {
-	c.done = nil
+	c.done, c.read = nil, nil
 	for !c.join(ctx) {
 		if ctx.Err() != nil {
 			return false
@@ -63,19 +63,23 @@ func (c *consumer) begin(ctx context.Context) bool {
 
 // pollOn polls, with what is to be committed.
 func (c *consumer) pollOn(ctx context.Context) {
-	a := c.poll(ctx, c.done, 20+c.hand.rand.IntN(300))
-	c.done = nil
+	var positions []history.Commit
+	if c.hand.chance(150) {
+		positions = c.read
+	}
+	a := c.poll(ctx, c.done, positions, 20+c.hand.rand.IntN(300))
+	c.done, c.read = nil, nil
 	if a.Outcome != history.OK {
 		c.hand.rest(ctx, 0, retryPause)
 		return
 	}
-	if c.hand.chance(100) { // it dies in between, so to say: nobody commits this
-		return
-	}
 	for _, p := range a.Member.Polled {
 		if p.Next > max(p.Committed, 0) {
-			c.done = append(c.done, history.Commit{Topic: p.Topic, Partition: p.Partition, Offset: p.Next})
+			c.read = append(c.read, history.Commit{Topic: p.Topic, Partition: p.Partition, From: -1, Offset: p.Next})
 		}
+	}
+	if !c.hand.chance(200) { // else it is committed later, or by nobody
+		c.done = c.read
 	}
 }
 
@@ -104,11 +108,11 @@ func (c *consumer) replaced(ctx context.Context) {
 	h := c.hand
 	switch h.rand.IntN(3) {
 	case 0:
-		h.settle(ctx, z.pollRequest(commits, 10, 0))
+		h.settle(ctx, z.pollRequest(commits, nil, 10, 0))
 	case 1:
 		o := z.request(history.KindHeartbeat, history.Member{Epoch: z.epoch}, http.MethodPost, "/heartbeat", body(`{"member_epoch":%d}`, z.epoch))
 		h.settle(ctx, o)
 	default:
-		h.settle(ctx, z.pollRequest(nil, 10, 0))
+		h.settle(ctx, z.pollRequest(nil, nil, 10, 0))
 	}
 }

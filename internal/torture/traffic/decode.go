@@ -142,6 +142,7 @@ type record struct {
 // value is checked while it is read.
 type value history.Value
 
+// UnmarshalJSON implements json.Unmarshaler.
 func (v *value) UnmarshalJSON(text []byte) error {
 	*v = value(history.ParseValue(text))
 	return nil

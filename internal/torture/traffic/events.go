@@ -41,8 +41,10 @@ func (f *follower) run(ctx context.Context) {
 func (f *follower) follow(ctx context.Context, tp *topic, partition int) {
 	h := f.hand
 	h.t.pacer.wait(ctx)
-	ctx, cancel := context.WithTimeout(ctx, time.Duration(200+h.rand.IntN(1500))*time.Millisecond)
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	late := time.AfterFunc(h.t.cfg.Timeout, cancel)
+	defer late.Stop()
 	sc := scope{tp.Topic.Topic, partition}
 	o := h.events(tp, partition, f.at[sc])
 	a := o.attempt()
@@ -61,9 +63,10 @@ func (f *follower) follow(ctx context.Context, tp *topic, partition int) {
 		h.rest(ctx, 0, retryPause)
 		return
 	}
+	late.Reset(time.Duration(200+h.rand.IntN(1500)) * time.Millisecond) // then it leaves
 	a.Status, a.Outcome = resp.StatusCode, history.OK
 	if err := readEvents(tp, a.Read, resp.Body, 3000); err != nil && ctx.Err() == nil {
-		a.Error = err.Error()
+		a.Error = cause(err)
 	}
 	cancel()
 	_ = resp.Body.Close() // it was left

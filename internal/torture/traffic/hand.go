@@ -156,7 +156,9 @@ func (h *hand) started(a *history.Attempt) {
 // ended writes an attempt down.
 func (h *hand) ended(a *history.Attempt) {
 	if a.Outcome == history.OK {
-		h.t.lastOK.Store(a.Returned)
+		if !onlyReads(a.Kind) {
+			h.t.lastOK.Store(a.Returned)
+		}
 		if a.Produce != nil {
 			h.t.sawPlaces(a.Produce.Places)
 		}
@@ -169,7 +171,17 @@ func (h *hand) ended(a *history.Attempt) {
 	h.t.cfg.Writer.Write(history.Line{Attempt: a})
 }
 
-// shorten takes from an error's text what every line would repeat.
+// onlyReads reports whether a success says nothing of writes.
+func onlyReads(k history.Kind) bool {
+	switch k {
+	case history.KindFetch, history.KindCursor, history.KindEvents, history.KindReceipt, history.KindTxn, history.KindOffsets:
+		return true
+	default:
+		return false
+	}
+}
+
+// shorten cuts a text that every line would be long of.
 func shorten(text string) string {
 	const most = 200
 	text = strings.ToValidUTF8(text, "?")

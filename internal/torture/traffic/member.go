@@ -18,6 +18,7 @@ type member struct {
 	hand      *hand
 	group, id string
 	instance  string // empty: none
+	reset     string // auto_offset_reset; empty: the default
 	topics    []string
 	epoch     int64 // of the last answer; 0: it is not a member
 }
@@ -73,14 +74,15 @@ func (m *member) join(ctx context.Context) bool {
 		Topics   []string `json:"topics"`
 		Instance string   `json:"instance_id,omitempty"`
 		Session  int64    `json:"session_timeout_ms"`
+		Reset    string   `json:"auto_offset_reset,omitempty"`
 	}
 	m.hand.t.noteGroup(m.group)
-	text, err := json.Marshal(subscription{m.topics, m.instance, session.Milliseconds()})
+	text, err := json.Marshal(subscription{m.topics, m.instance, session.Milliseconds(), m.reset})
 	if err != nil {
 		panic(err) // names and numbers
 	}
 	for ctx.Err() == nil {
-		ask := history.Member{Topics: m.topics, Session: session.Milliseconds()}
+		ask := history.Member{Topics: m.topics, Session: session.Milliseconds(), Reset: m.reset}
 		a := m.hand.try(ctx, m.request(history.KindJoin, ask, http.MethodPut, "", text))
 		if a.Outcome == history.OK {
 			m.epoch = a.Member.NewEpoch
@@ -94,26 +96,26 @@ func (m *member) join(ctx context.Context) bool {
 	return false
 }
 
-// pollRequest returns a poll that commits.
-func (m *member) pollRequest(commits []history.Commit, records int, wait time.Duration) *operation {
+// pollRequest returns a poll that commits, and reads from the positions, else from the committed offsets.
+func (m *member) pollRequest(commits, positions []history.Commit, records int, wait time.Duration) *operation {
 	b := body(`{"member_epoch":%d,"max_records":%d,"wait_ms":%d`, m.epoch, records, wait.Milliseconds())
-	for i := range commits {
-		commits[i].From = -1
-	}
 	if len(commits) > 0 {
 		b = appendCommits(append(b, `,"commit":`...), commits)
 	}
-	ask := history.Member{Epoch: m.epoch, Commits: commits}
+	if len(positions) > 0 {
+		b = appendCommits(append(b, `,"positions":`...), positions)
+	}
+	ask := history.Member{Epoch: m.epoch, Commits: commits, Positions: positions}
 	return m.request(history.KindPoll, ask, http.MethodPost, "/poll", append(b, '}'))
 }
 
 // poll polls until there is an answer, and returns it. A member that is none any more has epoch 0 then.
-func (m *member) poll(ctx context.Context, commits []history.Commit, records int) *history.Attempt {
+func (m *member) poll(ctx context.Context, commits, positions []history.Commit, records int) *history.Attempt {
 	wait := time.Duration(m.hand.rand.Int64N(int64(min(session/3, m.hand.t.cfg.Timeout/4))))
 	if !m.hand.goesOn() {
 		wait = 0
 	}
-	a := m.hand.settle(ctx, m.pollRequest(commits, records, wait))
+	a := m.hand.settle(ctx, m.pollRequest(commits, positions, records, wait))
 	m.hear(a)
 	return a
 }

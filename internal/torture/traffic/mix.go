@@ -109,7 +109,7 @@ type kind struct {
 // kinds returns all kinds. Those whose names end in -pair share a transactional id, and fence each other.
 func (t *Traffic) kinds() []kind {
 	first, second, txns := t.name("pair"), t.name("pair"), t.name("pair")
-	readers, statics := t.name("readers"), t.name("statics")
+	readers, statics, latest := t.name("readers"), t.name("statics"), t.name("latest")
 	return []kind{
 		{"sequenced", 7, func(ctx context.Context, h *hand) { newSequenced(h, "", false).run(ctx) }},
 		{"restarted", 3, func(ctx context.Context, h *hand) { newSequenced(h, t.name("id"), false).run(ctx) }},
@@ -124,8 +124,9 @@ func (t *Traffic) kinds() []kind {
 		{"fetch", 2, func(ctx context.Context, h *hand) { newFetcher(h).run(ctx) }},
 		{"cursor", 1, func(ctx context.Context, h *hand) { (&cursorReader{hand: h}).run(ctx) }},
 		{"events", 1, func(ctx context.Context, h *hand) { newFollower(h).run(ctx) }},
-		{"reader", 2, func(ctx context.Context, h *hand) { newConsumer(h, readers, "").run(ctx) }},
-		{"static", 2, func(ctx context.Context, h *hand) { newConsumer(h, statics, t.name("instance")).run(ctx) }},
+		{"reader", 2, func(ctx context.Context, h *hand) { newConsumer(h, readers, "", "").run(ctx) }},
+		{"static", 2, func(ctx context.Context, h *hand) { newConsumer(h, statics, t.name("instance"), "").run(ctx) }},
+		{"latest", 1, func(ctx context.Context, h *hand) { newConsumer(h, latest, "", "latest").run(ctx) }},
 		{"worker", 3, func(ctx context.Context, h *hand) { newWorker(h, "").run(ctx) }},
 		{"static-worker", 1, func(ctx context.Context, h *hand) { newWorker(h, t.name("instance")).run(ctx) }},
 		{"observer", 1, func(ctx context.Context, h *hand) { newObserver(h).run(ctx) }},

@@ -69,9 +69,13 @@ func (o *operation) request(a *history.Attempt) *request {
 	return r
 }
 
+// agent begins the User-Agent of each request; the number of its operation follows, so that what passes requests on can
+// tell which it repeated.
+const agent = "eos-torture/"
+
 // identity returns the headers that tell an attempt's identity.
 func identity(a *history.Attempt) http.Header {
-	header := http.Header{}
+	header := http.Header{"User-Agent": {agent + strconv.FormatInt(a.Operation, 10)}}
 	switch {
 	case a.Kind == history.KindReceipt:
 	case a.Register != nil && a.Register.Key != "":

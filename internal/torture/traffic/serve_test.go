@@ -18,13 +18,12 @@ import (
 // patience is how long anything may take that should take a moment.
 const patience = 40 * time.Second
 
+// programs is a directory for the program, which TestMain makes and removes.
+var programs string
+
 // buildOnce builds the program for all tests.
 var buildOnce = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "eos-traffic-test-")
-	if err != nil {
-		return "", err
-	}
-	binary := filepath.Join(dir, "eos-proxy")
+	binary := filepath.Join(programs, "eos-proxy")
 	out, err := exec.Command("go", "build", "-pgo=off", "-o", binary, "../../../cmd/eos-proxy").CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("go build: %w\n%s", err, out)
@@ -33,10 +32,12 @@ var buildOnce = sync.OnceValues(func() (string, error) {
 })
 
 func TestMain(m *testing.M) {
-	code := m.Run()
-	if binary, err := buildOnce(); err == nil {
-		_ = os.RemoveAll(filepath.Dir(binary))
+	var err error
+	if programs, err = os.MkdirTemp("", "eos-traffic-test-"); err != nil {
+		panic(err)
 	}
+	code := m.Run()
+	_ = os.RemoveAll(programs)
 	os.Exit(code)
 }
 

@@ -108,7 +108,7 @@ func (s *staged) fenced(a *history.Attempt) bool {
 // stage puts records and offsets into the transaction, until something is refused.
 func (s *staged) stage(ctx context.Context, x *open) {
 	h := s.hand
-	if x.bound && h.chance(50) {
+	if x.bound && h.chance(120) {
 		s.beginAnother(ctx)
 	}
 	for range h.rand.IntN(5) {

@@ -11,6 +11,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -32,7 +33,7 @@ type Config struct {
 	Timeout  time.Duration // of a request; default 5 s
 	Grace    time.Duration // that clients have after the end of Run's context; default 30 s
 	Rate     float64       // most attempts a second over all; 0: no bound
-	Only     []string      // names of the clients that run; none: all, see Kinds
+	Only     []string      // the clients that run, by their Kinds; none: all
 }
 
 // Traffic is one run. Its methods but Prepare, Run and Drain may be called by anybody at any time.
@@ -49,6 +50,15 @@ type Traffic struct {
 	mu     sync.Mutex
 	txns   map[string]struct{} // ids of all transactions; guarded by mu
 	groups map[string]struct{} // that anybody committed in; guarded by mu
+}
+
+// Kinds returns the names of the kinds of clients, for Config.Only.
+func Kinds() []string {
+	var names []string
+	for _, k := range New(Config{}).kinds() {
+		names = append(names, k.name)
+	}
+	return names
 }
 
 // New returns traffic that has not begun.
@@ -85,11 +95,18 @@ func (t *Traffic) Attempts() int64 { return t.attempts.Load() }
 // Operations returns how many operations have begun.
 func (t *Traffic) Operations() int64 { return t.operations.Load() }
 
-// LastOK returns when a client's request has last succeeded; the beginning of the run if none has.
+// LastOK returns when a client's request that writes has last succeeded; the beginning of the run if none has. A read
+// may succeed while nothing else does.
 func (t *Traffic) LastOK() time.Time { return t.began.Add(time.Duration(t.lastOK.Load())) }
 
 // Prepare writes the first lines of the history and makes the topics. It tries again until ctx ends.
 func (t *Traffic) Prepare(ctx context.Context) error {
+	kinds := Kinds()
+	for _, name := range t.cfg.Only {
+		if !slices.Contains(kinds, name) {
+			return fmt.Errorf("there are no clients called %q", name)
+		}
+	}
 	t.cfg.Writer.Write(history.Line{Run: &history.Run{
 		Seed: t.cfg.Seed, Version: t.cfg.Version, Began: t.began.UTC().Format(time.RFC3339),
 	}})

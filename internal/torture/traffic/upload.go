@@ -129,7 +129,7 @@ func (t *Traffic) readUpload(a *history.Attempt, body io.Reader) (stop bool) {
 	for {
 		text, err := in.ReadBytes('\n')
 		if err != nil {
-			a.Error = err.Error()
+			a.Error = cause(err)
 			return false
 		}
 		var line struct {

@@ -36,7 +36,7 @@ func (w *worker) run(ctx context.Context) {
 				continue
 			}
 		}
-		a := w.poll(ctx, nil, 20+h.rand.IntN(300))
+		a := w.poll(ctx, nil, nil, 20+h.rand.IntN(300))
 		if a.Outcome != history.OK || !w.process(ctx, a.Member) && !h.goesOn() {
 			rest(ctx, nil, retryPause)
 		}
@@ -88,18 +88,18 @@ func (w *worker) process(ctx context.Context, polled *history.Member) bool {
 			batches = append(batches, polled.Polled[i:i+1])
 		}
 	}
-	any := false
+	did := false
 	for _, b := range batches {
 		pieces, offsets := w.results(b)
 		if len(pieces) == 0 {
 			continue
 		}
-		any = true
+		did = true
 		if !w.commit(ctx, pieces, offsets) {
 			break // what was polled is somebody else's by now, or done
 		}
 	}
-	return any
+	return did
 }
 
 // results returns what came of polled records, a piece for each partition, and the offsets behind them.

@@ -1,0 +1,317 @@
+package judge
+
+import (
+	"cmp"
+	"slices"
+	"sort"
+
+	"github.com/eos-proxy/eos-proxy/internal/torture/history"
+)
+
+// offsetWrite is an attempt to commit an offset.
+type offsetWrite struct {
+	offset         int64
+	invoked, acked int64 // acked: never, if it was not
+	until          int64 // among those sorted by acked: that of its place
+	line, ackLine  int32
+	operation      int64
+	member         string // empty: without
+	epoch          int64
+	outcome        history.Outcome
+	settled        bool // it failed, and a repeat of it would, too
+	txn            *txn // that carries it; nil: a poll, or PUT offsets
+	op             *op  // of a transaction
+}
+
+func (w *offsetWrite) accepted() bool { return w.acked != never }
+
+// offsetRead is a committed offset that was read; -1 is that there was none.
+type offsetRead struct {
+	offset            int64
+	invoked, returned int64
+	line              int32
+}
+
+// write takes down an attempt to commit an offset.
+func (b *book) write(line int32, a *history.Attempt, c history.Commit, o *op) {
+	s := b.groupOf(c.Group).share(b.partition(c.Topic, c.Partition))
+	w := offsetWrite{
+		offset: c.Offset, invoked: a.Invoked, acked: never, line: line, operation: a.Operation, member: c.Member,
+		epoch: c.Epoch, outcome: a.Outcome, op: o,
+	}
+	if o != nil {
+		w.txn = o.txn
+	}
+	if a.Outcome == history.OK && o == nil {
+		w.acked, w.ackLine = a.Returned, line
+	}
+	if a.Outcome == history.Fail {
+		w.settled = settled(&op{}, a)
+	}
+	if c.Member == "" && (a.Outcome != history.Fail || !w.settled) {
+		s.free = true
+	}
+	s.writes = append(s.writes, w)
+}
+
+// offsets takes down a request about the committed offsets of a group.
+func (b *book) offsets(line int32, a *history.Attempt) {
+	g := b.groupOf(a.Offsets.Group)
+	for i := range a.Offsets.Offsets {
+		c := a.Offsets.Offsets[i]
+		c.Group = a.Offsets.Group
+		switch {
+		case a.Kind == history.KindSetOffsets:
+			b.write(line, a, c, nil)
+		case a.Outcome == history.OK:
+			s := g.share(b.partition(c.Topic, c.Partition))
+			s.reads = append(s.reads, offsetRead{c.Offset, a.Invoked, a.Returned, line})
+		}
+	}
+}
+
+// staged takes down the offsets that a request puts into a transaction.
+func (b *book) staged(line int32, a *history.Attempt, o *op) {
+	for _, c := range a.Transaction.Offsets {
+		b.write(line, a, c, o)
+	}
+}
+
+func (b *book) committedInTheEnd(line int32, c *history.Committed) {
+	s := b.groupOf(c.Group).share(b.partition(c.Topic, c.Partition))
+	r := offsetRead{c.Offset, b.now, b.now, line}
+	s.final[c.Source] = r
+	s.reads = append(s.reads, r)
+}
+
+// carried are the attempts that put offsets of one partition into one transaction.
+type carried struct {
+	first                 *offsetWrite
+	sameOffset, sameOwner bool
+}
+
+// settleWrites finds what became of the offsets in transactions: they are committed when it is. Where several requests,
+// or attempts, say different things, it is not known which of them stands, or in whose name.
+func (b *book) settleWrites(s *share) {
+	txns := map[*txn]*carried{}
+	for i := range s.writes {
+		w := &s.writes[i]
+		if w.txn == nil {
+			continue
+		}
+		w.invoked = w.txn.commitSent.at
+		if w.txn.commitSent.line == 0 {
+			w.invoked = never
+		}
+		c := txns[w.txn]
+		if c == nil {
+			txns[w.txn] = &carried{w, true, true}
+			continue
+		}
+		c.sameOffset = c.sameOffset && w.offset == c.first.offset
+		c.sameOwner = c.sameOwner && w.member == c.first.member && w.epoch == c.first.epoch
+	}
+	for t, c := range txns {
+		switch {
+		case t.committed.line == 0 || !c.sameOffset:
+		case c.sameOwner:
+			c.first.acked, c.first.ackLine = t.committed.at, t.committed.line
+		default:
+			s.acked.add(t.committed, c.first.offset)
+		}
+	}
+	for i := range s.writes {
+		w := &s.writes[i]
+		if !w.accepted() {
+			continue
+		}
+		s.acked.add(mark{w.acked, w.ackLine}, w.offset)
+		if w.member != "" {
+			s.commits.add(rival{mark{w.acked, w.ackLine}, w.epoch, w.member})
+		}
+	}
+	slices.SortStableFunc(s.writes, func(a, b offsetWrite) int { return cmp.Compare(a.offset, b.offset) })
+	for i := range s.reads {
+		r := &s.reads[i]
+		s.seen.add(mark{r.returned, r.line}, r.offset)
+	}
+	s.acked.sort()
+	s.seen.sort()
+	s.settleFree()
+}
+
+// settleFree sorts, where offsets may be set back, those that were committed by when that was acknowledged: each with
+// the one so far that was sent last.
+func (s *share) settleFree() {
+	if !s.free {
+		return
+	}
+	for i := range s.writes {
+		if w := &s.writes[i]; w.accepted() {
+			s.newest = append(s.newest, *w)
+		}
+	}
+	slices.SortFunc(s.newest, func(a, b offsetWrite) int { return cmp.Compare(a.acked, b.acked) })
+	for i := 1; i < len(s.newest); i++ {
+		if before := s.newest[i-1]; before.invoked > s.newest[i].invoked {
+			acked := s.newest[i].acked
+			s.newest[i] = before
+			s.newest[i].until = acked
+		} else {
+			s.newest[i].until = s.newest[i].acked
+		}
+	}
+	if len(s.newest) > 0 {
+		s.newest[0].until = s.newest[0].acked
+	}
+}
+
+// newestBefore returns, of what was acknowledged before a time, what was sent last.
+func (s *share) newestBefore(at int64) *offsetWrite {
+	i := sort.Search(len(s.newest), func(i int) bool { return s.newest[i].until >= at })
+	if i == 0 {
+		return &offsetWrite{invoked: -1, offset: -1}
+	}
+	return &s.newest[i-1]
+}
+
+// mayWrite reports whether a write can have taken effect.
+func (b *book) mayWrite(w *offsetWrite) bool {
+	if w.txn != nil {
+		return w.txn.committed.line > 0 || w.txn.aborted.line == 0 && b.may(w.op) && b.mayCommit(w.txn)
+	}
+	return w.outcome != history.Fail || !w.settled && (b.repeats || b.repeated[w.operation])
+}
+
+// checkOffsets holds each committed offset that was read against what was committed and read before. While a group has
+// members its offsets only rise, and then this is all that linearizability asks for: a register that holds the maximum.
+func (b *book) checkOffsets(s *share) {
+	slices.SortFunc(s.reads, func(a, b offsetRead) int { return cmp.Compare(a.offset, b.offset) })
+	low := int64(-1) // when the last of the reads was sent that found a lower offset
+	for i := 0; i < len(s.reads); {
+		j := i
+		for ; j < len(s.reads) && s.reads[j].offset == s.reads[i].offset; j++ {
+			b.checkOffset(s, &s.reads[j])
+		}
+		if !s.free {
+			b.checkLateCommit(s, &s.reads[i], low)
+		}
+		for ; i < j; i++ {
+			low = max(low, s.reads[i].invoked)
+		}
+	}
+	b.checkFinal(s)
+}
+
+func (b *book) checkOffset(s *share, r *offsetRead) {
+	if s.free {
+		b.checkFreeOffset(s, r)
+		return
+	}
+	p := s.part
+	if known := s.acked.before(r.invoked); known.end > r.offset {
+		b.add(OffsetLost, []int32{known.line, r.line}, "%s/%d in group %s: offset %d was committed, acknowledged at %d; who asked at %d read %d",
+			p.topic.name, p.number, s.group.name, known.end, known.at, r.invoked, r.offset)
+	}
+	if known := s.seen.before(r.invoked); known.end > r.offset {
+		b.add(OffsetBack, []int32{known.line, r.line}, "%s/%d in group %s: offset %d was read by %d; who asked at %d read %d",
+			p.topic.name, p.number, s.group.name, known.end, known.at, r.invoked, r.offset)
+	}
+	if r.offset >= 0 {
+		b.checkInvented(s, r)
+	}
+}
+
+// of returns the writes of one offset.
+func (s *share) of(offset int64) []offsetWrite {
+	i := sort.Search(len(s.writes), func(i int) bool { return s.writes[i].offset >= offset })
+	j := i
+	for j < len(s.writes) && s.writes[j].offset == offset {
+		j++
+	}
+	return s.writes[i:j]
+}
+
+// checkInvented holds that somebody sent the offset that was read, in a request that was not refused.
+func (b *book) checkInvented(s *share, r *offsetRead) {
+	if s.group.latest {
+		return
+	}
+	lines := []int32{r.line}
+	for i := range s.of(r.offset) {
+		w := &s.of(r.offset)[i]
+		if w.invoked < r.returned && b.mayWrite(w) {
+			return
+		}
+		lines = append(lines, w.line)
+	}
+	why := "nobody had sent it"
+	if len(lines) > 1 {
+		why = "it was only sent later, or in requests that were refused"
+	}
+	b.add(OffsetInvented, lines[:min(4, len(lines))], "%s/%d in group %s: offset %d was read at %d; %s",
+		s.part.topic.name, s.part.number, s.group.name, r.offset, r.returned, why)
+}
+
+// checkFreeOffset holds an offset that may be set back as well: of those that sent it one must not have been surely
+// replaced by what was committed since.
+func (b *book) checkFreeOffset(s *share, r *offsetRead) {
+	newest := s.newestBefore(r.invoked)
+	if r.offset == newest.offset || r.offset < 0 && newest.invoked < 0 {
+		return
+	}
+	lines := []int32{newest.line, r.line}
+	sent := false
+	for i := range s.of(r.offset) {
+		w := &s.of(r.offset)[i]
+		if w.invoked < r.returned && b.mayWrite(w) {
+			sent = true
+			again := w.txn == nil && (b.repeats || b.repeated[w.operation]) // a setting that is delivered twice is two
+			if w.acked >= newest.invoked || again {
+				return
+			}
+		}
+	}
+	switch {
+	case sent || r.offset < 0:
+		b.add(OffsetLost, lines, "%s/%d in group %s: offset %d was committed, acknowledged at %d; who asked at %d read %d, which was before",
+			s.part.topic.name, s.part.number, s.group.name, newest.offset, newest.acked, r.invoked, r.offset)
+	default:
+		b.checkInvented(s, r)
+	}
+}
+
+// checkLateCommit holds that an offset did not appear after the partition had been given to another member, and its
+// commit was by one before: low is when it was not there yet.
+func (b *book) checkLateCommit(s *share, r *offsetRead, low int64) {
+	var lines []int32
+	var other rival
+	for i := range s.of(r.offset) {
+		w := &s.of(r.offset)[i]
+		if !b.mayWrite(w) || w.member == "" {
+			continue
+		}
+		if other = s.told.before(low, w.member); other.epoch <= w.epoch {
+			return
+		}
+		lines = append(lines, w.line)
+	}
+	if len(lines) > 0 {
+		b.add(StaleMember, append(lines[:min(3, len(lines))], other.line, r.line), "%s/%d in group %s: offset %d, committed by a member that had lost it to %s by %d, appeared after %d",
+			s.part.topic.name, s.part.number, s.group.name, r.offset, other.member, other.at, low)
+	}
+}
+
+// checkFinal holds that HTTP and SQL show the same offset in the end, and that there is one if one was acknowledged.
+func (b *book) checkFinal(s *share) {
+	h, byHTTP := s.final[history.HTTP]
+	q, bySQL := s.final[history.SQL]
+	if byHTTP && bySQL && h.offset != q.offset {
+		b.add(DrainDiffers, []int32{h.line, q.line}, "%s/%d in group %s: the committed offset is %d by HTTP, and %d by SQL",
+			s.part.topic.name, s.part.number, s.group.name, h.offset, q.offset)
+	}
+	if known := s.acked.before(never); !byHTTP && !bySQL && known.line > 0 {
+		b.add(NotDrained, []int32{known.line}, "%s/%d in group %s: offset %d was committed; in the end nobody looked, or there is none",
+			s.part.topic.name, s.part.number, s.group.name, known.end)
+	}
+}
