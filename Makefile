@@ -14,10 +14,10 @@ endif
 GO_TEST = $(RACE) go test $(if $(RACE),-race) -timeout 25m
 
 .DEFAULT_GOAL := help
-.PHONY: help build run demo torture test race note-race lint format generate bench bench-short bench-compare pgo conformance browser ci
+.PHONY: help build run demo torture torture-billing test race note-race lint format generate bench bench-short bench-compare pgo conformance browser ci
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## bin/eos-proxy, one static file
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/eos-proxy ./cmd/eos-proxy
@@ -28,9 +28,11 @@ run: build ## the service; settings from EOS_… variables (bin/eos-proxy serve 
 demo: ## 69,659 purchases through kills and lost answers, to the cent
 	go run ./examples/billing
 
-SEED ?= 1
-torture: ## 100,000 ad views through dying workers, proxies and databases, each billed once; SEED=1
-	go run ./examples/internal/torture/run -seed $(SEED) $(TORTURE)
+torture: ## a history of all operations, judged, while all that there is breaks; SEED=7 DURATION=30m PROFILE=soak
+	go run ./cmd/eos-torture run $(if $(SEED),-seed $(SEED)) $(if $(DURATION),-duration $(DURATION)) $(if $(PROFILE),-profile $(PROFILE)) $(TORTURE)
+
+torture-billing: ## 100,000 ad views through dying workers, proxies and databases, each billed once; SEED=1
+	go run ./examples/internal/torture/run -seed $(or $(SEED),1) $(TORTURE)
 
 test: note-race ## every test, on a PostgreSQL that it starts itself
 	go run ./internal/pgtest/with -- env $(GO_TEST) ./...

@@ -9,7 +9,7 @@ import (
 	"github.com/eos-proxy/eos-proxy/examples/internal/torture"
 )
 
-// TestEveryViewIsBilledOnce is `make torture` in short.
+// TestEveryViewIsBilledOnce is `make torture-billing` in short.
 func TestEveryViewIsBilledOnce(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeoutCause(t.Context(), 8*time.Minute, errors.New("it takes too long"))

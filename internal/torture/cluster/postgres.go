@@ -38,7 +38,7 @@ var settings = map[string]string{
 	"max_wal_size":       "256MB",
 	"min_wal_size":       "64MB",
 	"checkpoint_timeout": "60s",
-	"log_min_messages":   "log",
+	"log_min_messages":   "error", // and what is above it: LOG, FATAL, PANIC
 }
 
 // openPostgres makes the database, and its disks; Run of its server starts it.

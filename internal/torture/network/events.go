@@ -17,7 +17,7 @@ type facts struct {
 	method      string
 	writes      bool
 	producer    string // its id; empty: none, or not known
-	fenced      string // transactional id, of a registration
+	fences      string // transactional id, of a registration
 	transaction string // its id
 	group       string
 
@@ -63,7 +63,8 @@ func (f *facts) asksFor(resp *http.Response) bool {
 type events struct {
 	mu          sync.Mutex
 	waiting     map[string][]*waiter // by event; those of "" wait for the clock alone; guarded by mu
-	fencible    map[string]bool      // producers with a transactional id; guarded by mu
+	fenced      map[string]bool      // producers that were fenced before, and so may be again; guarded by mu
+	begun       map[string]bool      // producers with transactions of their own; guarded by mu
 	bound, last map[string]string    // transactions, the latest ones: their producers; guarded by mu
 }
 
@@ -73,38 +74,37 @@ type waiter struct {
 	came        chan bool // gets one: whether the event came
 }
 
-const maxBound = 20_000
+const maxKnown = 20_000 // of each
 
 func newEvents() events {
-	return events{waiting: map[string][]*waiter{}, fencible: map[string]bool{}, bound: map[string]string{}}
+	return events{
+		waiting: map[string][]*waiter{}, fenced: map[string]bool{}, begun: map[string]bool{}, bound: map[string]string{},
+	}
 }
 
 // A moment is what a late request can wait for.
 type moment struct{ name, event string }
 
-// moments returns all those that are dangerous for a request; the first is by the clock.
-func (e *events) moments(f *facts) []moment {
+// moments returns all those that are dangerous for a request.
+func (e *events) moments(f *facts) (all []moment) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	all := []moment{{}}
 	producer := f.producer
 	if producer == "" {
 		producer = e.producerOf(f.transaction)
 	}
-	switch {
-	case f.fenced != "":
-		all = append(all, moment{"past a fence", "fence of " + f.fenced})
-	case e.fencible[producer]:
+	if f.fences != "" {
+		all = append(all, moment{"past a fence", "fence of " + f.fences})
+	}
+	if e.fenced[producer] {
 		all = append(all, moment{"past a fence", "fence " + producer})
-	case f.writes && f.group == "" && (producer != "" || f.transaction != ""):
-		all = append(all, moment{"past a fence", "fence"})
 	}
 	if f.transaction != "" {
 		all = append(all, moment{"past an end", "end " + f.transaction})
 	}
-	if producer != "" {
+	if e.begun[producer] {
 		all = append(all, moment{"past a begin", "begin " + producer})
-	} else if f.transaction != "" {
+	} else if f.transaction != "" && producer == "" {
 		all = append(all, moment{"past a begin", "begin"})
 	}
 	if f.group != "" {
@@ -199,7 +199,7 @@ func (e *events) learn(f *facts, whole *recording) {
 	}
 	defer req.Body.Close() //nolint:errcheck // it is in memory
 	s := decode(req.Header, req.Body)
-	f.fenced = s.TransactionalID
+	f.fences = s.TransactionalID
 	if producer := s.producer(); producer != "" {
 		f.producer = producer
 	}
@@ -209,10 +209,11 @@ func (e *events) learn(f *facts, whole *recording) {
 	if f.puts && f.producer != "" {
 		e.mu.Lock()
 		defer e.mu.Unlock()
-		if len(e.bound) >= maxBound {
+		if len(e.bound) >= maxKnown {
 			e.bound, e.last = map[string]string{}, e.bound
 		}
 		e.bound[f.transaction] = f.producer
+		add(e.begun, f.producer)
 	}
 }
 
@@ -239,12 +240,18 @@ func (e *events) announce(x *exchange, resp *http.Response, body io.Reader) {
 		if s.State == "committed" || s.State == "aborted" {
 			e.happened(f.transaction, "end "+f.transaction)
 		}
-	case s.TransactionalID != "":
-		e.fencible[s.producer()] = true
-		if s.ProducerEpoch > 0 {
-			e.happened("", "fence", "fence "+s.producer(), "fence of "+s.TransactionalID)
-		}
+	case s.TransactionalID != "" && s.ProducerEpoch > 0:
+		add(e.fenced, s.producer())
+		e.happened("", "fence "+s.producer(), "fence of "+s.TransactionalID)
 	}
+}
+
+// add adds a producer to those that are known, of which the oldest are forgotten one day, with all others.
+func add(known map[string]bool, producer string) {
+	if len(known) >= maxKnown {
+		clear(known)
+	}
+	known[producer] = true
 }
 
 // decode reads what events need; what is not there stays empty.

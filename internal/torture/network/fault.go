@@ -54,12 +54,14 @@ func (s Shares) Times(n int) Shares {
 }
 
 // spared are the requests that have no identity: if one that was answered arrived once more, it would rightly be done
-// once more.
+// once more. Those that only read are not worth being late.
 func spared(f Fault, req *http.Request) bool {
 	path := strings.Split(req.URL.Path, "/")
 	switch {
 	case f < Parallel:
 		return false
+	case req.Method == http.MethodGet:
+		return f == Again || f == Late
 	case req.Method == http.MethodPut && len(path) == 5 && path[2] == "groups" && path[4] == "offsets":
 		return true
 	case f == Late: // it arrives once, or after its repeats, which then had an identity

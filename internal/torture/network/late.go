@@ -104,8 +104,7 @@ func (n *Network) repeat(w *way, x *exchange, keep *recording) {
 	var m moment
 	var waits *waiter
 	if x.fault == Again || x.fault == Late {
-		all := n.events.moments(&x.about)
-		m = all[int(x.pick*float64(len(all)))]
+		m = choose(n.events.moments(&x.about), x.pick)
 	}
 	if x.fault != Parallel {
 		waits = n.events.wait(m, &x.about)
@@ -127,6 +126,15 @@ func (n *Network) repeat(w *way, x *exchange, keep *recording) {
 		n.note(name, x.String())
 		n.deliver(w, x, keep)
 	})
+}
+
+// choose picks one of the moments; in a fifth of the cases none, which is a time.
+func choose(all []moment, pick float64) moment {
+	const byTime = 0.2
+	if len(all) == 0 || pick < byTime {
+		return moment{}
+	}
+	return all[int((pick-byTime)/(1-byTime)*float64(len(all)))]
 }
 
 // await waits for a moment, or for the clock, and reports whether the event came.

@@ -27,8 +27,8 @@ type Config struct {
 	Latest    time.Duration // how late a late request is, at most; 10 s by default
 	Stall     time.Duration // how long a stall is, at most; 3 s by default
 
-	// Spare reports whether a fault must not meet a request. Nil spares those without an identity from arriving twice:
-	// they would rightly be done twice.
+	// Spare reports whether a fault must not meet a request. Nil spares those without an identity from arriving twice,
+	// as they would rightly be done twice, and those that only read from being late.
 	Spare func(Fault, *http.Request) bool
 
 	// Note hears of each fault and of its request, from many goroutines; nil: nobody does.
