@@ -41,7 +41,7 @@ func hunt(ctx context.Context, cfg config, tree *mutants.Tree, m *mutants.Mutant
 	return r, tree.With(ctx, m, func(dir string) error {
 		runs := torture.Config{
 			Seed: cfg.seed, Profile: "short", Duration: cfg.piece, Clients: cfg.clients, Proxies: 3, AtOnce: 2,
-			Pause: time.Second, Worse: 2, Root: dir, Temp: cfg.temp, Keep: true, Disk: "none", Faults: slices.Clone(m.Faults),
+			Pause: time.Second, Worse: 4, Root: dir, Temp: cfg.temp, Keep: true, Disk: "none", Faults: slices.Clone(m.Faults),
 		}
 		if i := slices.Index(runs.Faults, clocks); i >= 0 {
 			runs.Faults, runs.Clocks = slices.Delete(runs.Faults, i, i+1), true
