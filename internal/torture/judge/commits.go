@@ -8,8 +8,8 @@ import (
 
 // carried are the attempts that put offsets of one partition into one transaction.
 type carried struct {
-	first                 *offsetWrite
-	sameOffset, sameOwner bool
+	first                           *offsetWrite
+	sameOffset, sameOwner, sameFrom bool
 }
 
 // settleWrites finds what became of the offsets in transactions: they are committed when it is. Where several requests,
@@ -27,13 +27,17 @@ func (b *book) settleWrites(s *share) {
 		}
 		c := txns[w.txn]
 		if c == nil {
-			txns[w.txn] = &carried{w, true, true}
+			txns[w.txn] = &carried{w, true, true, true}
 			continue
 		}
 		c.sameOffset = c.sameOffset && w.offset == c.first.offset
+		c.sameFrom = c.sameFrom && w.from == c.first.from
 		c.sameOwner = c.sameOwner && w.member == c.first.member && w.epoch == c.first.epoch
 	}
 	for t, c := range txns {
+		if !c.sameFrom {
+			c.first.from = -1
+		}
 		switch {
 		case t.committed.line == 0 || !c.sameOffset:
 		case c.sameOwner:

@@ -48,6 +48,7 @@ const (
 	OffsetLost      Name = "offset-lost"
 	OffsetBack      Name = "offset-back"
 	OffsetInvented  Name = "offset-invented"
+	FromIgnored     Name = "from-ignored"
 	ProcessedTwice  Name = "processed-twice"
 	NeverProcessed  Name = "never-processed"
 	OutputApart     Name = "output-apart"
@@ -114,6 +115,7 @@ var Anomalies = []Anomaly{
 	{OffsetLost, "a committed offset is below one that was acknowledged before"},
 	{OffsetBack, "a committed offset is below one that was read before"},
 	{OffsetInvented, "a committed offset that nobody committed"},
+	{FromIgnored, "an offset was committed over another one than its request had named"},
 	{ProcessedTwice, "an input is in the output twice"},
 	{NeverProcessed, "an input below the committed offset is not in the output"},
 	{OutputApart, "an output is there and the offset of its input was not committed, or the reverse"},

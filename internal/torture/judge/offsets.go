@@ -11,6 +11,7 @@ import (
 // offsetWrite is an attempt to commit an offset.
 type offsetWrite struct {
 	offset         int64
+	from           int64 // the committed offset that it goes on from; -1: it does not say
 	invoked, acked int64 // acked: never, if it was not
 	until          int64 // among those sorted by acked: that of its place
 	line, ackLine  int32
@@ -36,7 +37,7 @@ type offsetRead struct {
 func (b *book) write(line int32, a *history.Attempt, c history.Commit, o *op) {
 	s := b.groupOf(c.Group).share(b.partition(c.Topic, c.Partition))
 	w := offsetWrite{
-		offset: c.Offset, invoked: a.Invoked, acked: never, line: line, operation: a.Operation, member: c.Member,
+		offset: c.Offset, from: c.From, invoked: a.Invoked, acked: never, line: line, operation: a.Operation, member: c.Member,
 		epoch: c.Epoch, outcome: a.Outcome, op: o,
 	}
 	if o != nil {
@@ -110,7 +111,37 @@ func (b *book) checkOffsets(s *share) {
 			low = max(low, s.reads[i].invoked)
 		}
 	}
+	for i := range s.writes {
+		b.checkFrom(s, &s.writes[i])
+	}
 	b.checkFinal(s)
+}
+
+// checkFrom holds of an offset that was committed over another one, as its request says, that this one can have stood
+// there then; none is 0.
+func (b *book) checkFrom(s *share, w *offsetWrite) {
+	if !w.accepted() || w.from < 0 {
+		return
+	}
+	known := s.acked.before(w.invoked)
+	if s.free {
+		newest := s.newestBefore(w.invoked)
+		if w.from == max(newest.offset, 0) {
+			return
+		}
+		for i := range s.of(w.from) {
+			c := &s.of(w.from)[i]
+			again := c.txn == nil && (b.repeats || b.repeated[c.operation])
+			if c.invoked < w.acked && b.mayWrite(c) && (c.acked >= newest.invoked || again) {
+				return
+			}
+		}
+		known = bound{mark{newest.acked, newest.ackLine}, newest.offset}
+	} else if known.end <= w.from {
+		return
+	}
+	b.add(FromIgnored, []int32{known.line, w.line, w.ackLine}, "%s/%d in group %s: offset %d was committed, acknowledged at %d; offset %d, sent at %d to go on from %d, was accepted",
+		s.part.topic.name, s.part.number, s.group.name, known.end, known.at, w.offset, w.invoked, w.from)
 }
 
 func (b *book) checkOffset(s *share, r *offsetRead) {

@@ -91,6 +91,14 @@ func plantedInGroups() []planted {
 		{judge.OffsetInvented, "in the end a committed offset is one that no request has", func(e *edit) bool {
 			return e.committed("reading", func(c *history.Committed) bool { c.Offset += 1000; return true })
 		}},
+		{judge.FromIgnored, "a commit that says that it goes on from offset 0 is accepted where there is another", func(e *edit) bool {
+			a := e.one(func(a *history.Attempt) bool {
+				return a.Kind == history.KindOneShot && a.Outcome == history.OK && len(e.tries(a.Operation)) == 1 &&
+					len(a.Transaction.Offsets) > 0 && a.Transaction.Offsets[0].From > 0
+			})
+			a.Transaction.Offsets[0].From = 0
+			return true
+		}},
 		{judge.ProcessedTwice, "two outputs are made of one input", func(e *edit) bool {
 			p := e.output(2)
 			p.Sources[1] = p.Sources[0]

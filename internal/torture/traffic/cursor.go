@@ -45,7 +45,7 @@ func (c *cursorReader) read(ctx context.Context, tp *topic) {
 // fetchAll returns an operation that reads from a cursor on, or from the beginning.
 func (h *hand) fetchAll(tp *topic, cursor string) *operation {
 	r := &history.Read{Topic: tp.Topic.Topic, Reader: h.name, Partition: -1, Cursor: cursor, End: -1}
-	path := fmt.Sprintf("/v1/topics/%s/records?max_records=%d", tp.Topic.Topic, 1+h.rand.IntN(2000))
+	path := fmt.Sprintf("/v1/topics/%s/records?max_records=%d", tp.Topic.Topic, 1+h.rand.IntN(1<<h.rand.IntN(12)))
 	if cursor == "" {
 		r.At = "earliest"
 		path += "&at=earliest"

@@ -26,6 +26,8 @@ func (k *keyed) run(ctx context.Context) {
 			h.settle(ctx, wrong)
 		case n < 50 && old != nil:
 			h.try(ctx, old)
+		case n < 65 && old != nil && old.ask.Produce.Scope > 0: // by the other URL of its topic
+			h.try(ctx, old.by("/v1/topics/"+old.ask.Produce.Topic+"/records"))
 		default:
 			k.append(ctx)
 		}

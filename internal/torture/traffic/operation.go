@@ -56,6 +56,15 @@ func clone[T any](p *T) *T {
 	return &c
 }
 
+// by returns the operation as it is asked for by another path.
+func (o *operation) by(path string) *operation {
+	other := &operation{
+		ask: o.ask, method: o.method, path: path, media: o.media, encoding: o.encoding, body: o.body, read: o.read,
+	}
+	other.tries.Store(o.tries.Add(1) - 1)
+	return other
+}
+
 // request returns what an attempt sends.
 func (o *operation) request(a *history.Attempt) *request {
 	r := &request{method: o.method, path: o.path, header: identity(a)}
