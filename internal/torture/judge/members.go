@@ -12,7 +12,8 @@ type group struct {
 	instances map[string]*rivals // joins, by instance
 	parts     map[int32]*share
 	order     []*share
-	latest    bool // some member begins at the end, which the service then commits by itself
+	latest    bool  // some member begins at the end, which the service then commits by itself
+	polled    int64 // when the last poll was sent
 }
 
 // member is what one member did under which epoch.
@@ -102,6 +103,9 @@ func (b *book) member(line int32, a *history.Attempt) {
 		c := q.Commits[i]
 		c.Group, c.Member, c.Epoch = q.Group, q.Member, q.Epoch
 		b.write(line, a, c, nil)
+	}
+	if a.Kind == history.KindPoll {
+		g.polled = max(g.polled, a.Invoked)
 	}
 	if a.Outcome != history.OK {
 		return
