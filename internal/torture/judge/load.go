@@ -112,6 +112,9 @@ func repeatedKind(kind string) bool {
 	return strings.HasPrefix(kind, "twice") || strings.HasPrefix(kind, "again")
 }
 
+// badAnswer begins the error of an attempt whose answer came whole and is wrong, as internal/torture/traffic writes it.
+const badAnswer = "bad answer: "
+
 func (b *book) attempt(line int32, a *history.Attempt) error {
 	b.Attempts++
 	if a.Try <= 1 {
@@ -124,6 +127,10 @@ func (b *book) attempt(line int32, a *history.Attempt) error {
 	b.now = max(b.now, a.Returned)
 	if a.Status >= 500 && a.Status != 503 {
 		b.add(ServerError, []int32{line}, "operation %d (%s) was answered %d %s", a.Operation, a.Kind, a.Status, a.Code)
+	}
+	if strings.HasPrefix(a.Error, badAnswer) {
+		b.add(BadAnswer, []int32{line}, "operation %d (%s) was answered with status %d and what cannot be made out: %s",
+			a.Operation, a.Kind, a.Status, a.Error)
 	}
 	switch {
 	case a.Produce != nil && a.Kind == history.KindReceipt:

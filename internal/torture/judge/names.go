@@ -27,6 +27,7 @@ const (
 	NextSequences  Name = "next-sequences"
 	RefusedWrongly Name = "refused-wrongly"
 	ServerError    Name = "server-error"
+	BadAnswer      Name = "bad-answer"
 
 	FencingBroken    Name = "fencing-broken"
 	ZombieCommit     Name = "zombie-commit"
@@ -93,6 +94,7 @@ var Anomalies = []Anomaly{
 	{NextSequences, "a registration told another next sequence than what is stored"},
 	{RefusedWrongly, "what had to be accepted, or answered as before, was refused"},
 	{ServerError, "a status of 500 or above that is not 503"},
+	{BadAnswer, "an answer that is not what the contract says"},
 
 	{FencingBroken, "an older epoch was accepted after a newer one was given out"},
 	{ZombieCommit, "a transaction became visible after its producer was fenced"},
