@@ -34,6 +34,13 @@ func (b *book) checkFate(t *txn) {
 			t.id, over.at, t.ongoing.at)
 	}
 	h, s := t.fates[history.HTTP], t.fates[history.SQL]
+	for _, f := range []*history.Fate{h, s} {
+		if f != nil && f.State != "committed" && f.State != "aborted" && over.line > 0 {
+			b.add(TwoFates, []int32{over.line, t.fateLine},
+				"transaction %s had ended by %d; in the end it is %s by %s",
+				t.id, over.at, f.State, f.Source)
+		}
+	}
 	if h != nil && s != nil && (h.State != s.State || h.By != s.By) {
 		b.add(DrainDiffers, []int32{t.fateLine},
 			"transaction %s is %s %s by HTTP, and %s %s by SQL",
@@ -151,6 +158,11 @@ func (b *book) checkRecords(t *txn) {
 		b.add(LostWrite, []int32{missing.line, missing.ackLine, t.committed.line},
 			"transaction %s was committed; the records of its operation %d, which was acknowledged, are in no log",
 			t.id, missing.id)
+	}
+	if there != nil && t.committed.line == 0 && t.aborted.line == 0 && len(t.fates) > 0 {
+		b.add(UncommittedRead, append(b.showMissing(there), t.fateLine),
+			"transaction %s has not ended in the end; records of its operation %d are in the log",
+			t.id, there.id)
 	}
 	if there != nil && t.commitSent.line == 0 {
 		b.add(WrongTransaction, b.showMissing(there),

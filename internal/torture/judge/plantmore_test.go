@@ -28,7 +28,7 @@ func TestFaultsThatShowElsewhereAreCaughtToo(t *testing.T) {
 }
 
 func morePlanted() []planted {
-	return slices.Concat(morePlantedInGroups())
+	return slices.Concat(morePlantedInTransactions(), morePlantedInGroups())
 }
 
 // answered returns an attempt that was answered with 200 between two times after now.

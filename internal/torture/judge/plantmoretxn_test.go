@@ -1,0 +1,55 @@
+package judge_test
+
+import (
+	"github.com/eos-proxy/eos-proxy/internal/torture/history"
+	"github.com/eos-proxy/eos-proxy/internal/torture/judge"
+)
+
+// refate says of a transaction how it stands in the end.
+func (e *edit) refate(id, state, by string) {
+	at := e.first(func(l *history.Line) bool { return l.End != nil })
+	for i := range e.lines {
+		if f := e.lines[i].Fate; f != nil && f.ID == id {
+			f.State, f.By = state, by
+			at = -1
+		}
+	}
+	if at < 0 {
+		return
+	}
+	for _, source := range []history.Source{history.HTTP, history.SQL} {
+		e.lines = append(e.lines, history.Line{Fate: &history.Fate{Source: source, ID: id, State: state, By: by}})
+	}
+}
+
+func morePlantedInTransactions() []planted {
+	return []planted{
+		{judge.TwoFates, "a committed transaction goes on in the end", func(e *edit) bool {
+			begin, _ := e.ended("committed", "")
+			e.refate(begin.Transaction.ID, "ongoing", "")
+			return true
+		}},
+		{judge.TwoFates, "an aborted transaction is not known in the end", func(e *edit) bool {
+			begin, _ := e.ended("aborted", "client")
+			e.refate(begin.Transaction.ID, "unknown", "")
+			return true
+		}},
+		{judge.UncommittedRead, "the records of a transaction that goes on are in the log", func(e *edit) bool {
+			put := e.answered(history.KindBegin, 0, 1)
+			key := logKey{"plain", 0}
+			put.Status = 201
+			put.Transaction = &history.Transaction{
+				ID: "planted", State: "ongoing", Timeout: 60000,
+				Pieces: []history.Piece{{Topic: key.topic, First: 8_000_000, Count: 1}},
+			}
+			e.insert(put)
+			commit := e.answered(history.KindCommit, 2, 3)
+			commit.Outcome, commit.Status = history.Unknown, 0
+			commit.Transaction = &history.Transaction{ID: "planted"}
+			e.insert(commit)
+			e.put(key, 8_000_000)
+			e.refate("planted", "ongoing", "")
+			return true
+		}},
+	}
+}
