@@ -145,6 +145,7 @@ type op struct {
 	txn      *txn
 	register *register
 
+	shown   mark  // when a reader was first shown a record of it
 	present int64 // how many of its records are in the log
 	copies  int64 // how many are there once more
 	stamp   int32 // of the walk: the partition, plus 1, where its deed was met

@@ -75,6 +75,7 @@ func (b *book) judge() {
 	b.settleFences()
 	b.checkLogs()
 	b.checkRequests()
+	b.settleShown()
 	b.walk()
 	b.checkTransactions()
 	b.checkSequences()

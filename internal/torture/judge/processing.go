@@ -110,7 +110,7 @@ const margin = 1e9
 func (b *book) checkLeft(w *process, p *partition, committed int64, line int32) {
 	known := p.end()
 	for ; known > max(committed, p.start); known-- {
-		if d := b.deedOf(p.at(known - 1)); d.op != nil && d.acked().at < w.group.polled-margin {
+		if d := b.deedOf(p.at(known - 1)); d.op != nil && d.told().at < w.group.polled-margin {
 			break
 		}
 	}

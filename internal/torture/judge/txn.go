@@ -30,6 +30,7 @@ type txn struct {
 	places  []history.Place
 	stamp   int32 // of the walk
 	present int64
+	shown   mark // when a reader was first shown a record of it, or an offset that only it can have committed
 }
 
 func (t *txn) seen(at int64) { t.active = max(t.active, at) }
