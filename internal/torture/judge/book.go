@@ -24,6 +24,7 @@ type book struct {
 	spans      []span // that readers read
 	txns       map[string]*txn
 	producers  map[int64]*producer
+	asked      map[string][]*asked // registrations that were sent, by transactional id
 	scopes     map[scopeID]*scope
 	keys       map[keyID][]*op
 	ofProducer map[int64][]*scope

@@ -74,10 +74,15 @@ func (b *book) checkAsked(t *txn) {
 				t.id)
 		}
 	case "fencing":
-		if t.producer == 0 {
+		switch {
+		case t.producer == 0:
 			b.add(WrongTransaction, []int32{t.line, t.aborted.line},
 				"transaction %s was aborted by fencing, but has no producer",
 				t.id)
+		case !b.mayFence(t.producer, t.epoch, t.aborted.at):
+			b.add(WrongTransaction, []int32{t.line, t.aborted.line},
+				"transaction %s was aborted by fencing, but nobody had registered producer %d above epoch %d by %d",
+				t.id, t.producer, t.epoch, t.aborted.at)
 		}
 	case "timeout":
 		if passed := t.aborted.at - t.begun.at; t.begun.line > 0 && t.timeout > 0 && passed < t.timeout*1e6 {

@@ -58,6 +58,7 @@ func newBook() *book {
 		topics:     map[string]*topic{},
 		txns:       map[string]*txn{},
 		producers:  map[int64]*producer{},
+		asked:      map[string][]*asked{},
 		scopes:     map[scopeID]*scope{},
 		keys:       map[keyID][]*op{},
 		ofProducer: map[int64][]*scope{},

@@ -22,6 +22,32 @@ func (e *edit) refate(id, state, by string) {
 	}
 }
 
+// registered plants a registration of the producer that is planted.
+func (e *edit) registered(epoch, from, to int64) {
+	a := e.answered(history.KindRegister, from, to)
+	a.Status = 201
+	a.Register = &history.Register{TransactionalID: "planted", Producer: 9_000_001, Epoch: epoch}
+	e.insert(a)
+}
+
+// bound plants a producer and its transaction, which is ongoing.
+func (e *edit) bound(epoch int64) {
+	e.registered(epoch, 0, 1)
+	a := e.answered(history.KindBegin, 0, 1)
+	a.Status = 201
+	a.Transaction = &history.Transaction{
+		ID: "planted", Producer: 9_000_001, Epoch: epoch, Timeout: 60000, State: "ongoing",
+	}
+	e.insert(a)
+}
+
+// look plants who asks for the state of a transaction.
+func (e *edit) look(id, state, by string) {
+	a := e.answered(history.KindTxn, 0, 1)
+	a.Transaction = &history.Transaction{ID: id, State: state, By: by}
+	e.insert(a)
+}
+
 func morePlantedInTransactions() []planted {
 	return []planted{
 		{judge.TwoFates, "a committed transaction goes on in the end", func(e *edit) bool {
@@ -49,6 +75,17 @@ func morePlantedInTransactions() []planted {
 			e.insert(commit)
 			e.put(key, 8_000_000)
 			e.refate("planted", "ongoing", "")
+			return true
+		}},
+		{judge.WrongTransaction, "a transaction was aborted by fencing, and nobody registered", func(e *edit) bool {
+			e.bound(0)
+			e.look("planted", "aborted", "fencing")
+			e.refate("planted", "aborted", "fencing")
+			return true
+		}},
+		{judge.TwoFates, "a transaction was aborted by its client, and then by its timeout", func(e *edit) bool {
+			begin, _ := e.ended("aborted", "client")
+			e.look(begin.Transaction.ID, "aborted", "timeout")
 			return true
 		}},
 	}

@@ -11,6 +11,7 @@ import (
 // producer is a producer id, and the registrations that gave it out.
 type producer struct {
 	id            int64
+	transactional string // its transactional id; empty: none, and nobody can fence it
 	registrations []*register
 }
 
@@ -24,6 +25,14 @@ type register struct {
 	fence   mark // of those sorted by epoch: the first answer that gave out this epoch or a later one
 }
 
+// asked is an attempt to register.
+type asked struct {
+	op      *op
+	outcome history.Outcome
+	invoked int64
+	epoch   int64 // that it was told
+}
+
 func (b *book) registration(line int32, a *history.Attempt) {
 	q := a.Register
 	o, first := b.operation(line, a)
@@ -31,6 +40,9 @@ func (b *book) registration(line int32, a *history.Attempt) {
 		o.key = q.Key
 	}
 	b.tried(o, line, a, 0, 0)
+	if id := q.TransactionalID; id != "" {
+		b.asked[id] = append(b.asked[id], &asked{o, a.Outcome, a.Invoked, q.Epoch})
+	}
 	if a.Outcome != history.OK {
 		return
 	}
@@ -47,7 +59,7 @@ func (b *book) registration(line int32, a *history.Attempt) {
 	}
 	p := b.producers[q.Producer]
 	if p == nil {
-		p = &producer{id: q.Producer}
+		p = &producer{id: q.Producer, transactional: q.TransactionalID}
 		b.producers[q.Producer] = p
 		b.allProducers = append(b.allProducers, p)
 	}
@@ -85,6 +97,22 @@ func (b *book) checkEpochs(p *producer, lower, higher *register) {
 			"producer %d got epoch %d, and of a registration that was sent later epoch %d",
 			p.id, higher.epoch, lower.epoch)
 	}
+}
+
+// mayFence reports whether somebody sent a registration, by a time, that can have raised a producer's epoch above this
+// one.
+func (b *book) mayFence(producer, epoch, by int64) bool {
+	p := b.producers[producer]
+	if p == nil {
+		return true // somebody else's
+	}
+	for _, r := range b.asked[p.transactional] {
+		again := b.repeats || b.again || b.repeated[r.op.id]
+		if r.invoked <= by && (again || r.outcome == history.Unknown || r.outcome == history.OK && r.epoch > epoch) {
+			return true
+		}
+	}
+	return false
 }
 
 // fence returns when an epoch higher than this one was known to be given out.
