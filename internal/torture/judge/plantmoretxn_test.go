@@ -88,5 +88,37 @@ func morePlantedInTransactions() []planted {
 			e.look(begin.Transaction.ID, "aborted", "timeout")
 			return true
 		}},
+		{judge.FencingBroken, "records with a key were staged after their producer was fenced", func(e *edit) bool {
+			e.bound(0)
+			e.registered(1, 0, 1)
+			a := e.answered(history.KindProduce, 0, 1)
+			a.Produce = &history.Produce{
+				Piece: history.Piece{Topic: "plain", First: 8_000_000, Count: 1}, Key: "k", Transaction: "planted",
+				Places: []history.Place{{Topic: "plain", Offset: -1, Count: 1}},
+			}
+			e.insert(a)
+			e.refate("planted", "aborted", "fencing")
+			return true
+		}},
+		{judge.FencingBroken, "offsets were staged after their producer was fenced", func(e *edit) bool {
+			e.bound(0)
+			e.registered(1, 0, 1)
+			a := e.answered(history.KindTxnOffsets, 0, 1)
+			a.Transaction = &history.Transaction{
+				ID: "planted", Offsets: []history.Commit{{Group: "planted", Topic: "plain", From: -1, Offset: 5}},
+			}
+			e.insert(a)
+			e.refate("planted", "aborted", "fencing")
+			return true
+		}},
+		{judge.FencingBroken, "a registration got an epoch below that of one but one before it", func(e *edit) bool {
+			e.registered(2, 6, 10)
+			now := e.now() - millisecond - 10 // when the times of the first began
+			shift := now - e.now()
+			e.registered(1, shift+5, shift+30)
+			shift = now - e.now()
+			e.registered(0, shift+20, shift+21)
+			return true
+		}},
 	}
 }
