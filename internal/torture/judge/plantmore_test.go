@@ -28,7 +28,7 @@ func TestFaultsThatShowElsewhereAreCaughtToo(t *testing.T) {
 }
 
 func morePlanted() []planted {
-	return slices.Concat(morePlantedInReads(), morePlantedInTransactions(), morePlantedInGroups())
+	return slices.Concat(morePlantedInRequests(), morePlantedInReads(), morePlantedInTransactions(), morePlantedInGroups())
 }
 
 // answered returns an attempt that was answered with 200 between two times after now.
