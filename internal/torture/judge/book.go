@@ -181,7 +181,7 @@ type try struct {
 	outcome           history.Outcome
 	code              string
 	replayed          bool
-	epoch             int64
+	producer, epoch   int64 // as the request says
 	invoked, returned int64
 	expected          int64
 }

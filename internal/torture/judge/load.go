@@ -132,6 +132,7 @@ func (b *book) attempt(line int32, a *history.Attempt) error {
 		b.add(BadAnswer, []int32{line}, "operation %d (%s) was answered with status %d and what cannot be made out: %s",
 			a.Operation, a.Kind, a.Status, a.Error)
 	}
+	b.checkMeant(line, a)
 	switch {
 	case a.Produce != nil && a.Kind == history.KindReceipt:
 		b.receipt(line, a)
@@ -172,9 +173,16 @@ func (b *book) operation(line int32, a *history.Attempt) (o *op, first bool) {
 
 // tried notes an attempt of an operation.
 func (b *book) tried(o *op, line int32, a *history.Attempt, epoch, expected int64) {
+	producer := int64(0)
+	switch {
+	case a.Produce != nil:
+		producer = a.Produce.Producer
+	case a.Transaction != nil:
+		producer = a.Transaction.Producer
+	}
 	b.tries = append(b.tries, try{
 		op: o, before: o.last, line: line, status: int32(a.Status), outcome: a.Outcome, code: a.Code,
-		replayed: a.Replayed, epoch: epoch, invoked: a.Invoked, returned: a.Returned, expected: expected,
+		replayed: a.Replayed, producer: producer, epoch: epoch, invoked: a.Invoked, returned: a.Returned, expected: expected,
 	})
 	o.last = int32(len(b.tries))
 	switch {

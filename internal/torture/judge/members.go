@@ -23,12 +23,16 @@ type member struct {
 	used     bounds // the epochs of its requests that were accepted, by when they were answered
 	told     bounds // the epochs that it was told
 	requests []membership
+	unknown  []membership // requests that were refused because there was no such member
+	left     mark         // when it first sent that it leaves
+	session  int64        // in nanoseconds; 0: not told
 }
 
 // membership is a request of a member that was accepted.
 type membership struct {
 	epoch, got int64 // of the request, and of its answer
 	invoked    int64
+	returned   int64
 	line       int32
 	instance   string
 	join       bool
@@ -107,6 +111,17 @@ func (b *book) member(line int32, a *history.Attempt) {
 	if a.Kind == history.KindPoll {
 		g.polled = max(g.polled, a.Invoked)
 	}
+	join := a.Kind == history.KindJoin
+	request := membership{q.Epoch, q.NewEpoch, a.Invoked, a.Returned, line, q.Instance, join}
+	if a.Kind == history.KindLeave {
+		m.left.earliest(a.Invoked, line)
+	}
+	if join {
+		m.session = q.Session * 1e6
+	}
+	if a.Outcome == history.Fail && a.Code == "UNKNOWN_MEMBER_ID" {
+		m.unknown = append(m.unknown, request)
+	}
 	if a.Outcome != history.OK {
 		return
 	}
@@ -114,8 +129,7 @@ func (b *book) member(line int32, a *history.Attempt) {
 		m.used.add(mark{a.Returned, line}, m.newest+1)
 		return
 	}
-	join := a.Kind == history.KindJoin
-	m.requests = append(m.requests, membership{q.Epoch, q.NewEpoch, a.Invoked, line, q.Instance, join})
+	m.requests = append(m.requests, request)
 	m.newest = max(m.newest, q.NewEpoch)
 	m.told.add(mark{a.Returned, line}, q.NewEpoch)
 	switch {
@@ -204,6 +218,7 @@ func (b *book) checkGroups() {
 func (b *book) checkMember(g *group, m *member) {
 	m.used.sort()
 	m.told.sort()
+	b.checkLive(g, m)
 	for i := range m.requests {
 		r := &m.requests[i]
 		if known := m.told.before(r.invoked); r.got < known.end {
@@ -226,6 +241,26 @@ func (b *book) checkMember(g *group, m *member) {
 					"member %s of group %s was replaced by %s at %d; a request of it under epoch %d, sent at "+
 						"%d, was accepted",
 					m.name, g.name, other.member, other.at, r.epoch, r.invoked)
+			}
+		}
+	}
+}
+
+// checkLive holds that a member is known until its session is over, it leaves or is replaced.
+func (b *book) checkLive(g *group, m *member) {
+	for i := range m.unknown {
+		u := &m.unknown[i]
+		if u.instance != "" || m.left.line > 0 && m.left.at <= u.returned {
+			continue
+		}
+		for j := range m.requests {
+			r := &m.requests[j]
+			if r.returned < u.invoked && u.returned < r.invoked+m.session-margin {
+				b.add(RefusedWrongly, []int32{r.line, u.line},
+					"member %s of group %s, with a session of %d ms, was heard at %d; a request sent at %d was told that "+
+						"there is no such member",
+					m.name, g.name, m.session/1e6, r.invoked, u.invoked)
+				break
 			}
 		}
 	}
