@@ -31,9 +31,10 @@ type book struct {
 	readers    map[readerID]*reader
 	receipts   []receipt
 	groups     map[string]*group
-	repeated   map[int64]bool // operations whose requests the network delivered twice or late
-	repeats    bool           // the network did so, and did not tell with which
-	again      bool           // it did so with those that have an identity
+	repeated   map[int64]bool          // operations whose requests the network delivered twice or late
+	repeats    bool                    // the network did so, and did not tell with which
+	again      bool                    // it did so with those that have an identity
+	logsBy     map[history.Source]bool // who showed logs in the end
 	ended      bool
 	now        int64 // when the last attempt returned
 

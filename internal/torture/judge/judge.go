@@ -65,6 +65,7 @@ func newBook() *book {
 		readers:    map[readerID]*reader{},
 		groups:     map[string]*group{},
 		repeated:   map[int64]bool{},
+		logsBy:     map[history.Source]bool{},
 		kinds:      map[[2]string]int64{},
 	}
 }

@@ -14,6 +14,7 @@ type group struct {
 	order     []*share
 	latest    bool  // some member begins at the end, which the service then commits by itself
 	polled    int64 // when the last poll was sent
+	listings  []listing
 }
 
 // member is what one member did under which epoch.
@@ -206,6 +207,7 @@ func (b *book) checkGroups() {
 		for _, m := range g.all {
 			b.checkMember(g, m)
 		}
+		g.settleListings()
 		for _, s := range g.order {
 			b.settleWrites(s)
 			b.checkOwners(s)
@@ -277,7 +279,7 @@ func (b *book) checkOwners(s *share) {
 	s.commits.sort()
 	for i := range s.owners {
 		o := &s.owners[i]
-		if other := s.told.before(o.last.at, o.member); other.epoch > o.epoch {
+		if other := s.told.before(o.last.at, o.member); other.epoch >= o.epoch {
 			b.add(DoubleOwnership, []int32{other.line, o.last.line},
 				"%s/%d in group %s: %s was told to have it under epoch %d at %d; %s was told so under epoch "+
 					"%d when it asked at %d",
@@ -290,14 +292,14 @@ func (b *book) checkOwners(s *share) {
 		if !w.accepted() || w.member == "" {
 			continue
 		}
-		if other := s.told.before(w.invoked, w.member); other.epoch > w.epoch {
+		if other := s.told.before(w.invoked, w.member); other.epoch >= w.epoch {
 			b.add(StaleMember, []int32{other.line, w.line, w.ackLine},
 				"%s/%d in group %s: %s had it under epoch %d, told at %d; offset %d, committed by %s under "+
 					"epoch %d, sent at %d, was accepted",
 				s.part.topic.name, s.part.number, s.group.name, other.member, other.epoch, other.at, w.offset,
 				w.member, w.epoch, w.invoked)
 		}
-		if other := s.commits.before(w.invoked, w.member); other.epoch > w.epoch {
+		if other := s.commits.before(w.invoked, w.member); other.epoch >= w.epoch {
 			b.add(DoubleOwnership, []int32{other.line, w.line, w.ackLine},
 				"%s/%d in group %s: %s committed under epoch %d by %d, then %s under epoch %d, sent at %d; "+
 					"both were accepted",

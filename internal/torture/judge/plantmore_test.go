@@ -56,5 +56,39 @@ func morePlantedInGroups() []planted {
 			e.insert(poll)
 			return true
 		}},
+		{judge.OffsetLost, "a committed offset is not among those that are listed", func(e *edit) bool {
+			a := e.one(func(a *history.Attempt) bool {
+				return a.Kind == history.KindOffsets && a.Outcome == history.OK && a.Offsets.Group == "reading" &&
+					len(a.Offsets.Offsets) > 0
+			})
+			a.Offsets.Offsets = a.Offsets.Offsets[1:]
+			return true
+		}},
+		{judge.OffsetLost, "a transaction was seen, and its offset was not", func(e *edit) bool {
+			key := logKey{"plain", 0}
+			e.unanswered([]history.Commit{{Group: "planted", Topic: "plain", From: -1, Offset: 5}}, key)
+			e.fetchEnd(key, true)
+			a := e.answered(history.KindOffsets, 0, 1)
+			a.Outcome, a.Status, a.Code = history.Fail, 404, "GROUP_ID_NOT_FOUND"
+			a.Offsets = &history.Offsets{Group: "planted"}
+			e.insert(a)
+			return true
+		}},
+		{judge.DrainDiffers, "SQL has no committed offset, and HTTP has", func(e *edit) bool {
+			at := e.first(func(l *history.Line) bool { return l.Committed != nil && l.Committed.Source == history.SQL })
+			e.lines = slices.Delete(e.lines, at, at+1)
+			return true
+		}},
+		{judge.DoubleOwnership, "two members have a partition under one epoch", func(e *edit) bool {
+			for _, name := range []string{"one", "other"} {
+				a := e.answered(history.KindHeartbeat, 0, 1)
+				a.Member = &history.Member{
+					Group: "planted", Member: name, Epoch: 3, NewEpoch: 3,
+					Assignment: []history.Assignment{{Topic: "plain", Partitions: []int{0}}},
+				}
+				e.insert(a)
+			}
+			return true
+		}},
 	}
 }
