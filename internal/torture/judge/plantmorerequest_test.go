@@ -94,5 +94,35 @@ func morePlantedInRequests() []planted {
 			e.insert(a)
 			return true
 		}},
+		{judge.IdentityReused, "two requests with one key are in the log, one of which nobody was told", func(e *edit) bool {
+			for v := history.Value(8_000_000); v < 8_000_002; v++ {
+				key := logKey{"plain", int(v % 2)}
+				a := e.refused(200, "", 0)
+				a.Outcome = []history.Outcome{history.OK, history.Unknown}[v%2]
+				a.Produce = &history.Produce{
+					Piece: history.Piece{Topic: key.topic, Partition: key.partition, First: v, Count: 1}, Key: "planted",
+				}
+				if a.Outcome == history.OK {
+					a.Produce.Places = []history.Place{{Topic: "plain", Offset: int64(len(e.logs[key])), Count: 1}}
+				}
+				e.insert(a)
+				e.put(key, v)
+			}
+			return true
+		}},
+		{judge.SequenceGap, "a sequence was acknowledged before that before it was sent", func(e *edit) bool {
+			e.registered(0, 0, 1)
+			key := logKey{"plain", 0}
+			for i, sequence := range []int64{1, 0} {
+				a := e.refused(200, "", 0)
+				a.Outcome = history.OK
+				a.Produce.First, a.Produce.Sequence = history.Value(8_000_000+i), sequence
+				a.Produce.Next = sequence + 1
+				a.Produce.Places = []history.Place{{Topic: "plain", Offset: int64(len(e.logs[key])), Count: 1}}
+				e.insert(a)
+				e.put(key, a.Produce.First)
+			}
+			return true
+		}},
 	}
 }
