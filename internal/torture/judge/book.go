@@ -35,6 +35,8 @@ type book struct {
 	repeats    bool                    // the network did so, and did not tell with which
 	again      bool                    // it did so with those that have an identity
 	logsBy     map[history.Source]bool // who showed logs in the end
+	healed     int64                   // when the last fault ended
+	back       int64                   // when the first request was answered that was sent after that; 0: none
 	ended      bool
 	now        int64 // when the last attempt returned
 

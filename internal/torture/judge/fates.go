@@ -186,11 +186,11 @@ func (b *book) checkContents(t *txn) {
 	var first *op
 	for _, o := range t.puts {
 		switch {
-		case !o.ok || o.count() == 0:
+		case !o.ok && o.present == 0 || o.count() == 0:
 		case first == nil:
 			first = o
 		default:
-			b.add(IdentityReused, []int32{first.ackLine, o.ackLine},
+			b.add(IdentityReused, []int32{first.line, first.ackLine, o.line, o.ackLine},
 				"operations %d and %d put other records into transaction %s; both were accepted",
 				first.id, o.id, t.id)
 		}
@@ -224,17 +224,21 @@ func (b *book) checkTransactionPlaces(t *txn) {
 	}
 }
 
-// grace is how long, in nanoseconds, a transaction may go on beyond its timeout: proxies may all be down for a while.
-const grace = 60e9
+// grace is how long, in nanoseconds, a transaction may go on beyond its timeout while some proxy runs: it is aborted
+// within a second (T5).
+const grace = 5e9
 
 func (b *book) checkStuck(t *txn) {
 	f := t.fates[history.HTTP]
 	if f == nil {
 		f = t.fates[history.SQL]
 	}
-	if f != nil && f.State == "ongoing" && t.timeout > 0 && b.now-t.active > t.timeout*1e6+grace {
+	if f == nil || f.State != "ongoing" || t.timeout == 0 || b.back == 0 {
+		return
+	}
+	if due := max(b.back, t.active+t.timeout*1e6); b.now > due+grace {
 		b.add(StuckTransaction, []int32{t.line, t.fateLine},
-			"transaction %s with a timeout of %d ms goes on %d s after it was last heard of",
-			t.id, t.timeout, (b.now-t.active)/1e9)
+			"transaction %s with a timeout of %d ms goes on %d s after it was last heard of, and %d s after the last fault",
+			t.id, t.timeout, (b.now-t.active)/1e9, (b.now-b.back)/1e9)
 	}
 }

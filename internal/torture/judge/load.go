@@ -35,6 +35,9 @@ func (b *book) read(r io.Reader) error {
 			b.committedInTheEnd(line, l.Committed)
 		case l.End != nil:
 			b.ended = true
+			if n := l.End.Attempts; n != 0 && n != b.Attempts {
+				return fmt.Errorf("the history has %d attempts; its end, line %d, says %d", b.Attempts, line, n)
+			}
 		}
 		return nil
 	})
@@ -93,6 +96,9 @@ func decoded(r io.Reader, each func(number int64, l *history.Line) error) error 
 
 func (b *book) fault(f *history.Fault) {
 	b.Faults[f.Kind] += int64(max(1, f.Count))
+	if f.Ended > b.healed {
+		b.healed, b.back = f.Ended, 0
+	}
 	switch {
 	case f.Repeats && f.Operation != 0:
 		b.repeated[f.Operation] = true
@@ -125,6 +131,9 @@ func (b *book) attempt(line int32, a *history.Attempt) error {
 		b.Replayed++
 	}
 	b.now = max(b.now, a.Returned)
+	if b.back == 0 && a.Outcome == history.OK && a.Invoked > b.healed {
+		b.back = a.Returned
+	}
 	if a.Status >= 500 && a.Status != 503 {
 		b.add(ServerError, []int32{line}, "operation %d (%s) was answered %d %s", a.Operation, a.Kind, a.Status, a.Code)
 	}

@@ -75,6 +75,7 @@ func plant(t *testing.T, worlds map[uint64]*world, p planted) (*judge.Verdict, u
 		if !e.try(p) {
 			continue
 		}
+		e.recount()
 		v, err := judge.Judge(text(e.lines))
 		if err != nil {
 			t.Fatalf("%s: %v", p.name, err)

@@ -120,5 +120,25 @@ func morePlantedInTransactions() []planted {
 			e.registered(0, shift+20, shift+21)
 			return true
 		}},
+		{judge.StuckTransaction, "a transaction goes on ten seconds after its timeout", func(e *edit) bool {
+			e.bound(0)
+			a := e.answered(history.KindTxn, 70_000*millisecond, 70_001*millisecond)
+			a.Transaction = &history.Transaction{ID: "other", State: "ongoing"}
+			e.insert(a)
+			e.refate("planted", "ongoing", "")
+			return true
+		}},
+		{judge.IdentityReused, "two contents of a transaction are in the log, one of which nobody was told", func(e *edit) bool {
+			e.unanswered(nil, logKey{"plain", 0})
+			a := e.answered(history.KindOneShot, 0, 1)
+			a.Status = 201
+			a.Transaction = &history.Transaction{
+				ID: "planted", State: "committed",
+				Pieces: []history.Piece{{Topic: "plain", Partition: 1, First: 8_000_010, Count: 1}},
+			}
+			e.insert(a)
+			e.put(logKey{"plain", 1}, 8_000_010)
+			return true
+		}},
 	}
 }

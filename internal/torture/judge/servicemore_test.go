@@ -111,7 +111,13 @@ func (w *world) drain() {
 		}
 		w.drainOffsets(source)
 	}
-	w.lines = append(w.lines, history.Line{End: &history.End{Attempts: int64(len(w.lines)), Took: w.now}})
+	attempts := int64(0)
+	for _, l := range w.lines {
+		if l.Attempt != nil {
+			attempts++
+		}
+	}
+	w.lines = append(w.lines, history.Line{End: &history.End{Attempts: attempts, Took: w.now}})
 }
 
 // drainLog writes a log in pieces.
