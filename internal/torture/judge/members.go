@@ -46,6 +46,7 @@ type share struct {
 	writes  []offsetWrite
 	newest  []offsetWrite // where free: of those acknowledged, in their order, which was sent last so far
 	reads   []offsetRead
+	empties []empty
 	owners  []owner
 	free    bool // somebody committed without being a member, and may have set it back
 	final   map[history.Source]offsetRead
@@ -155,6 +156,7 @@ func (b *book) member(line int32, a *history.Attempt) {
 	for i := range q.Polled {
 		b.polled(line, a, g, &q.Polled[i])
 	}
+	b.empty(line, a, g)
 }
 
 // own notes that an answer gives a partition to a member.
@@ -210,6 +212,7 @@ func (b *book) checkGroups() {
 		g.settleListings()
 		for _, s := range g.order {
 			b.settleWrites(s)
+			b.checkEmpties(s)
 			b.checkOwners(s)
 			b.checkOffsets(s)
 		}

@@ -56,5 +56,14 @@ func morePlantedInReads() []planted {
 			e.fetchEnd(other, false)
 			return true
 		}},
+		{judge.StaleRead, "a poll brings nothing of what was acknowledged", func(e *edit) bool {
+			a := e.answered(history.KindPoll, 0, 1)
+			a.Member = &history.Member{
+				Group: "planted", Member: "m", Epoch: 1, NewEpoch: 1,
+				Assignment: []history.Assignment{{Topic: one.topic, Partitions: []int{one.partition}}},
+			}
+			e.insert(a)
+			return true
+		}},
 	}
 }
