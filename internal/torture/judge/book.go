@@ -135,12 +135,11 @@ type op struct {
 	invoked int64 // the first of its attempts
 	acked   int64 // the first of its answers; never, if there is none
 
-	ok, unknown, refused bool // what attempts came to; refused: for good, even if the network repeats it
-	failed               bool // one failed, but a repeat of it may not
+	ok, unknown bool // what attempts came to
+	failed      bool // one failed, but a repeat of it may not
 
 	pieces   []piece
 	places   []place
-	staged   bool   // its places have no offsets
 	answer   uint64 // a hash of what the first answer says
 	scope    *scope
 	sequence int64

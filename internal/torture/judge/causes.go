@@ -164,3 +164,23 @@ func (b *book) transactionKnown(t *try) string {
 	}
 	return ""
 }
+
+// checkLive holds that a member is known until its session is over, it leaves or is replaced.
+func (b *book) checkLive(g *group, m *member) {
+	for i := range m.unknown {
+		u := &m.unknown[i]
+		if u.instance != "" || m.left.line > 0 && m.left.at <= u.returned {
+			continue
+		}
+		for j := range m.requests {
+			r := &m.requests[j]
+			if r.returned < u.invoked && u.returned < r.invoked+m.session-margin {
+				b.add(RefusedWrongly, []int32{r.line, u.line},
+					"member %s of group %s, with a session of %d ms, was heard at %d; a request sent at %d was told that "+
+						"there is no such member",
+					m.name, g.name, m.session/1e6, r.invoked, u.invoked)
+				break
+			}
+		}
+	}
+}

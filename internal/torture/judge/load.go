@@ -202,9 +202,7 @@ func (b *book) tried(o *op, line int32, a *history.Attempt, epoch, expected int6
 		}
 	case a.Outcome == history.Unknown:
 		o.unknown = true
-	case settled(o, a):
-		o.refused = true
-	default:
+	case !settled(o, a):
 		o.failed = true
 	}
 }

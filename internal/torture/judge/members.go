@@ -251,26 +251,6 @@ func (b *book) checkMember(g *group, m *member) {
 	}
 }
 
-// checkLive holds that a member is known until its session is over, it leaves or is replaced.
-func (b *book) checkLive(g *group, m *member) {
-	for i := range m.unknown {
-		u := &m.unknown[i]
-		if u.instance != "" || m.left.line > 0 && m.left.at <= u.returned {
-			continue
-		}
-		for j := range m.requests {
-			r := &m.requests[j]
-			if r.returned < u.invoked && u.returned < r.invoked+m.session-margin {
-				b.add(RefusedWrongly, []int32{r.line, u.line},
-					"member %s of group %s, with a session of %d ms, was heard at %d; a request sent at %d was told that "+
-						"there is no such member",
-					m.name, g.name, m.session/1e6, r.invoked, u.invoked)
-				break
-			}
-		}
-	}
-}
-
 // checkOwners holds that whoever commits, or is told to own a partition, was not followed by another owner before.
 // Epochs of a group come from one counter: who had the partition later had it under a higher one.
 func (b *book) checkOwners(s *share) {

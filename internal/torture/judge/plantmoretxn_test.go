@@ -128,7 +128,7 @@ func morePlantedInTransactions() []planted {
 			e.refate("planted", "ongoing", "")
 			return true
 		}},
-		{judge.IdentityReused, "two contents of a transaction are in the log, one of which nobody was told", func(e *edit) bool {
+		{judge.IdentityReused, "two contents of a transaction are in the log, one unanswered", func(e *edit) bool {
 			e.unanswered(nil, logKey{"plain", 0})
 			a := e.answered(history.KindOneShot, 0, 1)
 			a.Status = 201
