@@ -258,7 +258,7 @@ func plantedInRequests() []planted {
 			},
 		},
 		{judge.BadAnswer, "an answer is not to be made out, so that its outcome is not known", func(e *edit) bool {
-			a := e.one(func(a *history.Attempt) bool { return isFetch(a) })
+			a := e.one(isFetch)
 			a.Outcome, a.Error, a.Read.Spans = history.Unknown, "bad answer: invalid character", nil
 			return true
 		}},
