@@ -24,15 +24,19 @@ type book struct {
 	spans      []span // that readers read
 	txns       map[string]*txn
 	producers  map[int64]*producer
+	asked      map[string][]*asked // registrations that were sent, by transactional id
 	scopes     map[scopeID]*scope
 	keys       map[keyID][]*op
 	ofProducer map[int64][]*scope
 	readers    map[readerID]*reader
 	receipts   []receipt
 	groups     map[string]*group
-	repeated   map[int64]bool // operations whose requests the network delivered twice or late
-	repeats    bool           // the network did so, and did not tell with which
-	again      bool           // it did so with those that have an identity
+	repeated   map[int64]bool          // operations whose requests the network delivered twice or late
+	repeats    bool                    // the network did so, and did not tell with which
+	again      bool                    // it did so with those that have an identity
+	logsBy     map[history.Source]bool // who showed logs in the end
+	healed     int64                   // when the last fault ended
+	back       int64                   // when the first request was answered that was sent after that; 0: none
 	ended      bool
 	now        int64 // when the last attempt returned
 
@@ -131,12 +135,11 @@ type op struct {
 	invoked int64 // the first of its attempts
 	acked   int64 // the first of its answers; never, if there is none
 
-	ok, unknown, refused bool // what attempts came to; refused: for good, even if the network repeats it
-	failed               bool // one failed, but a repeat of it may not
+	ok, unknown bool // what attempts came to
+	failed      bool // one failed, but a repeat of it may not
 
 	pieces   []piece
 	places   []place
-	staged   bool   // its places have no offsets
 	answer   uint64 // a hash of what the first answer says
 	scope    *scope
 	sequence int64
@@ -145,6 +148,7 @@ type op struct {
 	txn      *txn
 	register *register
 
+	shown   mark  // when a reader was first shown a record of it
 	present int64 // how many of its records are in the log
 	copies  int64 // how many are there once more
 	stamp   int32 // of the walk: the partition, plus 1, where its deed was met
@@ -179,7 +183,7 @@ type try struct {
 	outcome           history.Outcome
 	code              string
 	replayed          bool
-	epoch             int64
+	producer, epoch   int64 // as the request says
 	invoked, returned int64
 	expected          int64
 }

@@ -38,12 +38,16 @@ func (b *book) settleWrites(s *share) {
 		if !c.sameFrom {
 			c.first.from = -1
 		}
+		done := t.committed
+		if t.shown.line > 0 {
+			done.earliest(t.shown.at, t.shown.line)
+		}
 		switch {
-		case t.committed.line == 0 || !c.sameOffset:
+		case done.line == 0 || !c.sameOffset:
 		case c.sameOwner:
-			c.first.acked, c.first.ackLine = t.committed.at, t.committed.line
+			c.first.acked, c.first.ackLine = done.at, done.line
 		default:
-			s.acked.add(t.committed, c.first.offset)
+			s.acked.add(done, c.first.offset)
 		}
 	}
 	for i := range s.writes {

@@ -115,6 +115,16 @@ func (e *edit) relog() {
 	e.lines = slices.Insert(e.lines, at, w.lines...)
 }
 
+// recount says at the end how many attempts there are.
+func (e *edit) recount() {
+	attempts := e.all(func(*history.Attempt) bool { return true })
+	for _, l := range e.lines {
+		if l.End != nil {
+			l.End.Attempts = int64(len(attempts))
+		}
+	}
+}
+
 // home returns where a value is in the final logs.
 func (e *edit) home(v history.Value) (at logKey, offset int) {
 	for key, log := range e.logs {

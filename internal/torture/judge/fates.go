@@ -34,6 +34,13 @@ func (b *book) checkFate(t *txn) {
 			t.id, over.at, t.ongoing.at)
 	}
 	h, s := t.fates[history.HTTP], t.fates[history.SQL]
+	for _, f := range []*history.Fate{h, s} {
+		if f != nil && f.State != "committed" && f.State != "aborted" && over.line > 0 {
+			b.add(TwoFates, []int32{over.line, t.fateLine},
+				"transaction %s had ended by %d; in the end it is %s by %s",
+				t.id, over.at, f.State, f.Source)
+		}
+	}
 	if h != nil && s != nil && (h.State != s.State || h.By != s.By) {
 		b.add(DrainDiffers, []int32{t.fateLine},
 			"transaction %s is %s %s by HTTP, and %s %s by SQL",
@@ -67,10 +74,15 @@ func (b *book) checkAsked(t *txn) {
 				t.id)
 		}
 	case "fencing":
-		if t.producer == 0 {
+		switch {
+		case t.producer == 0:
 			b.add(WrongTransaction, []int32{t.line, t.aborted.line},
 				"transaction %s was aborted by fencing, but has no producer",
 				t.id)
+		case !b.mayFence(t.producer, t.epoch, t.aborted.at):
+			b.add(WrongTransaction, []int32{t.line, t.aborted.line},
+				"transaction %s was aborted by fencing, but nobody had registered producer %d above epoch %d by %d",
+				t.id, t.producer, t.epoch, t.aborted.at)
 		}
 	case "timeout":
 		if passed := t.aborted.at - t.begun.at; t.begun.line > 0 && t.timeout > 0 && passed < t.timeout*1e6 {
@@ -152,6 +164,11 @@ func (b *book) checkRecords(t *txn) {
 			"transaction %s was committed; the records of its operation %d, which was acknowledged, are in no log",
 			t.id, missing.id)
 	}
+	if there != nil && t.committed.line == 0 && t.aborted.line == 0 && len(t.fates) > 0 {
+		b.add(UncommittedRead, append(b.showMissing(there), t.fateLine),
+			"transaction %s has not ended in the end; records of its operation %d are in the log",
+			t.id, there.id)
+	}
 	if there != nil && t.commitSent.line == 0 {
 		b.add(WrongTransaction, b.showMissing(there),
 			"transaction %s: its records are in the log, and nobody asked to commit it",
@@ -169,11 +186,11 @@ func (b *book) checkContents(t *txn) {
 	var first *op
 	for _, o := range t.puts {
 		switch {
-		case !o.ok || o.count() == 0:
+		case !o.ok && o.present == 0 || o.count() == 0:
 		case first == nil:
 			first = o
 		default:
-			b.add(IdentityReused, []int32{first.ackLine, o.ackLine},
+			b.add(IdentityReused, []int32{first.line, first.ackLine, o.line, o.ackLine},
 				"operations %d and %d put other records into transaction %s; both were accepted",
 				first.id, o.id, t.id)
 		}
@@ -207,17 +224,21 @@ func (b *book) checkTransactionPlaces(t *txn) {
 	}
 }
 
-// grace is how long, in nanoseconds, a transaction may go on beyond its timeout: proxies may all be down for a while.
-const grace = 60e9
+// grace is how long, in nanoseconds, a transaction may go on beyond its timeout while some proxy runs: it is aborted
+// within a second (T5).
+const grace = 5e9
 
 func (b *book) checkStuck(t *txn) {
 	f := t.fates[history.HTTP]
 	if f == nil {
 		f = t.fates[history.SQL]
 	}
-	if f != nil && f.State == "ongoing" && t.timeout > 0 && b.now-t.active > t.timeout*1e6+grace {
+	if f == nil || f.State != "ongoing" || t.timeout == 0 || b.back == 0 {
+		return
+	}
+	if due := max(b.back, t.active+t.timeout*1e6); b.now > due+grace {
 		b.add(StuckTransaction, []int32{t.line, t.fateLine},
-			"transaction %s with a timeout of %d ms goes on %d s after it was last heard of",
-			t.id, t.timeout, (b.now-t.active)/1e9)
+			"transaction %s with a timeout of %d ms goes on %d s after it was last heard of, and %d s after the last fault",
+			t.id, t.timeout, (b.now-t.active)/1e9, (b.now-b.back)/1e9)
 	}
 }

@@ -58,12 +58,14 @@ func newBook() *book {
 		topics:     map[string]*topic{},
 		txns:       map[string]*txn{},
 		producers:  map[int64]*producer{},
+		asked:      map[string][]*asked{},
 		scopes:     map[scopeID]*scope{},
 		keys:       map[keyID][]*op{},
 		ofProducer: map[int64][]*scope{},
 		readers:    map[readerID]*reader{},
 		groups:     map[string]*group{},
 		repeated:   map[int64]bool{},
+		logsBy:     map[history.Source]bool{},
 		kinds:      map[[2]string]int64{},
 	}
 }
@@ -75,6 +77,7 @@ func (b *book) judge() {
 	b.settleFences()
 	b.checkLogs()
 	b.checkRequests()
+	b.settleShown()
 	b.walk()
 	b.checkTransactions()
 	b.checkSequences()

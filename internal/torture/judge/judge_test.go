@@ -13,6 +13,7 @@ func TestAHistoryThatCannotBeReadIsNotJudged(t *testing.T) {
 	t.Parallel()
 	const attempt = `{"attempt":{"op":1,"try":1,"kind":"produce","outcome":"ok","produce":{"topic":"t","first":1,"count":1}}}` + "\n"
 	for name, c := range map[string]struct{ text, want string }{
+		"an attempt is lost":    {attempt + `{"end":{"attempts":2}}`, "says 2"},
 		"nothing":               {"", "no end"},
 		"no end":                {attempt, "no end"},
 		"half a line":           {attempt + `{"attempt":{"op":2`, "line 2"},

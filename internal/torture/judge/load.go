@@ -35,6 +35,9 @@ func (b *book) read(r io.Reader) error {
 			b.committedInTheEnd(line, l.Committed)
 		case l.End != nil:
 			b.ended = true
+			if n := l.End.Attempts; n != 0 && n != b.Attempts {
+				return fmt.Errorf("the history has %d attempts; its end, line %d, says %d", b.Attempts, line, n)
+			}
 		}
 		return nil
 	})
@@ -93,6 +96,9 @@ func decoded(r io.Reader, each func(number int64, l *history.Line) error) error 
 
 func (b *book) fault(f *history.Fault) {
 	b.Faults[f.Kind] += int64(max(1, f.Count))
+	if f.Ended > b.healed {
+		b.healed, b.back = f.Ended, 0
+	}
 	switch {
 	case f.Repeats && f.Operation != 0:
 		b.repeated[f.Operation] = true
@@ -112,6 +118,9 @@ func repeatedKind(kind string) bool {
 	return strings.HasPrefix(kind, "twice") || strings.HasPrefix(kind, "again")
 }
 
+// badAnswer begins the error of an attempt whose answer came whole and is wrong, as internal/torture/traffic writes it.
+const badAnswer = "bad answer: "
+
 func (b *book) attempt(line int32, a *history.Attempt) error {
 	b.Attempts++
 	if a.Try <= 1 {
@@ -122,9 +131,17 @@ func (b *book) attempt(line int32, a *history.Attempt) error {
 		b.Replayed++
 	}
 	b.now = max(b.now, a.Returned)
+	if b.back == 0 && a.Outcome == history.OK && a.Invoked > b.healed {
+		b.back = a.Returned
+	}
 	if a.Status >= 500 && a.Status != 503 {
 		b.add(ServerError, []int32{line}, "operation %d (%s) was answered %d %s", a.Operation, a.Kind, a.Status, a.Code)
 	}
+	if strings.HasPrefix(a.Error, badAnswer) {
+		b.add(BadAnswer, []int32{line}, "operation %d (%s) was answered with status %d and what cannot be made out: %s",
+			a.Operation, a.Kind, a.Status, a.Error)
+	}
+	b.checkMeant(line, a)
 	switch {
 	case a.Produce != nil && a.Kind == history.KindReceipt:
 		b.receipt(line, a)
@@ -165,9 +182,16 @@ func (b *book) operation(line int32, a *history.Attempt) (o *op, first bool) {
 
 // tried notes an attempt of an operation.
 func (b *book) tried(o *op, line int32, a *history.Attempt, epoch, expected int64) {
+	producer := int64(0)
+	switch {
+	case a.Produce != nil:
+		producer = a.Produce.Producer
+	case a.Transaction != nil:
+		producer = a.Transaction.Producer
+	}
 	b.tries = append(b.tries, try{
 		op: o, before: o.last, line: line, status: int32(a.Status), outcome: a.Outcome, code: a.Code,
-		replayed: a.Replayed, epoch: epoch, invoked: a.Invoked, returned: a.Returned, expected: expected,
+		replayed: a.Replayed, producer: producer, epoch: epoch, invoked: a.Invoked, returned: a.Returned, expected: expected,
 	})
 	o.last = int32(len(b.tries))
 	switch {
@@ -178,9 +202,7 @@ func (b *book) tried(o *op, line int32, a *history.Attempt, epoch, expected int6
 		}
 	case a.Outcome == history.Unknown:
 		o.unknown = true
-	case settled(o, a):
-		o.refused = true
-	default:
+	case !settled(o, a):
 		o.failed = true
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 // drained takes down a piece of a final log.
 func (b *book) drained(line int32, l *history.Log) {
+	b.logsBy[l.Source] = true
 	p := b.partition(l.Topic, l.Partition)
 	d := p.drained[l.Source]
 	if d == nil {

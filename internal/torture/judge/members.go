@@ -12,7 +12,9 @@ type group struct {
 	instances map[string]*rivals // joins, by instance
 	parts     map[int32]*share
 	order     []*share
-	latest    bool // some member begins at the end, which the service then commits by itself
+	latest    bool  // some member begins at the end, which the service then commits by itself
+	polled    int64 // when the last poll was sent
+	listings  []listing
 }
 
 // member is what one member did under which epoch.
@@ -22,12 +24,16 @@ type member struct {
 	used     bounds // the epochs of its requests that were accepted, by when they were answered
 	told     bounds // the epochs that it was told
 	requests []membership
+	unknown  []membership // requests that were refused because there was no such member
+	left     mark         // when it first sent that it leaves
+	session  int64        // in nanoseconds; 0: not told
 }
 
 // membership is a request of a member that was accepted.
 type membership struct {
 	epoch, got int64 // of the request, and of its answer
 	invoked    int64
+	returned   int64
 	line       int32
 	instance   string
 	join       bool
@@ -40,6 +46,7 @@ type share struct {
 	writes  []offsetWrite
 	newest  []offsetWrite // where free: of those acknowledged, in their order, which was sent last so far
 	reads   []offsetRead
+	empties []empty
 	owners  []owner
 	free    bool // somebody committed without being a member, and may have set it back
 	final   map[history.Source]offsetRead
@@ -103,6 +110,20 @@ func (b *book) member(line int32, a *history.Attempt) {
 		c.Group, c.Member, c.Epoch = q.Group, q.Member, q.Epoch
 		b.write(line, a, c, nil)
 	}
+	if a.Kind == history.KindPoll {
+		g.polled = max(g.polled, a.Invoked)
+	}
+	join := a.Kind == history.KindJoin
+	request := membership{q.Epoch, q.NewEpoch, a.Invoked, a.Returned, line, q.Instance, join}
+	if a.Kind == history.KindLeave {
+		m.left.earliest(a.Invoked, line)
+	}
+	if join {
+		m.session = q.Session * 1e6
+	}
+	if a.Outcome == history.Fail && a.Code == "UNKNOWN_MEMBER_ID" {
+		m.unknown = append(m.unknown, request)
+	}
 	if a.Outcome != history.OK {
 		return
 	}
@@ -110,8 +131,7 @@ func (b *book) member(line int32, a *history.Attempt) {
 		m.used.add(mark{a.Returned, line}, m.newest+1)
 		return
 	}
-	join := a.Kind == history.KindJoin
-	m.requests = append(m.requests, membership{q.Epoch, q.NewEpoch, a.Invoked, line, q.Instance, join})
+	m.requests = append(m.requests, request)
 	m.newest = max(m.newest, q.NewEpoch)
 	m.told.add(mark{a.Returned, line}, q.NewEpoch)
 	switch {
@@ -136,6 +156,7 @@ func (b *book) member(line int32, a *history.Attempt) {
 	for i := range q.Polled {
 		b.polled(line, a, g, &q.Polled[i])
 	}
+	b.empty(line, a, g)
 }
 
 // own notes that an answer gives a partition to a member.
@@ -188,8 +209,10 @@ func (b *book) checkGroups() {
 		for _, m := range g.all {
 			b.checkMember(g, m)
 		}
+		g.settleListings()
 		for _, s := range g.order {
 			b.settleWrites(s)
+			b.checkEmpties(s)
 			b.checkOwners(s)
 			b.checkOffsets(s)
 		}
@@ -200,6 +223,7 @@ func (b *book) checkGroups() {
 func (b *book) checkMember(g *group, m *member) {
 	m.used.sort()
 	m.told.sort()
+	b.checkLive(g, m)
 	for i := range m.requests {
 		r := &m.requests[i]
 		if known := m.told.before(r.invoked); r.got < known.end {
@@ -238,7 +262,7 @@ func (b *book) checkOwners(s *share) {
 	s.commits.sort()
 	for i := range s.owners {
 		o := &s.owners[i]
-		if other := s.told.before(o.last.at, o.member); other.epoch > o.epoch {
+		if other := s.told.before(o.last.at, o.member); other.epoch >= o.epoch {
 			b.add(DoubleOwnership, []int32{other.line, o.last.line},
 				"%s/%d in group %s: %s was told to have it under epoch %d at %d; %s was told so under epoch "+
 					"%d when it asked at %d",
@@ -251,14 +275,14 @@ func (b *book) checkOwners(s *share) {
 		if !w.accepted() || w.member == "" {
 			continue
 		}
-		if other := s.told.before(w.invoked, w.member); other.epoch > w.epoch {
+		if other := s.told.before(w.invoked, w.member); other.epoch >= w.epoch {
 			b.add(StaleMember, []int32{other.line, w.line, w.ackLine},
 				"%s/%d in group %s: %s had it under epoch %d, told at %d; offset %d, committed by %s under "+
 					"epoch %d, sent at %d, was accepted",
 				s.part.topic.name, s.part.number, s.group.name, other.member, other.epoch, other.at, w.offset,
 				w.member, w.epoch, w.invoked)
 		}
-		if other := s.commits.before(w.invoked, w.member); other.epoch > w.epoch {
+		if other := s.commits.before(w.invoked, w.member); other.epoch >= w.epoch {
 			b.add(DoubleOwnership, []int32{other.line, w.line, w.ackLine},
 				"%s/%d in group %s: %s committed under epoch %d by %d, then %s under epoch %d, sent at %d; "+
 					"both were accepted",

@@ -55,9 +55,23 @@ func (b *book) write(line int32, a *history.Attempt, c history.Commit, o *op) {
 	s.writes = append(s.writes, w)
 }
 
+// listing is an answer that lists the committed offsets of a group: what it does not have is not committed.
+type listing struct {
+	parts             []int32
+	invoked, returned int64
+	line              int32
+}
+
 // offsets takes down a request about the committed offsets of a group.
 func (b *book) offsets(line int32, a *history.Attempt) {
 	g := b.groupOf(a.Offsets.Group)
+	l := listing{invoked: a.Invoked, returned: a.Returned, line: line}
+	none := a.Outcome == history.Fail && a.Code == "GROUP_ID_NOT_FOUND"
+	defer func() {
+		if a.Kind == history.KindOffsets && (a.Outcome == history.OK || none) {
+			g.listings = append(g.listings, l)
+		}
+	}()
 	for i := range a.Offsets.Offsets {
 		c := a.Offsets.Offsets[i]
 		c.Group = a.Offsets.Group
@@ -67,6 +81,19 @@ func (b *book) offsets(line int32, a *history.Attempt) {
 		case a.Outcome == history.OK:
 			s := g.share(b.partition(c.Topic, c.Partition))
 			s.reads = append(s.reads, offsetRead{c.Offset, a.Invoked, a.Returned, line})
+			l.parts = append(l.parts, s.part.id)
+		}
+	}
+}
+
+// settleListings makes reads of -1 of what listings do not have.
+func (g *group) settleListings() {
+	for i := range g.listings {
+		l := &g.listings[i]
+		for _, s := range g.order {
+			if len(s.writes) > 0 && !slices.Contains(l.parts, s.part.id) {
+				s.reads = append(s.reads, offsetRead{-1, l.invoked, l.returned, l.line})
+			}
 		}
 	}
 }
@@ -271,6 +298,11 @@ func (b *book) checkFinal(s *share) {
 		b.add(DrainDiffers, []int32{h.line, q.line},
 			"%s/%d in group %s: the committed offset is %d by HTTP, and %d by SQL",
 			s.part.topic.name, s.part.number, s.group.name, h.offset, q.offset)
+	}
+	if byHTTP != bySQL && b.logsBy[history.HTTP] && b.logsBy[history.SQL] {
+		b.add(DrainDiffers, []int32{h.line, q.line},
+			"%s/%d in group %s: there is a committed offset by HTTP: %t, and by SQL: %t",
+			s.part.topic.name, s.part.number, s.group.name, byHTTP, bySQL)
 	}
 	if known := s.acked.before(never); !byHTTP && !bySQL && known.line > 0 {
 		b.add(NotDrained, []int32{known.line},

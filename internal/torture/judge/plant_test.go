@@ -75,6 +75,7 @@ func plant(t *testing.T, worlds map[uint64]*world, p planted) (*judge.Verdict, u
 		if !e.try(p) {
 			continue
 		}
+		e.recount()
 		v, err := judge.Judge(text(e.lines))
 		if err != nil {
 			t.Fatalf("%s: %v", p.name, err)
@@ -98,12 +99,13 @@ const pageHead = `# Anomalies
 
 What the judge of a history finds (` + "`internal/torture/judge`" + `), and that it does. Each anomaly
 was put, by itself, into a clean history, which a simulated service without faults had made behind a network that loses,
-delays and repeats; the judge had to call it by its name. This page is written by that test:
+delays and repeats; the judge had to call it by its name. The rule is that of [rules.md](rules.md) which it breaks
+first. This page is written by that test:
 
     go test ./internal/torture/judge -run Anomaly -rewrite
 
-| anomaly | what is wrong | what was planted | what the judge said | and, of the same fault |
-|---|---|---|---|---|
+| anomaly | rule | what is wrong | what was planted | what the judge said | and, of the same fault |
+|---|---|---|---|---|---|
 `
 
 func tell(t *testing.T, b *strings.Builder, p planted, a judge.Anomaly, v *judge.Verdict) {
@@ -123,5 +125,20 @@ func tell(t *testing.T, b *strings.Builder, p planted, a judge.Anomaly, v *judge
 			others = append(others, name)
 		}
 	}
-	fmt.Fprintf(b, "| `%s` | %s | %s | %s | %s |\n", p.name, a.Means, p.how, said, strings.Join(others, ", "))
+	fmt.Fprintf(b, "| `%s` | %s | %s | %s | %s | %s |\n", p.name, a.Rule, a.Means, p.how, said, strings.Join(others, ", "))
+}
+
+// TestAnAnomalyNamesARule that there is.
+func TestAnAnomalyNamesARule(t *testing.T) {
+	t.Parallel()
+	rules, err := os.ReadFile("../../../docs/rules.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range judge.Anomalies {
+		if a.Rule != "" && !strings.Contains(string(rules), "- **"+a.Rule+" ") &&
+			!strings.Contains(string(rules), "- **"+a.Rule+"**") {
+			t.Errorf("%s: there is no rule %s", a.Name, a.Rule)
+		}
+	}
 }

@@ -257,6 +257,11 @@ func plantedInRequests() []planted {
 				return true
 			},
 		},
+		{judge.BadAnswer, "an answer is not to be made out, so that its outcome is not known", func(e *edit) bool {
+			a := e.one(isFetch)
+			a.Outcome, a.Error, a.Read.Spans = history.Unknown, "bad answer: invalid character", nil
+			return true
+		}},
 		{judge.ServerError, "a request is answered 500", func(e *edit) bool {
 			a := e.one(func(a *history.Attempt) bool { return a.Outcome == history.Unknown })
 			a.Status, a.Code, a.Effect = 500, "UNKNOWN_SERVER_ERROR", "unknown"

@@ -68,11 +68,13 @@ func (b *book) checkOutput(w *process, p *partition) {
 	}
 }
 
-// checkInputs walks over the inputs: they are processed up to the committed offset, and not beyond.
+// checkInputs walks over the inputs: they are processed up to the committed offset, and not beyond. But what workers
+// knew of is all processed in the end: they go on until it is.
 func (b *book) checkInputs(w *process) {
 	total := int64(0)
 	for _, p := range w.input.partitions {
 		committed, line := w.group.share(p).committed()
+		b.checkLeft(w, p, committed, line)
 		for i, v := range p.log {
 			offset := p.start + int64(i)
 			made := w.made.load(v)
@@ -98,6 +100,33 @@ func (b *book) checkInputs(w *process) {
 		b.add(Sum, nil,
 			"the inputs of %s below the committed offsets of group %s sum up to %d; what %s was made of, to %d",
 			w.input.name, w.group.name, total, w.output.name, w.total)
+	}
+}
+
+// margin is how long, in nanoseconds, what a client was told may be on its way to the workers of its process.
+const margin = 1e9
+
+// checkLeft holds that workers left nothing of an input that was acknowledged while they still polled.
+func (b *book) checkLeft(w *process, p *partition, committed int64, line int32) {
+	known := p.end()
+	for ; known > max(committed, p.start); known-- {
+		if d := b.deedOf(p.at(known - 1)); d.op != nil && d.told().at < w.group.polled-margin {
+			break
+		}
+	}
+	for offset := max(committed, p.start); offset < known; offset++ {
+		v := p.at(offset)
+		if w.made.load(v) != 0 {
+			continue
+		}
+		lines := []int32{p.line(offset), line}
+		if o := b.writer(v); o != nil {
+			lines = append(lines, o.line, o.ackLine)
+		}
+		b.add(NeverProcessed, lines,
+			"%s/%d: the committed offset of group %s is %d in the end; value %d at offset %d was left, and workers "+
+				"still polled at %d",
+			p.topic.name, p.number, w.group.name, committed, v, offset, w.group.polled)
 	}
 }
 

@@ -108,8 +108,7 @@ func (b *book) placed(line int32, o *op, places []history.Place) {
 		p := &places[i]
 		count += int64(p.Count)
 		if p.Offset < 0 {
-			o.staged = true
-			continue
+			continue // it is staged
 		}
 		o.places = append(o.places, b.runs(p, first)...)
 	}

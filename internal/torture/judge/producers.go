@@ -11,6 +11,7 @@ import (
 // producer is a producer id, and the registrations that gave it out.
 type producer struct {
 	id            int64
+	transactional string // its transactional id; empty: none, and nobody can fence it
 	registrations []*register
 }
 
@@ -24,6 +25,14 @@ type register struct {
 	fence   mark // of those sorted by epoch: the first answer that gave out this epoch or a later one
 }
 
+// asked is an attempt to register.
+type asked struct {
+	op      *op
+	outcome history.Outcome
+	invoked int64
+	epoch   int64 // that it was told
+}
+
 func (b *book) registration(line int32, a *history.Attempt) {
 	q := a.Register
 	o, first := b.operation(line, a)
@@ -31,6 +40,9 @@ func (b *book) registration(line int32, a *history.Attempt) {
 		o.key = q.Key
 	}
 	b.tried(o, line, a, 0, 0)
+	if id := q.TransactionalID; id != "" {
+		b.asked[id] = append(b.asked[id], &asked{o, a.Outcome, a.Invoked, q.Epoch})
+	}
 	if a.Outcome != history.OK {
 		return
 	}
@@ -47,7 +59,7 @@ func (b *book) registration(line int32, a *history.Attempt) {
 	}
 	p := b.producers[q.Producer]
 	if p == nil {
-		p = &producer{id: q.Producer}
+		p = &producer{id: q.Producer, transactional: q.TransactionalID}
 		b.producers[q.Producer] = p
 		b.allProducers = append(b.allProducers, p)
 	}
@@ -70,7 +82,7 @@ func (b *book) settleFences() {
 					"epoch %d of producer %d was given out twice, by operations %d and %d",
 					a.epoch, p.id, a.op.id, c.op.id)
 			}
-			b.checkEpochs(p, a, c)
+			b.checkEpochs(p, a, c.fence)
 			if c.fence.at < a.fence.at {
 				a.fence = c.fence
 			}
@@ -78,13 +90,30 @@ func (b *book) settleFences() {
 	}
 }
 
-// checkEpochs holds that who registers after another was answered gets the higher epoch.
-func (b *book) checkEpochs(p *producer, lower, higher *register) {
-	if higher.told.at < lower.invoked {
-		b.add(FencingBroken, []int32{higher.told.line, lower.told.line},
-			"producer %d got epoch %d, and of a registration that was sent later epoch %d",
-			p.id, higher.epoch, lower.epoch)
+// checkEpochs holds that who registers after another was answered gets the higher epoch: higher is the first answer
+// that gave out one above this.
+func (b *book) checkEpochs(p *producer, lower *register, higher mark) {
+	if higher.at < lower.invoked {
+		b.add(FencingBroken, []int32{higher.line, lower.told.line},
+			"producer %d got an epoch by %d, and of a registration that was sent later, at %d, the lower epoch %d",
+			p.id, higher.at, lower.invoked, lower.epoch)
 	}
+}
+
+// mayFence reports whether somebody sent a registration, by a time, that can have raised a producer's epoch above this
+// one.
+func (b *book) mayFence(producer, epoch, by int64) bool {
+	p := b.producers[producer]
+	if p == nil {
+		return true // somebody else's
+	}
+	for _, r := range b.asked[p.transactional] {
+		again := b.repeats || b.again || b.repeated[r.op.id]
+		if r.invoked <= by && (again || r.outcome == history.Unknown || r.outcome == history.OK && r.epoch > epoch) {
+			return true
+		}
+	}
+	return false
 }
 
 // fence returns when an epoch higher than this one was known to be given out.
@@ -137,25 +166,26 @@ func (b *book) checkFences() {
 		switch {
 		case o.scope != nil:
 			producer = o.scope.id.producer
-		case o.txn != nil && (o.kind == history.KindOneShot || o.kind == history.KindBegin):
+		case o.txn != nil && o.kind != history.KindCommit && o.kind != history.KindAbort:
 			producer = o.txn.producer
 		}
 		if producer == 0 || t.outcome != history.OK {
 			continue
 		}
-		fence := b.fence(producer, t.epoch)
+		epoch := t.under()
+		fence := b.fence(producer, epoch)
 		if fence.at >= t.invoked {
 			continue
 		}
 		// A repeat is told what happened before, under whatever epoch it comes; but something must have come before.
-		repeat := t.replayed || o.kind == history.KindBegin && t.status != 201
+		repeat := t.replayed || o.kind == history.KindBegin && t.status != 201 || o.kind == history.KindTxnOffsets
 		if repeat && b.beforeFence(producer, o) {
 			continue
 		}
 		b.add(FencingBroken, append(b.showTries(o), fence.line),
 			"operation %d under epoch %d of producer %d, sent at %d, was accepted; a newer epoch was given "+
 				"out by %d",
-			o.id, t.epoch, producer, t.invoked, fence.at)
+			o.id, epoch, producer, t.invoked, fence.at)
 	}
 	for _, o := range b.ops {
 		if o.scope != nil && o.txn == nil && o.present > 0 && !o.ok && b.may(o) &&
@@ -169,8 +199,17 @@ func (b *book) checkFences() {
 
 // beforeFence reports whether some attempt of an operation was sent before its epoch was fenced.
 func (b *book) beforeFence(producer int64, o *op) (before bool) {
-	b.each(o, func(t *try) { before = before || b.fence(producer, t.epoch).at >= t.invoked })
+	b.each(o, func(t *try) { before = before || b.fence(producer, t.under()).at >= t.invoked })
 	return before
+}
+
+// under returns the epoch that an attempt was made under: what a request in a transaction leaves out is that which the
+// transaction is bound to.
+func (t *try) under() int64 {
+	if o := t.op; o.txn != nil && (o.kind == history.KindTxnOffsets || o.kind == history.KindProduce && o.scope == nil) {
+		return o.txn.epoch
+	}
+	return t.epoch
 }
 
 // tornAt tells of a read whose end is in the middle of what has to be seen at once.

@@ -1,10 +1,6 @@
 package judge
 
-import (
-	"sort"
-
-	"github.com/eos-proxy/eos-proxy/internal/torture/history"
-)
+import "github.com/eos-proxy/eos-proxy/internal/torture/history"
 
 // receipt is an answer to who asked whether a sequence is stored.
 type receipt struct {
@@ -32,35 +28,67 @@ func (b *book) checkReceipts() {
 	}
 }
 
-// checkReceipt holds that what a receipt tells of is in the log, where it says.
+// checkReceipt holds that what a receipt tells of is in the log, where it says, and all of the request that has the
+// sequence which was asked for.
 func (b *book) checkReceipt(s *scope, r *receipt) {
+	of, told := s.holds(r.asked.Sequence), int64(0)
 	for i := range r.asked.Places {
 		at := &r.asked.Places[i]
 		p := b.partition(at.Topic, at.Partition)
 		if p.topic.trimmed || at.Offset < 0 {
-			continue
+			return
 		}
+		told += int64(at.Count)
 		for j := range int64(at.Count) {
-			if o := b.writer(p.at(at.Offset + j)); o == nil || o.scope != s {
+			if o := b.writer(p.at(at.Offset + j)); o == nil || o.scope != s || of != nil && o != of {
 				b.add(AckDiffers, []int32{r.line, p.line(at.Offset + j)},
 					"the receipt of sequence %d of producer %d says %s/%d, offset %d; there is value %d, "+
-						"which is none of that producer's",
+						"which is none of that request's",
 					r.asked.Sequence, s.id.producer, p.topic.name, p.number, at.Offset+j, p.at(at.Offset+j))
 				return
 			}
 		}
 	}
+	if of == nil || of.kind == history.KindUpload { // which is many requests in one
+		return
+	}
+	if base := r.asked.Base; told != of.count() || base != 0 && base != of.sequence {
+		b.add(AckDiffers, []int32{of.line, of.ackLine, r.line},
+			"the receipt of sequence %d of producer %d tells of %d records from sequence %d on; operation %d has %d "+
+				"from sequence %d on",
+			r.asked.Sequence, s.id.producer, told, base, of.id, of.count(), of.sequence)
+	}
+}
+
+// holds returns the operation in the log that has a sequence, nil if there is none, or not one.
+func (s *scope) holds(sequence int64) (found *op) {
+	for _, o := range s.ops[s.firstAt(sequence):] {
+		switch from, to := o.stored(); {
+		case o.sequence > sequence:
+			return found
+		case sequence < from || sequence >= to:
+		case found != nil:
+			return nil
+		default:
+			found = o
+		}
+	}
+	return found
 }
 
 func (b *book) checkNoReceipt(s *scope, r *receipt) {
-	i := sort.Search(len(s.ops), func(i int) bool { return s.ops[i].sequence >= r.asked.Sequence })
-	for ; i < len(s.ops) && s.ops[i].sequence == r.asked.Sequence; i++ {
-		o := s.ops[i]
+	for _, o := range s.ops[s.firstAt(r.asked.Sequence):] {
+		if o.sequence > r.asked.Sequence {
+			return
+		}
+		if o.sequence+o.count() <= r.asked.Sequence {
+			continue
+		}
 		if acked := (deed{o, o.txn}).acked(); o.ok && o.present > 0 && !b.trimmed(o) && acked.at < r.invoked {
 			b.add(RefusedWrongly, []int32{o.line, acked.line, r.line},
 				"sequence %d of producer %d was acknowledged at %d; who asked for its receipt at %d was told "+
 					"that there is none",
-				o.sequence, s.id.producer, acked.at, r.invoked)
+				r.asked.Sequence, s.id.producer, acked.at, r.invoked)
 		}
 	}
 }

@@ -19,6 +19,7 @@ func (b *book) checkRefusals() {
 			continue
 		}
 		b.checkRepeat(t)
+		b.checkCause(t)
 		o := t.op
 		switch t.code {
 		case "SEQUENCE_REUSED":

@@ -118,6 +118,12 @@ func (b *book) checkTiles(s *scope) {
 					"%d, up to sequence %d",
 				s.id.producer, s.id.topic, s.id.scope, o.id, from, last.id, expected-1)
 		}
+		if last != nil && from == expected && o.ok && o.acked < last.invoked {
+			b.add(SequenceGap, lines,
+				"producer %d, %s (scope %d): operation %d with sequence %d was acknowledged at %d; operation %d, just "+
+					"before it, was first sent at %d",
+				s.id.producer, s.id.topic, s.id.scope, o.id, from, o.acked, last.id, last.invoked)
+		}
 		if to > expected {
 			expected, last = to, o
 		}
@@ -129,11 +135,11 @@ func (b *book) checkTiles(s *scope) {
 func (b *book) checkTwins(ops []*op, identity func(*op) int64, what string) {
 	var last *op
 	for _, o := range ops {
-		if !o.ok || o.txn != nil && o.txn.committed.line == 0 {
+		if !o.ok && o.present == 0 || o.txn != nil && o.txn.committed.line == 0 {
 			continue
 		}
 		if last != nil && identity(last) == identity(o) && o.count() > 0 && last.count() > 0 {
-			b.add(IdentityReused, []int32{last.ackLine, o.ackLine},
+			b.add(IdentityReused, []int32{last.line, last.ackLine, o.line, o.ackLine},
 				"operations %d and %d have the same %s %d%s and other records; both were accepted",
 				last.id, o.id, what, identity(o), o.key)
 		}

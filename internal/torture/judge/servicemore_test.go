@@ -16,7 +16,8 @@ func (s *service) receipt(a *history.Attempt) {
 	for back := range int64(60) {
 		known := s.stored[id+fmt.Sprint(q.Sequence-back)]
 		if known != nil && known.next > q.Sequence && known.places[0].Offset >= 0 {
-			q.Places, q.Sequence = known.places, q.Sequence-back
+			q.Places, q.Base = known.places, q.Sequence-back
+			q.Count = int(known.next - q.Base)
 			ok(a, 200)
 			return
 		}
@@ -110,7 +111,13 @@ func (w *world) drain() {
 		}
 		w.drainOffsets(source)
 	}
-	w.lines = append(w.lines, history.Line{End: &history.End{Attempts: int64(len(w.lines)), Took: w.now}})
+	attempts := int64(0)
+	for _, l := range w.lines {
+		if l.Attempt != nil {
+			attempts++
+		}
+	}
+	w.lines = append(w.lines, history.Line{End: &history.End{Attempts: attempts, Took: w.now}})
 }
 
 // drainLog writes a log in pieces.

@@ -22,6 +22,7 @@ type txn struct {
 	committed  mark // the first answer that says so
 	aborted    mark
 	by         string
+	byLine     int32
 	ongoing    mark // the last answer that says so
 	active     int64
 	fates      map[history.Source]*history.Fate
@@ -30,6 +31,7 @@ type txn struct {
 	places  []history.Place
 	stamp   int32 // of the walk
 	present int64
+	shown   mark // when a reader was first shown a record of it, or an offset that only it can have committed
 }
 
 func (t *txn) seen(at int64) { t.active = max(t.active, at) }
@@ -120,13 +122,23 @@ func (b *book) state(t *txn, line int32, a *history.Attempt) {
 		b.placedTransaction(t, line, a)
 	case "aborted":
 		t.aborted.earliest(a.Returned, line)
-		if t.by == "" {
-			t.by = a.Transaction.By
-		}
+		b.abortedBy(t, a.Transaction.By, line)
 	case "ongoing":
 		if a.Invoked > t.ongoing.at {
 			t.ongoing = mark{a.Invoked, line}
 		}
+	}
+}
+
+// abortedBy notes who aborted a transaction; each answer has to say the same.
+func (b *book) abortedBy(t *txn, by string, line int32) {
+	switch {
+	case by == "" || by == t.by:
+	case t.by == "":
+		t.by, t.byLine = by, line
+	default:
+		b.add(TwoFates, []int32{t.byLine, line},
+			"transaction %s was said to be aborted by %s, and by %s", t.id, t.by, by)
 	}
 }
 
@@ -160,9 +172,7 @@ func (b *book) fate(line int32, f *history.Fate) {
 		t.committed.earliest(b.now, line)
 	case "aborted":
 		t.aborted.earliest(b.now, line)
-		if t.by == "" {
-			t.by = f.By
-		}
+		b.abortedBy(t, f.By, line)
 	}
 }
 

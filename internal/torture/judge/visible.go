@@ -64,7 +64,7 @@ func (b *book) checkVisible() {
 func (b *book) checkEnd(p *partition, f *fetch) {
 	if known := p.acked.before(f.invoked); known.end > f.end {
 		b.add(StaleRead, []int32{known.line, f.line},
-			"%s/%d: offset %d was acknowledged at %d; a read sent at %d found the end at %d",
+			"%s/%d: offset %d was acknowledged, or its request seen, at %d; a read sent at %d found the end at %d",
 			p.topic.name, p.number, known.end-1, known.at, f.invoked, f.end)
 	}
 	if known := p.seen.before(f.invoked); known.end > f.end {

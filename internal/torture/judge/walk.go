@@ -28,8 +28,20 @@ func (d deed) sent() mark {
 	return mark{d.op.invoked, d.op.line}
 }
 
-// acked returns from when on everybody has to see it, because somebody was told.
+// acked returns from when on everybody has to see it, because somebody was told, or saw some of it.
 func (d deed) acked() mark {
+	shown := d.op.shown
+	if d.txn != nil {
+		shown = d.txn.shown
+	}
+	if told := d.told(); shown.line == 0 || told.at <= shown.at {
+		return told
+	}
+	return shown
+}
+
+// told returns when somebody who had asked for it was told that it is done.
+func (d deed) told() mark {
 	switch {
 	case d.txn != nil && d.txn.committed.line > 0:
 		return d.txn.committed

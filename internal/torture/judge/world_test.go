@@ -157,14 +157,35 @@ func newWorld(seed uint64, operations int64) *world {
 		w.lines = append(w.lines, history.Line{Topic: &declared})
 	}
 	w.begin()
-	for len(w.events.list) > 0 {
+	w.goOn(func() bool { return w.ops >= operations })
+	w.processRest()
+	w.drain()
+	return w
+}
+
+// goOn lets the world go on until enough was done, and all is quiet.
+func (w *world) goOn(enough func() bool) {
+	for w.done = false; len(w.events.list) > 0; {
 		e := heap.Pop(&w.events).(event)
 		w.now = e.at
 		e.do()
-		w.done = w.done || w.ops >= operations
+		w.done = w.done || enough()
 	}
-	w.drain()
-	return w
+}
+
+// processRest lets a last worker, whom the network does no harm, process what the others left.
+func (w *world) processRest() {
+	w.smooth, w.done = true, false
+	w.now += 10_000 * millisecond // the others' sessions are over
+	w.consume("processing", "", "output", "input")
+	w.goOn(func() bool {
+		for i, log := range w.topics["input"].logs {
+			if w.group("processing").part("input", i).committed < int64(len(log)) {
+				return false
+			}
+		}
+		return true
+	})
 }
 
 func (w *world) name(kind string) string {
