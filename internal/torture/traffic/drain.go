@@ -19,9 +19,10 @@ import (
 )
 
 // Drain writes down what is left, as fresh clients read it over HTTP and as SQL shows it: all logs, the fates of all
-// transactions and all committed offsets; and the history's last line. Nothing is done to the service any more when
-// it is called, and Run has returned.
+// transactions and all committed offsets; and the history's last line. It raises an alarm if there is input that was
+// not processed. Nothing is done to the service any more when it is called, and Run has returned.
 func (t *Traffic) Drain(ctx context.Context) error {
+	t.tellUnprocessed()
 	p := &plainClient{t: t}
 	for _, d := range t.declared() {
 		for partition := range d.Partitions {

@@ -53,6 +53,9 @@ func (h *hand) offsets(group string) *operation {
 	o.read = func(a *history.Attempt, body []byte) error {
 		var err error
 		a.Offsets.Offsets, err = readOffsets(body)
+		if group == h.t.cfg.Prefix+workersGroup {
+			h.t.processed(a.Offsets.Offsets)
+		}
 		return err
 	}
 	return o

@@ -42,6 +42,7 @@ type Traffic struct {
 	topics map[string]*topic
 	began  time.Time
 	over   chan struct{} // closed when clients begin nothing new
+	still  chan struct{} // closed when all but workers have ended, and how far the input reaches is known
 
 	lastValue, operations, attempts, names atomic.Int64
 	lastOK                                 atomic.Int64 // nanoseconds since began
@@ -73,7 +74,8 @@ func New(cfg Config) *Traffic {
 		cfg.Began = time.Now()
 	}
 	t := &Traffic{
-		cfg: cfg, topics: map[string]*topic{}, began: cfg.Began, over: make(chan struct{}),
+		cfg: cfg, topics: map[string]*topic{}, began: cfg.Began,
+		over: make(chan struct{}), still: make(chan struct{}),
 		txns: map[string]struct{}{}, groups: map[string]struct{}{},
 	}
 	if cfg.Rate > 0 {
@@ -123,12 +125,16 @@ func (t *Traffic) Prepare(ctx context.Context) error {
 }
 
 // Run makes traffic until ctx ends, and then for at most Config.Grace until each client knows what became of its
-// last operation. The caller has healed everything by then. It is called once.
+// last operation, and the input is processed. The caller has healed everything by then. It is called once.
 func (t *Traffic) Run(ctx context.Context) error {
 	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
-	var running sync.WaitGroup
+	var others, workers sync.WaitGroup
 	for _, l := range t.mix() {
+		running := &others
+		if l.works {
+			running = &workers
+		}
 		running.Go(func() {
 			defer l.hand.close()
 			l.run(work, l.hand)
@@ -136,7 +142,10 @@ func (t *Traffic) Run(ctx context.Context) error {
 	}
 	ended := make(chan struct{})
 	go func() {
-		running.Wait()
+		others.Wait()
+		t.lookAtInput(work)
+		close(t.still)
+		workers.Wait()
 		close(ended)
 	}()
 	<-ctx.Done()
@@ -145,6 +154,16 @@ func (t *Traffic) Run(ctx context.Context) error {
 	defer late.Stop()
 	<-ended
 	return t.cfg.Writer.Flush()
+}
+
+// isStill reports whether nobody writes any more but workers.
+func (t *Traffic) isStill() bool {
+	select {
+	case <-t.still:
+		return true
+	default:
+		return false
+	}
 }
 
 // noteTransaction remembers an id, whose fate Drain asks for.
