@@ -168,6 +168,8 @@ func (d *Decoder) produce(p *Produce) {
 			p.Expected = d.int()
 		case "at_epoch":
 			p.Recorded = d.int()
+		case "base":
+			p.Base = d.int()
 		case "":
 			return
 		default:

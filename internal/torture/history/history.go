@@ -133,12 +133,13 @@ type Produce struct {
 	Producer    int64   `json:"producer,omitempty"` // 0: without
 	Epoch       int64   `json:"epoch,omitempty"`    // of the producer
 	Scope       int     `json:"scope,omitempty"`    // of the sequence: 0 is the topic, p+1 the partition p of the path
-	Sequence    int64   `json:"sequence,omitempty"` // of the first record
+	Sequence    int64   `json:"sequence,omitempty"` // of the first record; of a receipt that which was asked for
 	Transaction string  `json:"txn,omitempty"`      // Transaction-Id
 	Places      []Place `json:"places,omitempty"`   // answer: appended or staged; of an upload those of all its lines
 	Next        int64   `json:"next,omitempty"`     // answer: next_sequence; of an upload the last that a line told, also when it broke
 	Expected    int64   `json:"expected,omitempty"` // expected_sequence of a problem; -1: absent
 	Recorded    int64   `json:"at_epoch,omitempty"` // receipt: the producer_epoch that appended
+	Base        int64   `json:"base,omitempty"`     // receipt: base_sequence; Count is then record_count
 }
 
 // Register is a registration, and its answer.
