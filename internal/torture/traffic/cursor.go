@@ -61,8 +61,11 @@ func (h *hand) fetchAll(tp *topic, cursor string) *operation {
 		if err := json.Unmarshal(body, &got); err != nil {
 			return err
 		}
-		if got.Cursor == "" {
-			return errors.New("no cursor")
+		if got.Records == nil || got.Cursor == "" {
+			return errors.New("no records or no cursor")
+		}
+		if got.Topic != a.Read.Topic {
+			return fmt.Errorf("topic %q", got.Topic)
 		}
 		a.Read.Spans, a.Read.NextAt = tp.spans(got.Records, -1), got.Cursor
 		return nil

@@ -138,7 +138,7 @@ func (p *plainClient) drainOffsets(ctx context.Context, group string) error {
 	if err != nil {
 		return err
 	}
-	offsets, err := readOffsets(text.Bytes())
+	offsets, err := readOffsets(group, text.Bytes())
 	for _, o := range offsets {
 		p.t.cfg.Writer.Write(history.Line{Committed: &history.Committed{
 			Source: history.HTTP, Group: group, Topic: o.Topic, Partition: o.Partition, Offset: o.Offset,

@@ -85,7 +85,7 @@ func (f *follower) refused(a *history.Attempt, resp *http.Response, err error, u
 		g.err = errors.Join(g.err, resp.Body.Close())
 	}
 	a.Returned = f.hand.t.Now()
-	g.tell(a, nil)
+	g.tell(a, noSuchStatus)
 	f.hand.ended(a)
 }
 
@@ -130,12 +130,15 @@ func readEvents(tp *topic, r *history.Read, body io.Reader, most int) error {
 			data = rest
 		case "event":
 			name = rest
+		case "", "retry": // a comment, or the end of an event; and how long to wait, once
+		default:
+			return fmt.Errorf("%sa line %q", badAnswer, text)
 		}
 		if len(text) > 0 || data == nil {
 			continue
 		}
 		if len(name) > 0 {
-			return fmt.Errorf("event %s: %s", name, data)
+			return badEvent(string(name), data)
 		}
 		if err := addEvent(tp, r, string(id), data); err != nil {
 			return fmt.Errorf("%s%w", badAnswer, err)
@@ -146,6 +149,16 @@ func readEvents(tp *topic, r *history.Read, body io.Reader, most int) error {
 	return nil
 }
 
+// badEvent returns what an event says that is none of a record. A proxy that stops says so; nothing else may happen to
+// a log here.
+func badEvent(name string, data []byte) error {
+	if p, err := readProblem(data, http.StatusServiceUnavailable); name != "problem" || err != nil {
+		return fmt.Errorf("%sevent %s: %s", badAnswer, name, data)
+	} else {
+		return fmt.Errorf("event %s: %s", name, p.Code)
+	}
+}
+
 func addEvent(tp *topic, r *history.Read, id string, data []byte) error {
 	var got record
 	if err := json.Unmarshal(data, &got); err != nil {
@@ -154,7 +167,8 @@ func addEvent(tp *topic, r *history.Read, id string, data []byte) error {
 	partition := r.Partition
 	if partition < 0 {
 		partition = got.Partition
-	} else if id != strconv.FormatInt(got.Offset, 10) {
+	}
+	if id == "" || r.Partition >= 0 && id != strconv.FormatInt(got.Offset, 10) {
 		return fmt.Errorf("offset %d has id %q", got.Offset, id)
 	}
 	r.NextAt = id

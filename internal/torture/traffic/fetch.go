@@ -14,10 +14,13 @@ import (
 
 // fetched is the answer to a fetch, of one partition or of all.
 type fetched struct {
+	Topic   string   `json:"topic"`
 	Records []record `json:"records"`
 	Next    *int64   `json:"next_offset"`
 	End     *int64   `json:"high_watermark"`
 	Cursor  string   `json:"cursor"`
+
+	Partition int `json:"partition"` // of one
 }
 
 // fetch returns an operation that reads from an offset. Who reads is for the caller to say.
@@ -34,8 +37,11 @@ func (h *hand) fetch(tp *topic, reader string, partition int, offset int64, most
 		if err := json.Unmarshal(body, &got); err != nil {
 			return err
 		}
-		if got.Next == nil || got.End == nil {
-			return errors.New("no next_offset or high_watermark")
+		if got.Records == nil || got.Next == nil || got.End == nil {
+			return errors.New("no records, next_offset or high_watermark")
+		}
+		if got.Topic != a.Read.Topic || got.Partition != partition {
+			return fmt.Errorf("topic %q, partition %d", got.Topic, got.Partition)
 		}
 		a.Read.Spans, a.Read.Next, a.Read.End = tp.spans(got.Records, partition), *got.Next, *got.End
 		tp.saw(partition, a.Read.End)

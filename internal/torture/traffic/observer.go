@@ -2,6 +2,7 @@ package traffic
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -38,6 +39,10 @@ func (w *observer) set(ctx context.Context, offsets []history.Commit) {
 		history.Attempt{Kind: history.KindSetOffsets, Offsets: &history.Offsets{Group: w.solo.group, Offsets: offsets}},
 		http.MethodPut, "/v1/groups/"+w.solo.group+"/offsets", b,
 	)
+	o.read = func(_ *history.Attempt, body []byte) error {
+		_, err := readOffsets(w.solo.group, body)
+		return err
+	}
 	if a := w.hand.settle(ctx, o); a.Outcome == history.OK {
 		w.solo.did(offsets)
 	}
@@ -52,7 +57,7 @@ func (h *hand) offsets(group string) *operation {
 	)
 	o.read = func(a *history.Attempt, body []byte) error {
 		var err error
-		a.Offsets.Offsets, err = readOffsets(body)
+		a.Offsets.Offsets, err = readOffsets(group, body)
 		if group == h.t.cfg.Prefix+workersGroup {
 			h.t.processed(a.Offsets.Offsets)
 		}
@@ -61,20 +66,28 @@ func (h *hand) offsets(group string) *operation {
 	return o
 }
 
-func readOffsets(body []byte) ([]history.Commit, error) {
+// readOffsets reads committed offsets, which are those of a group.
+func readOffsets(group string, body []byte) ([]history.Commit, error) {
 	var got struct {
+		Group   string `json:"group"`
 		Offsets []struct {
 			Topic     string `json:"topic"`
 			Partition int    `json:"partition"`
-			Offset    int64  `json:"offset"`
+			Offset    *int64 `json:"offset"`
 		} `json:"offsets"`
 	}
 	if err := json.Unmarshal(body, &got); err != nil {
 		return nil, err
 	}
+	if got.Group != group || got.Offsets == nil {
+		return nil, fmt.Errorf("group %q, offsets told: %t", got.Group, got.Offsets != nil)
+	}
 	var offsets []history.Commit
 	for _, o := range got.Offsets {
-		offsets = append(offsets, history.Commit{Topic: o.Topic, Partition: o.Partition, From: -1, Offset: o.Offset})
+		if o.Topic == "" || o.Offset == nil {
+			return nil, fmt.Errorf("no offset of topic %q", o.Topic)
+		}
+		offsets = append(offsets, history.Commit{Topic: o.Topic, Partition: o.Partition, From: -1, Offset: *o.Offset})
 	}
 	return offsets, nil
 }
