@@ -63,7 +63,11 @@ func (f *follower) follow(ctx context.Context, tp *topic, partition int) {
 		h.rest(ctx, 0, retryPause)
 		return
 	}
-	late.Reset(time.Duration(200+h.rand.IntN(1500)) * time.Millisecond) // then it leaves
+	stay := time.Duration(200+h.rand.IntN(1500)) * time.Millisecond
+	if h.chance(50) {
+		stay = 2*time.Second + time.Duration(h.rand.Int64N(int64(4*time.Second)))
+	}
+	late.Reset(stay) // then it leaves
 	a.Status, a.Outcome = resp.StatusCode, history.OK
 	if err := readEvents(tp, a.Read, resp.Body, 3000); err != nil && ctx.Err() == nil {
 		a.Error = cause(err)
@@ -176,7 +180,7 @@ func addEvent(tp *topic, r *history.Read, id string, data []byte) error {
 		r.Next = got.Offset + 1
 	}
 	r.Spans = appendSpan(r.Spans, history.Span{
-		Partition: partition, Offset: got.Offset, First: tp.check(history.Value(got.Value), got.Key), Count: 1,
+		Partition: partition, Offset: got.Offset, First: tp.check(&got), Count: 1,
 	})
 	return nil
 }

@@ -70,6 +70,16 @@ func (h *hand) readBack(ctx context.Context, places []history.Place) {
 // readerOf returns the name of a reader that reads once.
 func (h *hand) readerOf(o *operation) string { return fmt.Sprintf("%s.%d", h.name, o.ask.Operation) }
 
+// waiting returns how long a read waits for records: not long, most of the time, but now and then so long that it shows
+// when nobody wakes it.
+func (h *hand) waiting() time.Duration {
+	wait := time.Duration(1+h.rand.IntN(400)) * time.Millisecond
+	if h.chance(100) {
+		wait = time.Second + time.Duration(h.rand.Int64N(int64(3*time.Second)))
+	}
+	return min(wait, h.t.cfg.Timeout*4/5)
+}
+
 // fetcher reads the partitions of all topics in turn, each from where it came to, and sometimes again what is old.
 type fetcher struct {
 	hand *hand
@@ -97,7 +107,7 @@ func (f *fetcher) read(ctx context.Context, tp *topic, partition int) {
 	for h.goesOn() {
 		wait := time.Duration(0)
 		if h.chance(30) {
-			wait = min(h.t.cfg.Timeout/4, time.Duration(1+h.rand.IntN(400))*time.Millisecond)
+			wait = h.waiting()
 		}
 		a := h.settle(ctx, h.fetch(tp, h.name, partition, f.at[sc], 1+h.rand.IntN(500), wait))
 		if a.Outcome != history.OK {
