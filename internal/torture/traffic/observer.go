@@ -3,7 +3,9 @@ package traffic
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -97,7 +99,9 @@ func (t *Traffic) someGroups(h *hand) []string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	some := []string{t.cfg.Prefix + workersGroup}
-	for group := range t.groups { // in no order
+	all := slices.Sorted(maps.Keys(t.groups)) // else a map's order would decide what the dice are thrown for
+	h.rand.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+	for _, group := range all {
 		if len(some) == 4 {
 			break
 		}

@@ -5,6 +5,10 @@
 // A client is one loop in a file of its own. It sends a request through a hand, which is what a history calls a
 // process: it has one request in flight. What a client wants done is an operation: the same bytes, sent again until
 // the outcome is known, to whichever proxy.
+//
+// A seed decides how many clients of which kind there are, and the dice that each of them throws. It does not decide
+// how their requests meet, nor what they are answered; so neither which numbers their values and names get, which they
+// take in the order in which they come, nor how often each throws its dice, and what for.
 package traffic
 
 import (
