@@ -135,6 +135,14 @@ func TestRecordsBecomeSpans(t *testing.T) {
 		{Offset: 5, Key: key("1"), Value: 10}, // not its key
 		{Offset: 6, Key: nil, Value: 11},
 		{Offset: 7, Key: key("0"), Value: 0}, // broken
+		{Offset: 8, Key: key("1"), Bytes: 21},
+		{Offset: 9, Key: key("1"), Value: 21}, // not in its form
+		{Offset: 10, Key: key("2"), Bytes: 22},
+		{Offset: 11, Key: key("1"), Bytes: 21, Value: 1},
+		{Offset: 12, Key: key("9"), Value: 19, Headers: []header{{"number", "19"}}},
+		{Offset: 13, Key: key("9"), Value: 19}, // not its headers
+		{Offset: 14, Key: key("9"), Value: 19, Headers: []header{{"number", "18"}}},
+		{Offset: 15, Key: key("0"), Value: 20, Headers: []header{{"number", "20"}}},
 	}, 3)
 	want := []history.Span{
 		{Partition: 3, Offset: 0, First: 5, Count: 2},
@@ -143,6 +151,14 @@ func TestRecordsBecomeSpans(t *testing.T) {
 		{Partition: 3, Offset: 5, Count: 1},
 		{Partition: 3, Offset: 6, Count: 1},
 		{Partition: 3, Offset: 7, Count: 1},
+		{Partition: 3, Offset: 8, First: 21, Count: 1},
+		{Partition: 3, Offset: 9, Count: 1},
+		{Partition: 3, Offset: 10, Count: 1},
+		{Partition: 3, Offset: 11, Count: 1},
+		{Partition: 3, Offset: 12, First: 19, Count: 1},
+		{Partition: 3, Offset: 13, Count: 1},
+		{Partition: 3, Offset: 14, Count: 1},
+		{Partition: 3, Offset: 15, Count: 1},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

@@ -199,6 +199,9 @@ type record struct {
 	Offset    int64   `json:"offset"`
 	Key       *string `json:"key"`
 	Value     value   `json:"value"` // 0 if it came in another form
+
+	Bytes   bytesValue `json:"value_base64"`
+	Headers []header   `json:"headers"`
 }
 
 // value is checked while it is read.
@@ -220,21 +223,10 @@ func (tp *topic) spans(records []record, partition int) []history.Span {
 			p = r.Partition
 		}
 		spans = appendSpan(spans, history.Span{
-			Partition: p, Offset: r.Offset, First: tp.check(history.Value(r.Value), r.Key), Count: 1,
+			Partition: p, Offset: r.Offset, First: tp.check(r), Count: 1,
 		})
 	}
 	return spans
-}
-
-// check returns a value, or 0 if its record has not the key that was sent with it.
-func (tp *topic) check(v history.Value, key *string) history.Value {
-	switch {
-	case v == 0:
-		return 0
-	case tp.Keys == 0 && key != nil, tp.Keys > 0 && (key == nil || *key != v.RecordKey(tp.Keys)):
-		return 0
-	}
-	return v
 }
 
 // appendSpan appends a record, to the last span if it continues that.
