@@ -26,6 +26,8 @@ func (k *keyed) run(ctx context.Context) {
 			h.settle(ctx, wrong)
 		case n < 50 && old != nil:
 			h.try(ctx, old)
+		case n < 70:
+			k.appendRaw(ctx)
 		default:
 			k.append(ctx)
 		}
