@@ -184,6 +184,7 @@ func TestAHealthyServiceIsAskedForEverything(t *testing.T) {
 	codes := []string{
 		"SEQUENCE_REUSED", "OUT_OF_ORDER_SEQUENCE_NUMBER", "IDEMPOTENCY_KEY_REUSED", "PRODUCER_FENCED",
 		"TRANSACTION_ID_REUSED", "CONCURRENT_TRANSACTIONS", "INVALID_TXN_STATE", "FENCED_INSTANCE_ID", "FENCED_MEMBER_EPOCH",
+		"NON_EMPTY_GROUP",
 	}
 	got := run(t, database, traffic.Config{Seed: 1, Proxies: proxies, Prefix: "a-", Timeout: patience}, 3000, codes)
 	for _, k := range []history.Kind{
