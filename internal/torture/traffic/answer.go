@@ -39,7 +39,10 @@ func readProblem(text []byte, status int) (*problem, error) {
 	if err := json.Unmarshal(text, p); err != nil {
 		return nil, fmt.Errorf("no problem document: %w", err)
 	}
-	return p, p.check(status)
+	if err := p.check(status); err != nil {
+		return nil, err
+	}
+	return p, nil
 }
 
 // check returns what a problem lacks.

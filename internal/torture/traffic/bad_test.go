@@ -78,8 +78,10 @@ func TestWhatIsWrongWithAWholeAnswerIsToldOf(t *testing.T) {
 			[]string{`{"transaction_id":"put","state":"committed"}`},
 		},
 		{
-			"offsets of a transaction", h.transaction(history.KindTxnOffsets, &history.Transaction{ID: "txn"}, body(`{}`)), 200,
-			`{"transaction_id":"txn","state":"ongoing"}`, []string{`{"transaction_id":"other","state":"ongoing"}`},
+			"offsets of a transaction",
+			h.transaction(history.KindTxnOffsets, &history.Transaction{ID: "txn"}, body(`{}`)), 200,
+			`{"transaction_id":"txn","state":"ongoing"}`,
+			[]string{`{"transaction_id":"other","state":"ongoing"}`},
 		},
 		{
 			"fetch", h.fetch(tr.topic(keyedTopic), "r", 3, 0, 1, 0), 200,

@@ -108,7 +108,7 @@ func (tp *topic) unpack(spans []history.Span, of history.Span, b *packed) []hist
 		default:
 			r.Value = value(v)
 		}
-		if b.headers != nil && b.headers[i] != nil {
+		if len(b.headers) > i && b.headers[i] != nil {
 			if err := json.Unmarshal([]byte(*b.headers[i]), &r.Headers); err != nil {
 				*r = record{} // it is corrupt
 			}

@@ -156,11 +156,11 @@ func readEvents(tp *topic, r *history.Read, body io.Reader, most int) error {
 // badEvent returns what an event says that is none of a record. A proxy that stops says so; nothing else may happen to
 // a log here.
 func badEvent(name string, data []byte) error {
-	if p, err := readProblem(data, http.StatusServiceUnavailable); name != "problem" || err != nil {
+	p, err := readProblem(data, http.StatusServiceUnavailable)
+	if name != "problem" || err != nil {
 		return fmt.Errorf("%sevent %s: %s", badAnswer, name, data)
-	} else {
-		return fmt.Errorf("event %s: %s", name, p.Code)
 	}
+	return fmt.Errorf("event %s: %s", name, p.Code)
 }
 
 func addEvent(tp *topic, r *history.Read, id string, data []byte) error {

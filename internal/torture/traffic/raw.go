@@ -24,8 +24,8 @@ func (t *Traffic) rawValue() history.Value {
 func (k *keyed) appendRaw(ctx context.Context) {
 	h := k.hand
 	to := h.target(h.anyTopic())
-	if to.explicit = false; to.scope == 0 {
-		to.partition = -1
+	if to.scope == 0 {
+		to.partition = -1 // there is no field that names it
 	}
 	v := h.t.rawValue()
 	p := &history.Produce{
