@@ -64,7 +64,7 @@ func (f *follower) follow(ctx context.Context, tp *topic, partition int) {
 		return
 	}
 	stay := time.Duration(200+h.rand.IntN(1500)) * time.Millisecond
-	if h.chance(50) {
+	if h.chance(100) {
 		stay = 2*time.Second + time.Duration(h.rand.Int64N(int64(4*time.Second)))
 	}
 	late.Reset(stay) // then it leaves

@@ -74,7 +74,7 @@ func (h *hand) readerOf(o *operation) string { return fmt.Sprintf("%s.%d", h.nam
 // when nobody wakes it.
 func (h *hand) waiting() time.Duration {
 	wait := time.Duration(1+h.rand.IntN(400)) * time.Millisecond
-	if h.chance(100) {
+	if h.chance(300) {
 		wait = time.Second + time.Duration(h.rand.Int64N(int64(3*time.Second)))
 	}
 	return min(wait, h.t.cfg.Timeout*4/5)
@@ -106,7 +106,7 @@ func (f *fetcher) read(ctx context.Context, tp *topic, partition int) {
 	sc := scope{tp.Topic.Topic, partition}
 	for h.goesOn() {
 		wait := time.Duration(0)
-		if h.chance(30) {
+		if h.chance(50) {
 			wait = h.waiting()
 		}
 		a := h.settle(ctx, h.fetch(tp, h.name, partition, f.at[sc], 1+h.rand.IntN(500), wait))
