@@ -20,6 +20,15 @@ func (t *Traffic) rawValue() history.Value {
 	return v
 }
 
+// raw repeats a request whose body is a value, or sends another.
+func (k *keyed) raw(ctx context.Context) {
+	if old := k.raws.any(k.hand); old != nil && k.hand.chance(300) {
+		k.hand.try(ctx, old)
+		return
+	}
+	k.appendRaw(ctx)
+}
+
 // appendRaw appends one record whose value is the body, under a key, and reads it back as it was sent.
 func (k *keyed) appendRaw(ctx context.Context) {
 	h := k.hand
@@ -45,7 +54,7 @@ func (k *keyed) appendRaw(ctx context.Context) {
 	if a.Outcome != history.OK {
 		return
 	}
-	k.done.put(h, o)
+	k.raws.put(h, o)
 	h.move()
 	h.try(ctx, h.fetchRaw(&a.Produce.Places[0], 0))
 }
