@@ -2,6 +2,7 @@ package traffic
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/url"
@@ -22,6 +23,7 @@ type answer struct {
 
 // problem is the body of a refusal.
 type problem struct {
+	Status      int    `json:"status"`
 	Code        string `json:"code"`
 	Effect      string `json:"effect"`
 	Detail      string `json:"detail"`
@@ -29,6 +31,31 @@ type problem struct {
 	Transaction string `json:"transaction_id"`
 	State       string `json:"state"`
 	By          string `json:"aborted_by"`
+}
+
+// readProblem reads the body of a refusal that came with a status.
+func readProblem(text []byte, status int) (*problem, error) {
+	p := new(problem)
+	if err := json.Unmarshal(text, p); err != nil {
+		return nil, fmt.Errorf("no problem document: %w", err)
+	}
+	if err := p.check(status); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// check returns what a problem lacks.
+func (p *problem) check(status int) error {
+	switch {
+	case status < http.StatusBadRequest:
+		return fmt.Errorf("a problem of status %d", status)
+	case p.Code == "" || p.Effect != "none" && p.Effect != "unknown":
+		return fmt.Errorf("a problem with code %q and effect %q", p.Code, p.Effect)
+	case p.Status != status:
+		return fmt.Errorf("a problem of status %d came with status %d", p.Status, status)
+	}
+	return nil
 }
 
 // tell puts the outcome into an attempt; of a success with what read finds in its body. What read cannot make out is
@@ -50,9 +77,9 @@ func (g *answer) tell(a *history.Attempt, read func(*history.Attempt, []byte) er
 			a.Outcome, a.Error = history.Unknown, badAnswer+err.Error()
 		}
 	default:
-		var p problem
-		if err := json.Unmarshal(g.body, &p); err != nil || p.Code == "" {
-			a.Outcome, a.Error = history.Unknown, badAnswer+"no problem document"
+		p, err := readProblem(g.body, g.status)
+		if err != nil {
+			a.Outcome, a.Error = history.Unknown, badAnswer+err.Error()
 			return
 		}
 		p.tell(a)
@@ -72,8 +99,19 @@ func cause(err error) string {
 	return err.Error()
 }
 
-// badAnswer begins the error of an answer that is not what the contract says.
+// badAnswer begins the error of an answer that came whole, and is not what the contract says. The judge knows it.
 const badAnswer = "bad answer: "
+
+// readNothing reads an answer without a body.
+func readNothing(a *history.Attempt, body []byte) error {
+	if a.Status != http.StatusNoContent || len(body) > 0 {
+		return fmt.Errorf("status %d with %d bytes", a.Status, len(body))
+	}
+	return nil
+}
+
+// noSuchStatus is for answers that succeed with one status only, which was another.
+func noSuchStatus(a *history.Attempt, _ []byte) error { return fmt.Errorf("status %d", a.Status) }
 
 // tell puts a refusal into an attempt that has its status.
 func (p *problem) tell(a *history.Attempt) {

@@ -2,6 +2,7 @@ package traffic
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"testing"
 
@@ -10,9 +11,14 @@ import (
 	"github.com/eos-proxy/eos-proxy/internal/torture/history"
 )
 
+// refusal returns a problem document.
+func refusal(status int, effect string) []byte {
+	return fmt.Appendf(nil, `{"status":%d,"code":"C","effect":%q}`, status, effect)
+}
+
 func TestAnOutcomeIsWhatTheClientCanKnow(t *testing.T) {
 	t.Parallel()
-	const none, unknown = `{"code":"C","effect":"none"}`, `{"code":"C","effect":"unknown"}`
+	const none, unknown = "none", "unknown"
 	good := func(*history.Attempt, []byte) error { return nil }
 	bad := func(*history.Attempt, []byte) error { return errors.New("no offset") }
 	for _, c := range []struct {
@@ -27,17 +33,17 @@ func TestAnOutcomeIsWhatTheClientCanKnow(t *testing.T) {
 		{"no content", answer{status: 204}, nil, history.OK, true},
 		{"success that cannot be read", answer{status: 200}, bad, history.Unknown, false},
 		{"half a success", answer{status: 200, err: io.ErrUnexpectedEOF}, good, history.Unknown, false},
-		{"half a refusal", answer{status: 409, body: []byte(none), err: io.ErrUnexpectedEOF}, good, history.Unknown, false},
-		{"refused", answer{status: 409, body: []byte(none)}, good, history.Fail, true},
-		{"fenced", answer{status: 412, body: []byte(none)}, good, history.Fail, true},
+		{"half a refusal", answer{status: 409, body: refusal(409, none), err: io.ErrUnexpectedEOF}, good, history.Unknown, false},
+		{"refused", answer{status: 409, body: refusal(409, none)}, good, history.Fail, true},
+		{"fenced", answer{status: 412, body: refusal(412, none)}, good, history.Fail, true},
 		{"refused, it does not say what", answer{status: 409}, good, history.Unknown, false},
 		{"refused as plain text", answer{status: 400, body: []byte("400 Bad Request")}, good, history.Unknown, false},
-		{"too slow", answer{status: 408, body: []byte(none)}, good, history.Fail, false},
-		{"too much", answer{status: 429, body: []byte(none)}, good, history.Fail, false},
-		{"away before anything was done", answer{status: 503, body: []byte(none)}, good, history.Fail, false},
-		{"away after it perhaps was", answer{status: 503, body: []byte(unknown)}, good, history.Unknown, false},
-		{"broken", answer{status: 500, body: []byte(unknown)}, good, history.Unknown, false},
-		{"broken, and says that it was before", answer{status: 500, body: []byte(none)}, good, history.Unknown, false},
+		{"too slow", answer{status: 408, body: refusal(408, none)}, good, history.Fail, false},
+		{"too much", answer{status: 429, body: refusal(429, none)}, good, history.Fail, false},
+		{"away before anything was done", answer{status: 503, body: refusal(503, none)}, good, history.Fail, false},
+		{"away after it perhaps was", answer{status: 503, body: refusal(503, unknown)}, good, history.Unknown, false},
+		{"broken", answer{status: 500, body: refusal(500, unknown)}, good, history.Unknown, false},
+		{"broken, and says that it was before", answer{status: 500, body: refusal(500, none)}, good, history.Unknown, false},
 		{"a gateway's", answer{status: 502}, good, history.Unknown, false},
 		{"sent elsewhere", answer{status: 307}, good, history.Unknown, false},
 		{"no answer", answer{err: io.EOF}, good, history.Unknown, false},
@@ -57,19 +63,19 @@ func TestAnOutcomeIsWhatTheClientCanKnow(t *testing.T) {
 func TestARefusalSaysWhatItKnows(t *testing.T) {
 	t.Parallel()
 	a := &history.Attempt{Produce: &history.Produce{}}
-	g := answer{status: 409, body: []byte(`{"code":"OUT_OF_ORDER_SEQUENCE_NUMBER","effect":"none","expected_sequence":0}`)}
+	g := answer{status: 409, body: []byte(`{"status":409,"code":"OUT_OF_ORDER_SEQUENCE_NUMBER","effect":"none","expected_sequence":0}`)}
 	g.tell(a, nil)
 	if a.Code != "OUT_OF_ORDER_SEQUENCE_NUMBER" || a.Produce.Expected != 0 {
 		t.Errorf("%s, expected %d", a.Code, a.Produce.Expected)
 	}
-	g.body = []byte(`{"code":"PRODUCER_FENCED","effect":"none"}`)
+	g.body = []byte(`{"status":409,"code":"PRODUCER_FENCED","effect":"none"}`)
 	if g.tell(a, nil); a.Produce.Expected != -1 {
 		t.Errorf("expected %d, though none was told", a.Produce.Expected)
 	}
 	for _, c := range []struct{ body, state, by string }{
-		{`{"code":"INVALID_TXN_STATE","effect":"none","state":"aborted","aborted_by":"timeout"}`, aborted, "timeout"},
-		{`{"code":"INVALID_TXN_STATE","effect":"none","state":"committed","transaction_id":"mine"}`, committed, ""},
-		{`{"code":"CONCURRENT_TRANSACTIONS","effect":"none","state":"ongoing","transaction_id":"other"}`, "", ""},
+		{`{"status":409,"code":"INVALID_TXN_STATE","effect":"none","state":"aborted","aborted_by":"timeout"}`, aborted, "timeout"},
+		{`{"status":409,"code":"INVALID_TXN_STATE","effect":"none","state":"committed","transaction_id":"mine"}`, committed, ""},
+		{`{"status":409,"code":"CONCURRENT_TRANSACTIONS","effect":"none","state":"ongoing","transaction_id":"other"}`, "", ""},
 	} {
 		a := &history.Attempt{Transaction: &history.Transaction{ID: "mine"}}
 		g := answer{status: 409, body: []byte(c.body)}
@@ -129,6 +135,14 @@ func TestRecordsBecomeSpans(t *testing.T) {
 		{Offset: 5, Key: key("1"), Value: 10}, // not its key
 		{Offset: 6, Key: nil, Value: 11},
 		{Offset: 7, Key: key("0"), Value: 0}, // broken
+		{Offset: 8, Key: key("1"), Bytes: 21},
+		{Offset: 9, Key: key("1"), Value: 21}, // not in its form
+		{Offset: 10, Key: key("2"), Bytes: 22},
+		{Offset: 11, Key: key("1"), Bytes: 21, Value: 1},
+		{Offset: 12, Key: key("9"), Value: 19, Headers: []header{{"number", "19"}}},
+		{Offset: 13, Key: key("9"), Value: 19}, // not its headers
+		{Offset: 14, Key: key("9"), Value: 19, Headers: []header{{"number", "18"}}},
+		{Offset: 15, Key: key("0"), Value: 20, Headers: []header{{"number", "20"}}},
 	}, 3)
 	want := []history.Span{
 		{Partition: 3, Offset: 0, First: 5, Count: 2},
@@ -137,6 +151,14 @@ func TestRecordsBecomeSpans(t *testing.T) {
 		{Partition: 3, Offset: 5, Count: 1},
 		{Partition: 3, Offset: 6, Count: 1},
 		{Partition: 3, Offset: 7, Count: 1},
+		{Partition: 3, Offset: 8, First: 21, Count: 1},
+		{Partition: 3, Offset: 9, Count: 1},
+		{Partition: 3, Offset: 10, Count: 1},
+		{Partition: 3, Offset: 11, Count: 1},
+		{Partition: 3, Offset: 12, First: 19, Count: 1},
+		{Partition: 3, Offset: 13, Count: 1},
+		{Partition: 3, Offset: 14, Count: 1},
+		{Partition: 3, Offset: 15, Count: 1},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

@@ -41,8 +41,7 @@ func (h *hand) appendRecords(b []byte, p *history.Piece, explicit bool, size int
 		if i > 0 {
 			b = append(b, separator)
 		}
-		b = append(b, `{"value":`...)
-		b = append(b, v.JSON(size)...)
+		b = appendForm(append(b, '{'), v, size)
 		if tp.Keys > 0 {
 			b = append(b, `,"key":"`...)
 			b = append(b, v.RecordKey(tp.Keys)...)

@@ -39,6 +39,8 @@ func (c *consumer) run(ctx context.Context) {
 			c.replaced(ctx)
 		case n < 60:
 			c.heartbeat(ctx)
+		case n < 72:
+			c.resubscribe(ctx)
 		default:
 			c.pollOn(ctx)
 		}
@@ -79,6 +81,20 @@ func (c *consumer) pollOn(ctx context.Context) {
 	}
 	if !c.hand.chance(200) { // else it is committed later, or by nobody
 		c.done = c.read
+	}
+}
+
+// resubscribe joins once more, with other topics: one of the two, or both again.
+func (c *consumer) resubscribe(ctx context.Context) {
+	h := c.hand
+	all := []string{h.t.topic(keyedTopic).Topic.Topic, h.t.topic(plainTopic).Topic.Topic}
+	if len(c.topics) == len(all) {
+		i := h.rand.IntN(len(all))
+		all = all[i : i+1]
+	}
+	c.topics = all
+	if c.done, c.read = nil, nil; !c.join(ctx) {
+		c.again()
 	}
 }
 

@@ -53,7 +53,7 @@ func (h *hand) fetchAll(tp *topic, cursor string) *operation {
 		path += "&cursor=" + cursor
 	}
 	if h.chance(100) {
-		path += "&wait_ms=200"
+		path += fmt.Sprintf("&wait_ms=%d", h.waiting().Milliseconds())
 	}
 	o := h.operation(history.Attempt{Kind: history.KindCursor, Read: r}, http.MethodGet, path, nil)
 	o.read = func(a *history.Attempt, body []byte) error {
@@ -61,8 +61,11 @@ func (h *hand) fetchAll(tp *topic, cursor string) *operation {
 		if err := json.Unmarshal(body, &got); err != nil {
 			return err
 		}
-		if got.Cursor == "" {
-			return errors.New("no cursor")
+		if got.Records == nil || got.Cursor == "" {
+			return errors.New("no records or no cursor")
+		}
+		if got.Topic != a.Read.Topic {
+			return fmt.Errorf("topic %q", got.Topic)
 		}
 		a.Read.Spans, a.Read.NextAt = tp.spans(got.Records, -1), got.Cursor
 		return nil

@@ -36,9 +36,11 @@ type produced struct {
 	Appended []share `json:"appended"`
 	Staged   []share `json:"staged"`
 	Next     *int64  `json:"next_sequence"`
-	Epoch    int64   `json:"producer_epoch"`
+	ID       int64   `json:"producer_id"` // this and what follows: of a receipt
+	Epoch    *int64  `json:"producer_epoch"`
 	Base     *int64  `json:"base_sequence"`
 	Count    int     `json:"record_count"`
+	At       string  `json:"appended_at"`
 }
 
 func readProduced(a *history.Attempt, body []byte) error {
@@ -54,14 +56,32 @@ func readProduced(a *history.Attempt, body []byte) error {
 	if p.Transaction != "" {
 		shares = got.Staged
 	}
-	if len(shares) == 0 {
-		return errors.New("nothing is appended")
+	if err := checkShares(shares, p.Transaction != ""); err != nil {
+		return err
 	}
 	for i := range shares {
 		p.Places = append(p.Places, shares[i].place(p.Topic))
 	}
-	if got.Next != nil {
+	switch {
+	case got.Next != nil:
 		p.Next = *got.Next
+	case p.Producer != 0:
+		return errors.New("no next_sequence")
+	}
+	return nil
+}
+
+// checkShares returns what is wrong with where records are; staged is whether they have no offsets yet.
+func checkShares(shares []share, staged bool) error {
+	if len(shares) == 0 {
+		return errors.New("nothing is appended")
+	}
+	for i := range shares {
+		s := &shares[i]
+		if s.RecordCount < 1 || (s.BaseOffset == nil) != staged || len(s.RecordIndexes) > s.RecordCount {
+			return fmt.Errorf("partition %d: %d records, offset told: %t, %d indexes",
+				s.Partition, s.RecordCount, s.BaseOffset != nil, len(s.RecordIndexes))
+		}
 	}
 	return nil
 }
@@ -71,11 +91,19 @@ func readReceipt(a *history.Attempt, body []byte) error {
 	if err := json.Unmarshal(body, &got); err != nil {
 		return err
 	}
-	if got.Base == nil {
-		return errors.New("no base_sequence")
-	}
 	p := a.Produce
-	p.Sequence, p.Count, p.Recorded = *got.Base, got.Count, got.Epoch
+	switch {
+	case got.Base == nil || got.Epoch == nil || got.At == "":
+		return errors.New("no base_sequence, producer_epoch or appended_at")
+	case got.Topic != p.Topic || got.ID != p.Producer:
+		return fmt.Errorf("topic %q, producer %d", got.Topic, got.ID)
+	case p.Sequence < *got.Base || p.Sequence >= *got.Base+int64(got.Count):
+		return fmt.Errorf("%d records from sequence %d on", got.Count, *got.Base)
+	}
+	if err := checkShares(got.Appended, false); err != nil {
+		return err
+	}
+	p.Base, p.Count, p.Recorded = *got.Base, got.Count, *got.Epoch
 	for i := range got.Appended {
 		p.Places = append(p.Places, got.Appended[i].place(p.Topic))
 	}
@@ -84,12 +112,13 @@ func readReceipt(a *history.Attempt, body []byte) error {
 
 // registered is the answer to a registration.
 type registered struct {
-	ID    int64 `json:"producer_id"`
-	Epoch int64 `json:"producer_epoch"`
-	Next  []struct {
+	ID            int64  `json:"producer_id"`
+	Epoch         *int64 `json:"producer_epoch"`
+	Transactional string `json:"transactional_id"`
+	Next          []struct {
 		Topic     string `json:"topic"`
 		Partition *int   `json:"partition"`
-		Sequence  int64  `json:"next_sequence"`
+		Sequence  *int64 `json:"next_sequence"`
 	} `json:"next_sequences"`
 }
 
@@ -99,9 +128,16 @@ func readRegistered(a *history.Attempt, body []byte) error {
 		return err
 	}
 	r := a.Register
-	r.Producer, r.Epoch = got.ID, got.Epoch
+	if got.ID < 1 || got.Epoch == nil || got.Next == nil || got.Transactional != r.TransactionalID {
+		return fmt.Errorf("producer %d of %q, epoch told: %t, sequences told: %t",
+			got.ID, got.Transactional, got.Epoch != nil, got.Next != nil)
+	}
+	r.Producer, r.Epoch = got.ID, *got.Epoch
 	for _, n := range got.Next {
-		next := history.Next{Topic: n.Topic, Sequence: n.Sequence}
+		if n.Topic == "" || n.Sequence == nil {
+			return fmt.Errorf("no next sequence of topic %q", n.Topic)
+		}
+		next := history.Next{Topic: n.Topic, Sequence: *n.Sequence}
 		if n.Partition != nil {
 			next.Scope = *n.Partition + 1
 		}
@@ -110,19 +146,45 @@ func readRegistered(a *history.Attempt, body []byte) error {
 	return nil
 }
 
-func readTransaction(a *history.Attempt, body []byte) error {
-	var got struct {
-		ID       string  `json:"transaction_id"`
-		State    string  `json:"state"`
-		By       string  `json:"aborted_by"`
-		Appended []share `json:"appended"`
+// told is the answer to a request about a transaction.
+type told struct {
+	ID       string  `json:"transaction_id"`
+	State    string  `json:"state"`
+	By       string  `json:"aborted_by"`
+	Appended []share `json:"appended"`
+}
+
+// check returns what is wrong with what is told of t.
+func (got *told) check(t *history.Transaction) error {
+	switch {
+	case got.ID != t.ID || got.State != ongoing && got.State != committed && got.State != aborted:
+		return fmt.Errorf("transaction %q is %q", got.ID, got.State)
+	case (got.State == aborted) != (got.By != ""):
+		return fmt.Errorf("a transaction that is %s was aborted by %q", got.State, got.By)
+	case len(got.Appended) > 0 || got.State == committed && len(t.Pieces) > 0:
+		return checkShares(got.Appended, false)
 	}
+	return nil
+}
+
+// readStaged reads the answer to offsets of a transaction. The state in it is that of the first answer, if it is a
+// repeat, and so is none that is known from now on.
+func readStaged(a *history.Attempt, body []byte) error {
+	var got told
+	if err := json.Unmarshal(body, &got); err != nil {
+		return err
+	}
+	return got.check(a.Transaction)
+}
+
+func readTransaction(a *history.Attempt, body []byte) error {
+	var got told
 	if err := json.Unmarshal(body, &got); err != nil {
 		return err
 	}
 	t := a.Transaction
-	if got.ID != t.ID || got.State == "" {
-		return fmt.Errorf("transaction %q is %q", got.ID, got.State)
+	if err := got.check(t); err != nil {
+		return err
 	}
 	t.State, t.By = got.State, got.By
 	for i := range got.Appended {
@@ -137,6 +199,9 @@ type record struct {
 	Offset    int64   `json:"offset"`
 	Key       *string `json:"key"`
 	Value     value   `json:"value"` // 0 if it came in another form
+
+	Bytes   bytesValue `json:"value_base64"`
+	Headers []header   `json:"headers"`
 }
 
 // value is checked while it is read.
@@ -158,21 +223,10 @@ func (tp *topic) spans(records []record, partition int) []history.Span {
 			p = r.Partition
 		}
 		spans = appendSpan(spans, history.Span{
-			Partition: p, Offset: r.Offset, First: tp.check(history.Value(r.Value), r.Key), Count: 1,
+			Partition: p, Offset: r.Offset, First: tp.check(r), Count: 1,
 		})
 	}
 	return spans
-}
-
-// check returns a value, or 0 if its record has not the key that was sent with it.
-func (tp *topic) check(v history.Value, key *string) history.Value {
-	switch {
-	case v == 0:
-		return 0
-	case tp.Keys == 0 && key != nil, tp.Keys > 0 && (key == nil || *key != v.RecordKey(tp.Keys)):
-		return 0
-	}
-	return v
 }
 
 // appendSpan appends a record, to the last span if it continues that.

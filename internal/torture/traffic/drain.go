@@ -19,9 +19,10 @@ import (
 )
 
 // Drain writes down what is left, as fresh clients read it over HTTP and as SQL shows it: all logs, the fates of all
-// transactions and all committed offsets; and the history's last line. Nothing is done to the service any more when
-// it is called, and Run has returned.
+// transactions and all committed offsets; and the history's last line. It raises an alarm if there is input that was
+// not processed. Nothing is done to the service any more when it is called, and Run has returned.
 func (t *Traffic) Drain(ctx context.Context) error {
+	t.tellUnprocessed()
 	p := &plainClient{t: t}
 	for _, d := range t.declared() {
 		for partition := range d.Partitions {
@@ -137,7 +138,7 @@ func (p *plainClient) drainOffsets(ctx context.Context, group string) error {
 	if err != nil {
 		return err
 	}
-	offsets, err := readOffsets(text.Bytes())
+	offsets, err := readOffsets(group, text.Bytes())
 	for _, o := range offsets {
 		p.t.cfg.Writer.Write(history.Line{Committed: &history.Committed{
 			Source: history.HTTP, Group: group, Topic: o.Topic, Partition: o.Partition, Offset: o.Offset,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/go-json-experiment/json"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/eos-proxy/eos-proxy/internal/torture/history"
@@ -32,7 +33,7 @@ func (t *Traffic) drainSQL(ctx context.Context) error {
 
 func (t *Traffic) drainBatches(ctx context.Context, conn *pgx.Conn, tp *topic, partition int) error {
 	const batches = `
-SELECT b.base_offset, b.record_count, b.body, b.ends, b.flags
+SELECT b.base_offset, b.record_count, b.body, b.ends, b.flags, b.headers
 FROM topics t
 JOIN partitions p ON p.topic_id = t.topic_id
 JOIN batches b ON b.log_id = p.partition_id AND b.base_offset >= p.log_start_offset
@@ -50,7 +51,8 @@ ORDER BY b.base_offset`
 		var count int
 		var body, flags []byte
 		var ends []int32
-		if err := rows.Scan(&base, &count, &body, &ends, &flags); err != nil {
+		var headers []*string
+		if err := rows.Scan(&base, &count, &body, &ends, &flags, &headers); err != nil {
 			return err
 		}
 		if len(ends) != 2*count {
@@ -60,7 +62,8 @@ ORDER BY b.base_offset`
 			t.cfg.Writer.Write(history.Line{Log: line})
 			line = &history.Log{Source: history.SQL, Topic: tp.Topic.Topic, Partition: partition, Start: line.End}
 		}
-		line.Spans = tp.unpack(line.Spans, history.Span{Partition: partition, Offset: base, Count: count}, body, ends, flags)
+		p := &packed{body, ends, flags, headers}
+		line.Spans = tp.unpack(line.Spans, history.Span{Partition: partition, Offset: base, Count: count}, p)
 		line.End = base + int64(count)
 	}
 	line.Last = true
@@ -71,30 +74,47 @@ ORDER BY b.base_offset`
 // The flags of a record.
 const (
 	noKey       = 1
-	bytesForm   = 2 | 8 // of the key or the value: not as it was sent
+	bytesKey    = 2 // not as it was sent
 	noValueFlag = 4
+	bytesForm   = 8 // of the value
 )
 
+// packed is a batch as its table has it.
+type packed struct {
+	body    []byte
+	ends    []int32
+	flags   []byte
+	headers []*string // JSON; nil: none has any
+}
+
 // unpack appends the records of a batch.
-func (tp *topic) unpack(spans []history.Span, of history.Span, body []byte, ends []int32, flags []byte) []history.Span {
+func (tp *topic) unpack(spans []history.Span, of history.Span, b *packed) []history.Span {
 	begin := int32(0)
 	for i := range of.Count {
-		keyEnd, valueEnd := ends[2*i], ends[2*i+1]
+		keyEnd, valueEnd := b.ends[2*i], b.ends[2*i+1]
 		flag := byte(0)
-		if len(flags) > 0 {
-			flag = flags[min(i, len(flags)-1)]
+		if len(b.flags) > 0 {
+			flag = b.flags[min(i, len(b.flags)-1)]
 		}
-		var key *string
+		r := &record{}
 		if flag&noKey == 0 {
-			text := string(body[begin:keyEnd])
-			key = &text
+			text := string(b.body[begin:keyEnd])
+			r.Key = &text
 		}
-		v := history.ParseValue(body[keyEnd:valueEnd])
-		if flag&(bytesForm|noValueFlag) != 0 {
-			v = 0
+		switch v := history.ParseValue(b.body[keyEnd:valueEnd]); {
+		case flag&(bytesKey|noValueFlag) != 0:
+		case flag&bytesForm != 0:
+			r.Bytes = bytesValue(v)
+		default:
+			r.Value = value(v)
+		}
+		if len(b.headers) > i && b.headers[i] != nil {
+			if err := json.Unmarshal([]byte(*b.headers[i]), &r.Headers); err != nil {
+				*r = record{} // it is corrupt
+			}
 		}
 		spans = appendSpan(spans, history.Span{
-			Partition: of.Partition, Offset: of.Offset + int64(i), First: tp.check(v, key), Count: 1,
+			Partition: of.Partition, Offset: of.Offset + int64(i), First: tp.check(r), Count: 1,
 		})
 		begin = valueEnd
 	}

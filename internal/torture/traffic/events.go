@@ -63,7 +63,11 @@ func (f *follower) follow(ctx context.Context, tp *topic, partition int) {
 		h.rest(ctx, 0, retryPause)
 		return
 	}
-	late.Reset(time.Duration(200+h.rand.IntN(1500)) * time.Millisecond) // then it leaves
+	stay := time.Duration(200+h.rand.IntN(1500)) * time.Millisecond
+	if h.chance(100) {
+		stay = 2*time.Second + time.Duration(h.rand.Int64N(int64(4*time.Second)))
+	}
+	late.Reset(stay) // then it leaves
 	a.Status, a.Outcome = resp.StatusCode, history.OK
 	if err := readEvents(tp, a.Read, resp.Body, 3000); err != nil && ctx.Err() == nil {
 		a.Error = cause(err)
@@ -85,7 +89,7 @@ func (f *follower) refused(a *history.Attempt, resp *http.Response, err error, u
 		g.err = errors.Join(g.err, resp.Body.Close())
 	}
 	a.Returned = f.hand.t.Now()
-	g.tell(a, nil)
+	g.tell(a, noSuchStatus)
 	f.hand.ended(a)
 }
 
@@ -130,12 +134,15 @@ func readEvents(tp *topic, r *history.Read, body io.Reader, most int) error {
 			data = rest
 		case "event":
 			name = rest
+		case "", "retry": // a comment, or the end of an event; and how long to wait, once
+		default:
+			return fmt.Errorf("%sa line %q", badAnswer, text)
 		}
 		if len(text) > 0 || data == nil {
 			continue
 		}
 		if len(name) > 0 {
-			return fmt.Errorf("event %s: %s", name, data)
+			return badEvent(string(name), data)
 		}
 		if err := addEvent(tp, r, string(id), data); err != nil {
 			return fmt.Errorf("%s%w", badAnswer, err)
@@ -146,6 +153,16 @@ func readEvents(tp *topic, r *history.Read, body io.Reader, most int) error {
 	return nil
 }
 
+// badEvent returns what an event says that is none of a record. A proxy that stops says so; nothing else may happen to
+// a log here.
+func badEvent(name string, data []byte) error {
+	p, err := readProblem(data, http.StatusServiceUnavailable)
+	if name != "problem" || err != nil {
+		return fmt.Errorf("%sevent %s: %s", badAnswer, name, data)
+	}
+	return fmt.Errorf("event %s: %s", name, p.Code)
+}
+
 func addEvent(tp *topic, r *history.Read, id string, data []byte) error {
 	var got record
 	if err := json.Unmarshal(data, &got); err != nil {
@@ -154,7 +171,8 @@ func addEvent(tp *topic, r *history.Read, id string, data []byte) error {
 	partition := r.Partition
 	if partition < 0 {
 		partition = got.Partition
-	} else if id != strconv.FormatInt(got.Offset, 10) {
+	}
+	if id == "" || r.Partition >= 0 && id != strconv.FormatInt(got.Offset, 10) {
 		return fmt.Errorf("offset %d has id %q", got.Offset, id)
 	}
 	r.NextAt = id
@@ -162,7 +180,7 @@ func addEvent(tp *topic, r *history.Read, id string, data []byte) error {
 		r.Next = got.Offset + 1
 	}
 	r.Spans = appendSpan(r.Spans, history.Span{
-		Partition: partition, Offset: got.Offset, First: tp.check(history.Value(got.Value), got.Key), Count: 1,
+		Partition: partition, Offset: got.Offset, First: tp.check(&got), Count: 1,
 	})
 	return nil
 }

@@ -14,10 +14,13 @@ import (
 
 // fetched is the answer to a fetch, of one partition or of all.
 type fetched struct {
+	Topic   string   `json:"topic"`
 	Records []record `json:"records"`
 	Next    *int64   `json:"next_offset"`
 	End     *int64   `json:"high_watermark"`
 	Cursor  string   `json:"cursor"`
+
+	Partition int `json:"partition"` // of one
 }
 
 // fetch returns an operation that reads from an offset. Who reads is for the caller to say.
@@ -34,8 +37,11 @@ func (h *hand) fetch(tp *topic, reader string, partition int, offset int64, most
 		if err := json.Unmarshal(body, &got); err != nil {
 			return err
 		}
-		if got.Next == nil || got.End == nil {
-			return errors.New("no next_offset or high_watermark")
+		if got.Records == nil || got.Next == nil || got.End == nil {
+			return errors.New("no records, next_offset or high_watermark")
+		}
+		if got.Topic != a.Read.Topic || got.Partition != partition {
+			return fmt.Errorf("topic %q, partition %d", got.Topic, got.Partition)
 		}
 		a.Read.Spans, a.Read.Next, a.Read.End = tp.spans(got.Records, partition), *got.Next, *got.End
 		tp.saw(partition, a.Read.End)
@@ -64,6 +70,16 @@ func (h *hand) readBack(ctx context.Context, places []history.Place) {
 // readerOf returns the name of a reader that reads once.
 func (h *hand) readerOf(o *operation) string { return fmt.Sprintf("%s.%d", h.name, o.ask.Operation) }
 
+// waiting returns how long a read waits for records: not long, most of the time, but now and then so long that it shows
+// when nobody wakes it.
+func (h *hand) waiting() time.Duration {
+	wait := time.Duration(1+h.rand.IntN(400)) * time.Millisecond
+	if h.chance(300) {
+		wait = time.Second + time.Duration(h.rand.Int64N(int64(3*time.Second)))
+	}
+	return min(wait, h.t.cfg.Timeout*4/5)
+}
+
 // fetcher reads the partitions of all topics in turn, each from where it came to, and sometimes again what is old.
 type fetcher struct {
 	hand *hand
@@ -90,8 +106,8 @@ func (f *fetcher) read(ctx context.Context, tp *topic, partition int) {
 	sc := scope{tp.Topic.Topic, partition}
 	for h.goesOn() {
 		wait := time.Duration(0)
-		if h.chance(30) {
-			wait = min(h.t.cfg.Timeout/4, time.Duration(1+h.rand.IntN(400))*time.Millisecond)
+		if h.chance(50) {
+			wait = h.waiting()
 		}
 		a := h.settle(ctx, h.fetch(tp, h.name, partition, f.at[sc], 1+h.rand.IntN(500), wait))
 		if a.Outcome != history.OK {

@@ -11,6 +11,7 @@ import (
 type keyed struct {
 	hand *hand
 	done shelf
+	raws shelf // those that are a record's value, and go to other URLs
 }
 
 func (k *keyed) run(ctx context.Context) {
@@ -18,6 +19,8 @@ func (k *keyed) run(ctx context.Context) {
 	for h.goesOn() {
 		old := k.done.any(h)
 		switch n := h.rand.IntN(1000); {
+		case n >= 980:
+			k.raw(ctx)
 		case n < 25 && old != nil: // the key with other records
 			p := old.ask.Produce
 			to := target{h.t.topics[p.Topic], p.Scope, p.Partition, p.Scope == 0 && p.Partition >= 0}

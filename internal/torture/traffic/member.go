@@ -2,6 +2,7 @@ package traffic
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -32,7 +33,7 @@ type assigned struct {
 		Partition int      `json:"partition"`
 		Committed *int64   `json:"committed_offset"`
 		Records   []record `json:"records"`
-		Next      int64    `json:"next_offset"`
+		Next      *int64   `json:"next_offset"`
 	} `json:"partitions"`
 }
 
@@ -41,8 +42,9 @@ func (m *member) request(k history.Kind, ask history.Member, method, path string
 	ask.Group, ask.Member, ask.Instance = m.group, m.id, m.instance
 	path = "/v1/groups/" + m.group + "/members/" + m.id + path
 	o := m.hand.operation(history.Attempt{Kind: k, Member: &ask}, method, path, body)
-	if k != history.KindLeave {
-		o.read = m.read
+	o.read = m.read
+	if k == history.KindLeave {
+		o.read = readNothing
 	}
 	return o
 }
@@ -52,16 +54,22 @@ func (m *member) read(a *history.Attempt, body []byte) error {
 	if err := json.Unmarshal(body, &got); err != nil {
 		return err
 	}
+	if got.Epoch < 1 || got.Assignment == nil || got.Partitions == nil && a.Kind == history.KindPoll {
+		return fmt.Errorf("epoch %d, assignment told: %t, partitions told: %t",
+			got.Epoch, got.Assignment != nil, got.Partitions != nil)
+	}
 	a.Member.NewEpoch, a.Member.Assignment = got.Epoch, got.Assignment
 	for i := range got.Partitions {
 		p := &got.Partitions[i]
-		polled := history.Polled{Topic: p.Topic, Partition: p.Partition, Committed: -1, Next: p.Next}
+		tp := m.hand.t.topics[p.Topic]
+		if tp == nil || p.Records == nil || p.Next == nil {
+			return fmt.Errorf("topic %q, records told: %t, next offset told: %t", p.Topic, p.Records != nil, p.Next != nil)
+		}
+		polled := history.Polled{Topic: p.Topic, Partition: p.Partition, Committed: -1, Next: *p.Next}
 		if p.Committed != nil {
 			polled.Committed = *p.Committed
 		}
-		if tp := m.hand.t.topics[p.Topic]; tp != nil {
-			polled.Spans = tp.spans(p.Records, p.Partition)
-		}
+		polled.Spans = tp.spans(p.Records, p.Partition)
 		a.Member.Polled = append(a.Member.Polled, polled)
 	}
 	return nil

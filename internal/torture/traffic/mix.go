@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
+	"net/http"
 	"slices"
+	"strings"
 	"sync/atomic"
 
 	"github.com/eos-proxy/eos-proxy/internal/torture/history"
@@ -33,6 +35,46 @@ func (tp *topic) isProcessed() bool {
 		}
 	}
 	return true
+}
+
+// lookAtInput asks how far the input reaches, which no client has to have been told: what is unknown to who sent it
+// may be there.
+func (t *Traffic) lookAtInput(ctx context.Context) {
+	tp := t.topic(inputTopic)
+	var got struct {
+		Partitions []struct {
+			Partition int   `json:"partition"`
+			End       int64 `json:"high_watermark"`
+		} `json:"partitions"`
+	}
+	if err := (&plainClient{t: t}).must(ctx, http.MethodGet, "/v1/topics/"+tp.Topic.Topic, nil, &got); err != nil {
+		return // then the drain cannot read it either
+	}
+	for _, p := range got.Partitions {
+		tp.saw(p.Partition, p.End)
+	}
+}
+
+// tellUnprocessed raises an alarm for input that workers left, although they had Config.Grace to process it.
+func (t *Traffic) tellUnprocessed() {
+	isWork := func(k kind) bool {
+		return k.does == works && (len(t.cfg.Only) == 0 || slices.Contains(t.cfg.Only, k.name))
+	}
+	tp := t.topic(inputTopic)
+	if tp.isProcessed() || !slices.ContainsFunc(t.kinds(), isWork) {
+		return
+	}
+	var left []string
+	for i := range tp.ends {
+		if done, end := tp.done[i].Load(), tp.ends[i].Load(); done < end {
+			left = append(left, fmt.Sprintf("%d: %d of %d", i, done, end))
+		}
+	}
+	t.cfg.Writer.Write(history.Line{Alarm: &history.Alarm{
+		Name: "no-progress", At: t.Now(),
+		Detail: fmt.Sprintf("%s is not processed %s after everything was healed; by partition: %s",
+			tp.Topic.Topic, t.cfg.Grace, strings.Join(left, ", ")),
+	}})
 }
 
 // raise raises a number that never falls.
@@ -96,8 +138,9 @@ func (h *hand) anyTopic() *topic {
 
 // loop is a client.
 type loop struct {
-	hand *hand
-	run  func(ctx context.Context, h *hand)
+	hand  *hand
+	works bool // as of its kind
+	run   func(ctx context.Context, h *hand)
 }
 
 // kind is a kind of client, of which there are at least so many; readers are never more, as each reads all that the
@@ -105,9 +148,18 @@ type loop struct {
 type kind struct {
 	name  string
 	least int
-	reads bool
+	does  duty
 	run   client
 }
+
+// duty is what a kind of client does for the others.
+type duty int
+
+const (
+	writes duty = iota
+	reads
+	works // it processes what the others wrote, and ends after them
+)
 
 // client is a loop, of the n-th of its kind.
 type client func(ctx context.Context, h *hand, n int)
@@ -118,30 +170,30 @@ func (t *Traffic) kinds() []kind {
 	id := func(kind string, n int) string { return fmt.Sprintf("%s%s-id-%d", p, kind, n) }
 	readers, statics, latest := p+"readers", p+"statics", p+"latest"
 	return []kind{
-		{"sequenced", 7, false, func(ctx context.Context, h *hand, _ int) { newSequenced(h, "", false).run(ctx) }},
-		{"restarted", 3, false, func(ctx context.Context, h *hand, n int) {
+		{"sequenced", 7, writes, func(ctx context.Context, h *hand, _ int) { newSequenced(h, "", false).run(ctx) }},
+		{"restarted", 3, writes, func(ctx context.Context, h *hand, n int) {
 			newSequenced(h, id("restarted", n), false).run(ctx)
 		}},
-		{"pair", 4, false, func(ctx context.Context, h *hand, n int) { newSequenced(h, id("pair", n/2), true).run(ctx) }},
-		{"keyed", 4, false, func(ctx context.Context, h *hand, _ int) { (&keyed{hand: h}).run(ctx) }},
-		{"plain", 2, false, func(ctx context.Context, h *hand, _ int) { runPlain(ctx, h) }},
-		{"upload", 1, false, func(ctx context.Context, h *hand, n int) { newUploader(h, id("upload", n)).run(ctx) }},
-		{"one-shot", 4, false, func(ctx context.Context, h *hand, n int) { newOneShots(h, id("one-shot", n)).run(ctx) }},
-		{"staged", 5, false, func(ctx context.Context, h *hand, n int) { newStaged(h, id("staged", n), false).run(ctx) }},
-		{"staged-pair", 2, false, func(ctx context.Context, h *hand, n int) {
+		{"pair", 4, writes, func(ctx context.Context, h *hand, n int) { newSequenced(h, id("pair", n/2), true).run(ctx) }},
+		{"keyed", 4, writes, func(ctx context.Context, h *hand, _ int) { (&keyed{hand: h}).run(ctx) }},
+		{"plain", 2, writes, func(ctx context.Context, h *hand, _ int) { runPlain(ctx, h) }},
+		{"upload", 1, writes, func(ctx context.Context, h *hand, n int) { newUploader(h, id("upload", n)).run(ctx) }},
+		{"one-shot", 4, writes, func(ctx context.Context, h *hand, n int) { newOneShots(h, id("one-shot", n)).run(ctx) }},
+		{"staged", 5, writes, func(ctx context.Context, h *hand, n int) { newStaged(h, id("staged", n), false).run(ctx) }},
+		{"staged-pair", 2, writes, func(ctx context.Context, h *hand, n int) {
 			newStaged(h, id("staged-pair", n/2), true).run(ctx)
 		}},
-		{"fetch", 2, true, func(ctx context.Context, h *hand, _ int) { newFetcher(h).run(ctx) }},
-		{"cursor", 1, true, func(ctx context.Context, h *hand, _ int) { (&cursorReader{hand: h}).run(ctx) }},
-		{"events", 1, true, func(ctx context.Context, h *hand, _ int) { newFollower(h).run(ctx) }},
-		{"reader", 2, true, func(ctx context.Context, h *hand, _ int) { newConsumer(h, readers, "", "").run(ctx) }},
-		{"static", 2, true, func(ctx context.Context, h *hand, n int) {
+		{"fetch", 2, reads, func(ctx context.Context, h *hand, _ int) { newFetcher(h).run(ctx) }},
+		{"cursor", 1, reads, func(ctx context.Context, h *hand, _ int) { (&cursorReader{hand: h}).run(ctx) }},
+		{"events", 1, reads, func(ctx context.Context, h *hand, _ int) { newFollower(h).run(ctx) }},
+		{"reader", 2, reads, func(ctx context.Context, h *hand, _ int) { newConsumer(h, readers, "", "").run(ctx) }},
+		{"static", 2, reads, func(ctx context.Context, h *hand, n int) {
 			newConsumer(h, statics, id("static", n), "").run(ctx)
 		}},
-		{"latest", 1, true, func(ctx context.Context, h *hand, _ int) { newConsumer(h, latest, "", "latest").run(ctx) }},
-		{"worker", 3, false, func(ctx context.Context, h *hand, _ int) { newWorker(h, "").run(ctx) }},
-		{"static-worker", 1, false, func(ctx context.Context, h *hand, n int) { newWorker(h, id("worker", n)).run(ctx) }},
-		{"observer", 1, true, func(ctx context.Context, h *hand, _ int) { newObserver(h).run(ctx) }},
+		{"latest", 1, reads, func(ctx context.Context, h *hand, _ int) { newConsumer(h, latest, "", "latest").run(ctx) }},
+		{"worker", 3, works, func(ctx context.Context, h *hand, _ int) { newWorker(h, "").run(ctx) }},
+		{"static-worker", 1, works, func(ctx context.Context, h *hand, n int) { newWorker(h, id("worker", n)).run(ctx) }},
+		{"observer", 1, reads, func(ctx context.Context, h *hand, _ int) { newObserver(h).run(ctx) }},
 	}
 }
 
@@ -150,7 +202,7 @@ func (t *Traffic) mix() []loop {
 	kinds := t.kinds()
 	writers, readers := 0, 0
 	for _, k := range kinds {
-		if k.reads {
+		if k.does == reads {
 			readers += k.least
 		} else {
 			writers += k.least
@@ -162,11 +214,13 @@ func (t *Traffic) mix() []loop {
 			continue
 		}
 		n := k.least
-		if !k.reads {
+		if k.does != reads {
 			n = max(n, n*(t.cfg.Clients-readers)/writers)
 		}
 		for i := range n {
-			loops = append(loops, loop{t.newHand(t.name(k.name)), func(ctx context.Context, h *hand) { k.run(ctx, h, i) }})
+			loops = append(loops, loop{
+				t.newHand(t.name(k.name)), k.does == works, func(ctx context.Context, h *hand) { k.run(ctx, h, i) },
+			})
 		}
 	}
 	return loops

@@ -18,6 +18,7 @@ type operation struct {
 	method, path string
 	media        string // Content-Type; empty: no body
 	encoding     string // Content-Encoding
+	recordKey    string // Record-Key; empty: none
 	body         []byte
 	read         func(*history.Attempt, []byte) error // of a success; nil: nothing is in it
 	tries        atomic.Int64
@@ -71,6 +72,9 @@ func (o *operation) request(a *history.Attempt) *request {
 	if o.media != "" {
 		r.header["Content-Type"] = []string{o.media}
 		r.body, r.length = bytes.NewReader(o.body), int64(len(o.body))
+	}
+	if o.recordKey != "" {
+		r.header["Record-Key"] = []string{o.recordKey}
 	}
 	if o.encoding != "" {
 		r.header["Content-Encoding"] = []string{o.encoding}

@@ -91,17 +91,27 @@ func (p *producer) sign(o *operation, sequence int64) {
 	o.ask.Produce.Producer, o.ask.Produce.Epoch, o.ask.Produce.Sequence = p.id, p.epoch, sequence
 }
 
-// receipt asks what became of a sequence. The operation reads: it is another one than that which appended.
+// receipt asks what became of a request.
 func (p *producer) receipt(ctx context.Context, of *history.Produce) {
+	p.hand.try(ctx, p.receiptOf(of))
+}
+
+// receiptOf returns an operation that asks for a request by any of its sequences. It reads: it is another one than that
+// which appended.
+func (p *producer) receiptOf(of *history.Produce) *operation {
 	h := p.hand
-	q := url.Values{"topic": {of.Topic}, "sequence": {strconv.FormatInt(of.Sequence, 10)}}
+	sequence := of.Sequence
+	if h.chance(700) {
+		sequence += h.rand.Int64N(int64(max(1, of.Count)))
+	}
+	q := url.Values{"topic": {of.Topic}, "sequence": {strconv.FormatInt(sequence, 10)}}
 	if of.Scope > 0 {
 		q.Set("partition", strconv.Itoa(of.Scope-1))
 	}
 	o := h.operation(history.Attempt{Kind: history.KindReceipt, Produce: &history.Produce{
 		Piece:    history.Piece{Topic: of.Topic, Partition: of.Partition},
-		Producer: of.Producer, Epoch: of.Epoch, Scope: of.Scope, Sequence: of.Sequence,
+		Producer: of.Producer, Epoch: of.Epoch, Scope: of.Scope, Sequence: sequence,
 	}}, http.MethodGet, "/v1/producers/"+strconv.FormatInt(of.Producer, 10)+"/appends?"+q.Encode(), nil)
 	o.read = readReceipt
-	h.try(ctx, o)
+	return o
 }

@@ -38,6 +38,10 @@ func (s *sequenced) run(ctx context.Context) {
 			s.repeatRegistration(ctx)
 		case n < 52 && s.transactionalID != "" || n < 51:
 			s.id = 0
+		case n < 92:
+			s.inFlight(ctx)
+		case n < 102:
+			s.gap(ctx)
 		default:
 			s.append(ctx)
 		}

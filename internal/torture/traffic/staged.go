@@ -14,6 +14,7 @@ type staged struct {
 	*producer
 	takesTurns bool
 	solo       *solo
+	anew       bool // reports whether its idea of its sequences is wrong: it registers before the next transaction
 }
 
 func newStaged(h *hand, transactionalID string, takesTurns bool) *staged {
@@ -30,6 +31,9 @@ func (s *staged) run(ctx context.Context) {
 			return
 		}
 		s.one(ctx)
+		if s.anew {
+			s.id, s.anew = 0, false
+		}
 		switch n := h.rand.IntN(1000); {
 		case n < 10:
 			s.id = 0
@@ -96,6 +100,16 @@ func (s *staged) one(ctx context.Context) {
 	s.afterwards(ctx, x, state)
 }
 
+// isOfSequence reports whether a refusal says that a sequence is not the next one.
+func isOfSequence(code string) bool {
+	switch code {
+	case "OUT_OF_ORDER_SEQUENCE_NUMBER", "DUPLICATE_SEQUENCE_NUMBER", "SEQUENCE_REUSED":
+		return true
+	default:
+		return false
+	}
+}
+
 // fenced reports whether the client was replaced. It registers then.
 func (s *staged) fenced(a *history.Attempt) bool {
 	replaced := a.Code == "PRODUCER_FENCED" || a.Transaction != nil && a.Transaction.By == "fencing"
@@ -111,10 +125,14 @@ func (s *staged) stage(ctx context.Context, x *open) {
 	if x.bound && h.chance(120) {
 		s.beginAnother(ctx)
 	}
+	if x.bound && h.chance(60) {
+		s.appendOutside(ctx)
+	}
 	for range h.rand.IntN(5) {
 		a := s.produce(ctx, x, h.settleOnceOrTwice)
 		if a.Outcome != history.OK {
 			s.fenced(a)
+			s.anew = s.anew || isOfSequence(a.Code)
 			return
 		}
 	}
@@ -165,6 +183,18 @@ func (s *staged) beginAnother(ctx context.Context) {
 	if a := h.settle(ctx, o); a.Outcome != history.OK && ctx.Err() == nil {
 		h.giveUp(ctx, o)
 	}
+}
+
+// appendOutside appends under the producer's next sequence, but not in its open transaction, which is refused. Should
+// a late copy of it come when the transaction has ended, it takes that sequence, and the client is told so by the next
+// refusal.
+func (s *staged) appendOutside(ctx context.Context) {
+	h := s.hand
+	to := h.target(h.anyTopic())
+	o := s.producer.append(to, 1+h.rand.IntN(4), s.next[scope{to.topic.Topic.Topic, to.scope}])
+	a := h.settle(ctx, o)
+	s.fenced(a)
+	s.anew = s.anew || a.Outcome == history.OK // the transaction was aborted meanwhile
 }
 
 // end commits or aborts, and returns what came of it.

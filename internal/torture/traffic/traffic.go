@@ -5,6 +5,10 @@
 // A client is one loop in a file of its own. It sends a request through a hand, which is what a history calls a
 // process: it has one request in flight. What a client wants done is an operation: the same bytes, sent again until
 // the outcome is known, to whichever proxy.
+//
+// A seed decides how many clients of which kind there are, and the dice that each of them throws. It does not decide
+// how their requests meet, nor what they are answered; so neither which numbers their values and names get, which they
+// take in the order in which they come, nor how often each throws its dice, and what for.
 package traffic
 
 import (
@@ -42,6 +46,7 @@ type Traffic struct {
 	topics map[string]*topic
 	began  time.Time
 	over   chan struct{} // closed when clients begin nothing new
+	still  chan struct{} // closed when all but workers have ended, and how far the input reaches is known
 
 	lastValue, operations, attempts, names atomic.Int64
 	lastOK                                 atomic.Int64 // nanoseconds since began
@@ -73,7 +78,8 @@ func New(cfg Config) *Traffic {
 		cfg.Began = time.Now()
 	}
 	t := &Traffic{
-		cfg: cfg, topics: map[string]*topic{}, began: cfg.Began, over: make(chan struct{}),
+		cfg: cfg, topics: map[string]*topic{}, began: cfg.Began,
+		over: make(chan struct{}), still: make(chan struct{}),
 		txns: map[string]struct{}{}, groups: map[string]struct{}{},
 	}
 	if cfg.Rate > 0 {
@@ -123,12 +129,16 @@ func (t *Traffic) Prepare(ctx context.Context) error {
 }
 
 // Run makes traffic until ctx ends, and then for at most Config.Grace until each client knows what became of its
-// last operation. The caller has healed everything by then. It is called once.
+// last operation, and the input is processed. The caller has healed everything by then. It is called once.
 func (t *Traffic) Run(ctx context.Context) error {
 	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
-	var running sync.WaitGroup
+	var others, workers sync.WaitGroup
 	for _, l := range t.mix() {
+		running := &others
+		if l.works {
+			running = &workers
+		}
 		running.Go(func() {
 			defer l.hand.close()
 			l.run(work, l.hand)
@@ -136,7 +146,10 @@ func (t *Traffic) Run(ctx context.Context) error {
 	}
 	ended := make(chan struct{})
 	go func() {
-		running.Wait()
+		others.Wait()
+		t.lookAtInput(work)
+		close(t.still)
+		workers.Wait()
 		close(ended)
 	}()
 	<-ctx.Done()
@@ -145,6 +158,16 @@ func (t *Traffic) Run(ctx context.Context) error {
 	defer late.Stop()
 	<-ended
 	return t.cfg.Writer.Flush()
+}
+
+// isStill reports whether nobody writes any more but workers.
+func (t *Traffic) isStill() bool {
+	select {
+	case <-t.still:
+		return true
+	default:
+		return false
+	}
 }
 
 // noteTransaction remembers an id, whose fate Drain asks for.

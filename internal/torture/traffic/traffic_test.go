@@ -29,6 +29,9 @@ type told struct {
 	fates map[history.Source]map[string]history.Fate
 	ends  map[history.Source]map[string]int64 // committed offsets
 	end   *history.End
+
+	early   int             // requests that were refused because the one just before them was missing
+	outside []history.Value // the first values of requests that were refused because they left out the open transaction
 }
 
 // watch looks out for what a history is to have.
@@ -123,6 +126,7 @@ func mustRead(t *testing.T, path string) *told {
 			got.kinds[a.Kind][a.Outcome]++
 			if a.Outcome == history.Fail {
 				got.codes[a.Code]++
+				got.refused(a)
 			}
 			// Uploads are broken off on purpose; and a proxy may say that another one is in its way.
 			if strings.HasPrefix(a.Error, "bad answer") || a.Status == 0 && a.Outcome == history.Fail ||
@@ -152,6 +156,19 @@ func mustRead(t *testing.T, path string) *told {
 	return got
 }
 
+// refused notes refusals that only some requests are for.
+func (g *told) refused(a *history.Attempt) {
+	const near = 600 // more than a request has
+	p := a.Produce
+	switch {
+	case p == nil || p.Producer == 0 || p.Transaction != "" || a.Kind != history.KindProduce:
+	case a.Code == "OUT_OF_ORDER_SEQUENCE_NUMBER" && p.Expected >= 0 && p.Sequence < p.Expected+near:
+		g.early++
+	case a.Code == "INVALID_TXN_STATE":
+		g.outside = append(g.outside, p.First)
+	}
+}
+
 // add appends records to a log as single ones, so that it does not matter how they were cut.
 func (g *told) add(from history.Source, log string, s history.Span) {
 	for i := range s.Count {
@@ -167,6 +184,7 @@ func TestAHealthyServiceIsAskedForEverything(t *testing.T) {
 	codes := []string{
 		"SEQUENCE_REUSED", "OUT_OF_ORDER_SEQUENCE_NUMBER", "IDEMPOTENCY_KEY_REUSED", "PRODUCER_FENCED",
 		"TRANSACTION_ID_REUSED", "CONCURRENT_TRANSACTIONS", "INVALID_TXN_STATE", "FENCED_INSTANCE_ID", "FENCED_MEMBER_EPOCH",
+		"NON_EMPTY_GROUP",
 	}
 	got := run(t, database, traffic.Config{Seed: 1, Proxies: proxies, Prefix: "a-", Timeout: patience}, 3000, codes)
 	for _, k := range []history.Kind{
@@ -195,6 +213,27 @@ func TestAHealthyServiceIsAskedForEverything(t *testing.T) {
 		t.Errorf("committed offsets over HTTP and by SQL: %s", diff)
 	}
 	got.mustBeAllThatTheViewHas(t, database)
+}
+
+func TestWhatIsTooEarlyOrOutsideIsRefused(t *testing.T) {
+	t.Parallel()
+	database := pgtest.New(t)
+	cfg := traffic.Config{
+		Seed: 2, Prefix: "b-", Timeout: patience, Only: []string{"sequenced", "restarted", "staged", "staged-pair"},
+		Proxies: []string{newProxy(t, database), newProxy(t, database)},
+	}
+	got := run(t, database, cfg, 6000, nil)
+	t.Logf("%d early, %d outside: %v", got.early, len(got.outside), got.codes)
+	if got.early == 0 || len(got.outside) == 0 {
+		t.Errorf("%d requests were too early, %d outside of a transaction", got.early, len(got.outside))
+	}
+	for log, spans := range got.logs[history.HTTP] {
+		for _, s := range spans {
+			if slices.Contains(got.outside, s.First) {
+				t.Errorf("%s, offset %d: value %d was refused", log, s.Offset, s.First)
+			}
+		}
+	}
 }
 
 // mustBeAllThatTheViewHas holds what was drained against the view of records, which is made in another way.

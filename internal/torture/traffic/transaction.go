@@ -23,8 +23,9 @@ func (h *hand) transaction(k history.Kind, t *history.Transaction, body []byte) 
 		path += "/" + string(k)
 	}
 	o := h.operation(history.Attempt{Kind: k, Transaction: t}, method, path, body)
-	if k != history.KindTxnOffsets {
-		o.read = readTransaction
+	o.read = readTransaction
+	if k == history.KindTxnOffsets {
+		o.read = readStaged
 	}
 	return o
 }

@@ -66,7 +66,7 @@ func (u *uploader) upload(ctx context.Context, o *operation) bool {
 		a := o.attempt()
 		h.move()
 		whole := a.Try > 3 || h.chance(600)
-		stop := h.send1(ctx, a, o, whole)
+		stop := h.sendUpload(ctx, a, o, whole)
 		if a.Outcome == history.OK {
 			return true
 		}
@@ -77,8 +77,8 @@ func (u *uploader) upload(ctx context.Context, o *operation) bool {
 	}
 }
 
-// send1 sends an upload once, not all of it if whole is false. It reports whether a repeat would be refused too.
-func (h *hand) send1(ctx context.Context, a *history.Attempt, o *operation, whole bool) (stop bool) {
+// sendUpload sends an upload once, not all of it if whole is false. It reports whether a repeat would be refused too.
+func (h *hand) sendUpload(ctx context.Context, a *history.Attempt, o *operation, whole bool) (stop bool) {
 	h.t.pacer.wait(ctx)
 	ctx, cancel := context.WithTimeout(ctx, h.t.cfg.Timeout)
 	defer cancel()
@@ -103,12 +103,12 @@ func (h *hand) send1(ctx context.Context, a *history.Attempt, o *operation, whol
 		h.ended(a)
 		return false
 	}
-	if resp.StatusCode/100 != 2 {
+	if resp.StatusCode != http.StatusOK {
 		g := answer{status: resp.StatusCode}
 		g.body, g.err = io.ReadAll(resp.Body)
 		g.err = errors.Join(g.err, resp.Body.Close())
 		a.Returned = h.t.Now()
-		g.tell(a, nil)
+		g.tell(a, noSuchStatus)
 		h.ended(a)
 		return settled(a)
 	}
@@ -137,7 +137,6 @@ func (t *Traffic) readUpload(a *history.Attempt, body io.Reader) (stop bool) {
 			Appended []share `json:"appended"`
 			Complete bool    `json:"complete"`
 			problem
-			Status int `json:"status"`
 		}
 		if err := json.Unmarshal(text, &line); err != nil {
 			a.Error = badAnswer + err.Error()
@@ -145,17 +144,29 @@ func (t *Traffic) readUpload(a *history.Attempt, body io.Reader) (stop bool) {
 		}
 		if line.Next == nil { // a problem; what was appended before it stays
 			a.Code, a.Effect, a.Error = line.Code, line.Effect, "ended with a problem"
+			if err := line.problem.check(line.Status); err != nil {
+				a.Error = badAnswer + err.Error()
+			} else if _, err := in.ReadByte(); err == nil || errors.Is(err, io.EOF) {
+				a.Error = badAnswer + "it goes on behind a problem, or ends as if it were complete"
+			}
 			p.Expected = -1
 			if line.Expected != nil {
 				p.Expected = *line.Expected
 			}
 			return line.Status/100 == 4 && line.Status != http.StatusRequestTimeout
 		}
+		if *line.Next < from {
+			a.Error = badAnswer + "the next sequence falls"
+			return false
+		}
 		p.Places = append(p.Places, uploaded(p.Topic, line.Appended, int(from-p.Sequence), int(*line.Next-from))...)
 		from, p.Next = *line.Next, *line.Next
 		if line.Complete {
-			if _, err := in.ReadByte(); !errors.Is(err, io.EOF) {
-				a.Error = "the answer does not end"
+			if _, err := in.ReadByte(); err == nil {
+				a.Error = badAnswer + "the answer goes on behind its end"
+				return false
+			} else if !errors.Is(err, io.EOF) {
+				a.Error = cause(err)
 				return false
 			}
 			a.Outcome = history.OK

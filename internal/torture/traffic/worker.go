@@ -22,11 +22,12 @@ func newWorker(h *hand, instance string) *worker {
 	return &worker{member: m}
 }
 
-// run processes, in the end until nothing is left: what a member had that died is for others after its session.
+// run processes, in the end until nothing is left that anybody wrote: what a member had that died is for others after
+// its session.
 func (w *worker) run(ctx context.Context) {
 	h := w.hand
 	input := h.t.topic(inputTopic)
-	for ctx.Err() == nil && (h.goesOn() || !input.isProcessed()) {
+	for ctx.Err() == nil && (!h.t.isStill() || !input.isProcessed()) {
 		if w.epoch == 0 && !w.begin(ctx) {
 			return
 		}
@@ -39,6 +40,9 @@ func (w *worker) run(ctx context.Context) {
 		a := w.poll(ctx, nil, nil, 20+h.rand.IntN(300))
 		if a.Outcome != history.OK || !w.process(ctx, a.Member) && !h.goesOn() {
 			rest(ctx, nil, retryPause)
+			if h.t.isStill() { // who committed what is not polled any more may not have been told
+				h.try(ctx, h.offsets(w.group))
+			}
 		}
 	}
 	w.leave(ctx)
@@ -139,7 +143,7 @@ func (w *worker) commit(ctx context.Context, pieces []history.Piece, offsets []h
 	a := h.settleOnceOrTwice(ctx, o)
 	w.refused(a)
 	if a.Outcome == history.OK {
-		w.processed(offsets)
+		h.t.processed(offsets)
 	}
 	if h.chance(100) {
 		w.stale = append(w.stale[max(0, len(w.stale)-20):], o)
@@ -176,14 +180,16 @@ func (w *worker) commitStaged(ctx context.Context, pieces []history.Piece, offse
 	if a.Outcome != history.OK {
 		return false
 	}
-	w.processed(offsets)
+	h.t.processed(offsets)
 	return true
 }
 
 // processed notes how far the input is processed.
-func (w *worker) processed(offsets []history.Commit) {
+func (t *Traffic) processed(offsets []history.Commit) {
 	for _, o := range offsets {
-		raise(&w.hand.t.topics[o.Topic].done[o.Partition], o.Offset)
+		if tp := t.topics[o.Topic]; tp != nil && o.Partition < len(tp.done) {
+			raise(&tp.done[o.Partition], o.Offset)
+		}
 	}
 }
 
