@@ -37,6 +37,14 @@ func (f Fault) String() string {
 // Shares are how many of 10,000 COMMITs, or of 10,000 messages of the kind, meet each fault. The others pass.
 type Shares [faultsCount]int
 
+// Times returns shares that are n times as high.
+func (s Shares) Times(n int) Shares {
+	for f := range s {
+		s[f] *= n
+	}
+	return s
+}
+
 // LateBy is how late Late and Delay are, and how long Freeze lasts, where Config does not say.
 const LateBy = 20 * time.Millisecond
 

@@ -58,7 +58,7 @@ func (r *run) make(ctx context.Context) (err error) {
 	r.nemesis, err = nemesis.New(nemesis.Config{
 		Seed: r.cfg.Seed, Names: r.cfg.Faults, AtOnce: r.cfg.AtOnce, Pause: r.cfg.Pause,
 		Cluster: r.cluster, Network: r.network, Database: r.database,
-		Shares: network.Bad.Times(r.cfg.Worse), Cuts: cuts.times(r.cfg.Worse), Writer: r.writer, Now: r.traffic.Now,
+		Shares: network.Bad.Times(r.cfg.Worse), Cuts: cuts.Times(r.cfg.Worse), Writer: r.writer, Now: r.traffic.Now,
 	})
 	if err != nil {
 		return err
@@ -73,22 +73,11 @@ func (r *run) make(ctx context.Context) (err error) {
 	return os.WriteFile(filepath.Join(r.dir, "plan.txt"), []byte(plan), 0o600)
 }
 
-// shares are those of COMMITs, and of other messages, that are cut.
-type shares faults.Shares
-
 // cuts are the shares of a database that is hard to reach, but not so hard that nothing gets done: what holds up a
 // flush for seconds is rare.
-var cuts = shares{
+var cuts = faults.Shares{
 	faults.CutBefore: 80, faults.Abandon: 15, faults.Stall: 5, faults.CutAfter: 160, faults.Late: 40, faults.Mute: 1,
 	faults.Delay: 30, faults.Freeze: 15, faults.BreakRequest: 1, faults.BreakAnswer: 1, faults.BreakReady: 2,
-}
-
-// times returns shares that are n times as high.
-func (s shares) times(n int) faults.Shares {
-	for f := range s {
-		s[f] *= n
-	}
-	return faults.Shares(s)
 }
 
 // openDatabase puts a proxy that cuts between one of ours and PostgreSQL.

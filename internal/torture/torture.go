@@ -82,6 +82,7 @@ type run struct {
 	network  *network.Network
 	traffic  *traffic.Traffic
 	nemesis  *nemesis.Nemesis
+	lasted   time.Duration // of the faults
 
 	missing []string       // what cannot be had here, and why
 	course  cluster.Course // of what the run takes
@@ -94,8 +95,8 @@ type run struct {
 // ErrAnomaly says that the run came to its end, and something was wrong.
 var ErrAnomaly = errors.New("not exactly once")
 
-// Run does it all, and tells Config.Out. It returns ErrAnomaly if the history has an anomaly, and another error if it
-// did not get that far; in both cases the directory is kept, and named.
+// Run does it all, and tells Config.Out. It returns ErrAnomaly if the history has an anomaly, ErrTooLittle if it has
+// none, but little else, and another error if it did not get that far; in each case the directory is kept, and named.
 func Run(ctx context.Context, cfg Config) (err error) {
 	r := &run{cfg: cfg, began: time.Now()}
 	if r.dir, err = os.MkdirTemp(cfg.Temp, "eos-torture-"); err != nil {
@@ -171,6 +172,8 @@ func (r *run) torture(ctx context.Context) error {
 func (r *run) rage(ctx context.Context) {
 	raging, calm := context.WithTimeout(ctx, r.cfg.Duration)
 	defer calm()
+	began := time.Now()
+	defer func() { r.lasted = time.Since(began) }()
 	go func() {
 		ticker := time.NewTicker(time.Second)
 		defer ticker.Stop()
@@ -260,7 +263,8 @@ func (r *run) judge() error {
 	if !verdict.OK() {
 		return ErrAnomaly
 	}
-	return nil
+	d := demands(r.cfg, r.nemesis.Chosen(), r.lasted)
+	return tooLittle(d.missing(verdict))
 }
 
 // alarm writes an alarm into the history.

@@ -69,6 +69,20 @@ func TestARunFindsNothingAndLeavesNothing(t *testing.T) {
 	mustBeGone(t, cfg.Temp)
 }
 
+// TestARunInWhichTooLittleHappenedFails has no faults, of which some were asked for, and the time for none.
+func TestARunInWhichTooLittleHappenedFails(t *testing.T) {
+	t.Parallel()
+	out := &output{seen: func(string) {}}
+	cfg := newConfig(t, out, "-seed", "1", "-duration", "1s", "-only", "keyed", "-faults", "kill-proxy", "-pause", "1h")
+	err := torture.Run(t.Context(), cfg)
+	if !errors.Is(err, torture.ErrTooLittle) || errors.Is(err, torture.ErrAnomaly) {
+		t.Fatalf("%v\n%s", err, out.text.String())
+	}
+	if !strings.Contains(err.Error(), "no fault has hit anybody") {
+		t.Error(err)
+	}
+}
+
 func TestARunThatIsInterruptedLeavesNoProcessAndNoDisk(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())

@@ -11,13 +11,13 @@ import (
 // begin starts what is there all the time.
 func (n *Nemesis) begin() {
 	n.cfg.Network.SetShares(n.cfg.Shares)
-	n.cfg.Network.Calm(!n.chose(cutClients))
-	if n.chose(cutDatabase) {
+	n.cfg.Network.Calm(!n.chose(CutClients))
+	if n.chose(CutDatabase) {
 		for _, d := range n.cfg.Database {
 			d.SetShares(n.cfg.Cuts)
 		}
 	}
-	if n.chose(crashAnywhere) {
+	if n.chose(CrashPoints) {
 		for _, p := range n.cfg.Cluster.Proxies {
 			p.ArmEach(n.anyPoint)
 		}
@@ -61,9 +61,14 @@ func (n *Nemesis) Heal(ctx context.Context) bool {
 	return settled
 }
 
-// Clients begins the kind of a fault between clients and proxies. Those that are repeats are written down by whoever
-// knows of which operation, at the time.
-const Clients = "clients: "
+// What the kinds of faults begin with that are counted elsewhere: those between clients and proxies, of which repeats
+// are written down by whoever knows of which operation, at the time; those between proxies and PostgreSQL; the points
+// at which proxies have crashed.
+const (
+	Clients  = "clients: "
+	Database = "database: "
+	Crash    = "crash: "
+)
 
 func isRepeat(name string) bool {
 	return strings.HasPrefix(name, Clients+"twice") || strings.HasPrefix(name, Clients+"again")
@@ -94,12 +99,12 @@ func (n *Nemesis) counted() map[string]int64 {
 	}
 	for _, d := range n.cfg.Database {
 		for name, count := range d.Counts() {
-			counts["database: "+name] += count
+			counts[Database+name] += count
 		}
 	}
 	for _, p := range n.cfg.Cluster.Proxies {
 		for point, count := range p.Crashes() {
-			counts["crash: "+point] += int64(count)
+			counts[Crash+point] += int64(count)
 		}
 	}
 	return counts

@@ -103,6 +103,15 @@ func New(cfg Config) (*Nemesis, error) {
 	return n, nil
 }
 
+// Chosen returns the names of the faults that were asked for and can be had.
+func (n *Nemesis) Chosen() []string {
+	var names []string
+	for _, f := range n.chosen {
+		names = append(names, f.name)
+	}
+	return names
+}
+
 // Skipped returns the faults that were asked for and cannot be had on this machine, and why.
 func (n *Nemesis) Skipped() []string { return n.skipped }
 
@@ -190,6 +199,9 @@ func (n *Nemesis) Run(ctx context.Context) {
 				n.do(ctx, s)
 			}
 		})
+	}
+	if n.chose(CutDatabase) {
+		lanes.Go(func() { n.cutWhatIsRare(ctx) })
 	}
 	for _, f := range n.chosen {
 		if f.weight == 0 && f.do != nil {

@@ -10,14 +10,14 @@ import (
 
 // Names of what the networks do all the time, to some requests and COMMITs: they are counted by what became of them.
 const (
-	cutClients  = "cut-clients"
-	cutDatabase = "cut-database"
+	CutClients  = "cut-clients"
+	CutDatabase = "cut-database"
 )
 
 // What the networks do.
 var networkFaults = []*fault{
-	{name: cutClients},
-	{name: cutDatabase},
+	{name: CutClients},
+	{name: CutDatabase},
 	{
 		name: "stall-clients", weight: 2, least: 500 * time.Millisecond, most: 6 * time.Second,
 		do: func(ctx context.Context, n *Nemesis, s step) (string, int) {
@@ -67,6 +67,21 @@ var networkFaults = []*fault{
 			return i, 1
 		},
 	},
+}
+
+// cutWhatIsRare lets a COMMIT meet each fault of Cuts that none has met by the second half of the time, as it may be
+// with those of one in 10,000.
+func (n *Nemesis) cutWhatIsRare(ctx context.Context) {
+	ends, ok := ctx.Deadline()
+	if !ok || !sleep(ctx, time.Until(ends)/2) {
+		return
+	}
+	counted := n.counted()
+	for f := faults.CutBefore; f < faults.BreakRequest; f++ {
+		if n.cfg.Cuts[f] > 0 && counted[Database+f.String()] == 0 {
+			n.cfg.Database[int(f)%len(n.cfg.Database)].Arm(f)
+		}
+	}
 }
 
 func (n *Nemesis) database(pick uint64) (*faults.Proxy, string) {

@@ -39,12 +39,12 @@ var proxyFaults = []*fault{
 			return p.Name + ", " + q.Name, count
 		},
 	},
-	{name: crashAnywhere, can: cannotCrash},
+	{name: CrashPoints, can: cannotCrash},
 }
 
 const (
-	// crashAnywhere is that every second process that is started will crash at some point.
-	crashAnywhere = "crash-points"
+	// CrashPoints is that every second process that is started will crash at some point.
+	CrashPoints = "crash-points"
 	// pollTime is how often somebody is asked whether it is there.
 	pollTime = 50 * time.Millisecond
 )
