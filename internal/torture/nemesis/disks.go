@@ -10,7 +10,7 @@ import (
 // What is done to PostgreSQL's disks.
 var diskFaults = []*fault{
 	{
-		name: "slow-disk", weight: 3, least: time.Second, most: 6 * time.Second,
+		name: "slow-disk", database: true, weight: 3, least: time.Second, most: 6 * time.Second,
 		can: func(n *Nemesis) string {
 			if !n.cfg.Cluster.Postgres.WAL.CanBeSlow() {
 				return "no disk that can be slow (see what is missing)"
@@ -22,7 +22,7 @@ var diskFaults = []*fault{
 		},
 	},
 	{
-		name: "full-data-disk", weight: 1, least: time.Second, most: 6 * time.Second,
+		name: "full-data-disk", database: true, weight: 1, least: time.Second, most: 6 * time.Second,
 		can: func(n *Nemesis) string { return noDisk(n.cfg.Cluster.Postgres.Data == nil) },
 		do: func(ctx context.Context, n *Nemesis, _ step) (string, int) {
 			return "data", one(n.cfg.Cluster.Postgres.Data.Fill(ctx) == nil)
@@ -30,7 +30,7 @@ var diskFaults = []*fault{
 	},
 	{
 		// PostgreSQL panics when it needs a segment, and does not recover before there is room.
-		name: "full-wal-disk", weight: 1, least: time.Second, most: 5 * time.Second,
+		name: "full-wal-disk", database: true, weight: 1, least: time.Second, most: 5 * time.Second,
 		can: func(n *Nemesis) string { return noDisk(n.cfg.Cluster.Postgres.WAL == nil) },
 		do: func(ctx context.Context, n *Nemesis, _ step) (string, int) {
 			filled := make(chan error, 1)

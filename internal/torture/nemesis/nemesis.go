@@ -52,6 +52,7 @@ type fault struct {
 	name        string
 	weight      int                     // how often it comes among others; 0: it is not planned, but there all the time
 	least, most time.Duration           // how long it lasts
+	database    bool                    // it is done to PostgreSQL, or to the way there
 	can         func(n *Nemesis) string // why it cannot be had here; empty: it can; nil: it always can
 	// do does it and undoes it again. ctx ends when it is time. It returns to whom, and how often; 0: to nobody.
 	do func(ctx context.Context, n *Nemesis, s step) (target string, count int)
@@ -117,10 +118,7 @@ func (n *Nemesis) Skipped() []string { return n.skipped }
 
 // HitDatabase reports whether any of the faults is done to PostgreSQL, or to the way there.
 func (n *Nemesis) HitDatabase() bool {
-	return slices.ContainsFunc(n.chosen, func(f *fault) bool {
-		return !slices.Contains(proxyFaults, f) &&
-			!strings.HasPrefix(f.name, "crash-") && !strings.HasSuffix(f.name, "-clients")
-	})
+	return slices.ContainsFunc(n.chosen, func(f *fault) bool { return f.database })
 }
 
 // Plan returns the first steps of what will happen, a line each.

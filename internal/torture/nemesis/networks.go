@@ -17,7 +17,7 @@ const (
 // What the networks do.
 var networkFaults = []*fault{
 	{name: CutClients},
-	{name: CutDatabase},
+	{name: CutDatabase, database: true},
 	{
 		name: "stall-clients", weight: 2, least: 500 * time.Millisecond, most: 6 * time.Second,
 		do: func(ctx context.Context, n *Nemesis, s step) (string, int) {
@@ -29,7 +29,7 @@ var networkFaults = []*fault{
 		},
 	},
 	{
-		name: "stall-database", weight: 3, least: 500 * time.Millisecond, most: 8 * time.Second,
+		name: "stall-database", database: true, weight: 3, least: 500 * time.Millisecond, most: 8 * time.Second,
 		do: func(ctx context.Context, n *Nemesis, s step) (string, int) {
 			d, i := n.database(s.pick)
 			d.Block(true)
@@ -39,7 +39,7 @@ var networkFaults = []*fault{
 		},
 	},
 	{
-		name: "refuse-database", weight: 3, least: 500 * time.Millisecond, most: 5 * time.Second,
+		name: "refuse-database", database: true, weight: 3, least: 500 * time.Millisecond, most: 5 * time.Second,
 		do: func(ctx context.Context, n *Nemesis, s step) (string, int) {
 			d, i := n.database(s.pick)
 			d.Refuse(true)
@@ -50,7 +50,7 @@ var networkFaults = []*fault{
 		},
 	},
 	{
-		name: "slow-database", weight: 2, least: time.Second, most: 5 * time.Second,
+		name: "slow-database", database: true, weight: 2, least: time.Second, most: 5 * time.Second,
 		do: func(ctx context.Context, n *Nemesis, s step) (string, int) {
 			d, i := n.database(s.pick)
 			d.Slow(time.Duration(1+s.pick%20) * time.Millisecond)
@@ -60,7 +60,7 @@ var networkFaults = []*fault{
 		},
 	},
 	{
-		name: "cut-all-database", weight: 4,
+		name: "cut-all-database", database: true, weight: 4,
 		do: func(_ context.Context, n *Nemesis, s step) (string, int) {
 			d, i := n.database(s.pick)
 			d.CutAll()
