@@ -28,11 +28,11 @@ type Config struct {
 	Seed   uint64
 	Shares Shares
 
-	Least, Most time.Duration // how late Late and Delay are, and how long Freeze lasts; LateBy by default
+	Least, Most time.Duration // how late Late and Delay are, how long Freeze and FreezeIn last; LateBy by default
 	Stays       time.Duration // how long at most the server's end of Abandon and Stall stays open; 0: as long as it will
 
-	// Signal signals a process of the server, for Freeze. Without it, or where
-	// it fails, Freeze is Late.
+	// Signal signals a process of the server, for Freeze and FreezeIn. Without it,
+	// or where it fails, Freeze is Late, and FreezeIn a CutAfter.
 	Signal func(pid int, signal syscall.Signal) error
 
 	// Note hears of each fault, from many goroutines; nil: nobody does.

@@ -37,6 +37,7 @@ var rareKinds = []history.Kind{
 // cutCommits are the faults after which nobody was told what became of a COMMIT.
 var cutCommits = []faults.Fault{
 	faults.CutBefore, faults.Abandon, faults.Stall, faults.CutAfter, faults.Late, faults.Mute, faults.Freeze,
+	faults.FreezeIn,
 }
 
 // demand is what a run must have had in it, or its verdict says nothing.

@@ -77,7 +77,7 @@ func (r *run) make(ctx context.Context) (err error) {
 // flush for seconds is rare.
 var cuts = faults.Shares{
 	faults.CutBefore: 80, faults.Abandon: 15, faults.Stall: 5, faults.CutAfter: 160, faults.Late: 40, faults.Mute: 1,
-	faults.Delay: 30, faults.Freeze: 15, faults.BreakRequest: 1, faults.BreakAnswer: 1, faults.BreakReady: 2,
+	faults.Delay: 30, faults.Freeze: 8, faults.FreezeIn: 16, faults.BreakRequest: 1, faults.BreakAnswer: 1, faults.BreakReady: 2,
 }
 
 // openDatabase puts a proxy that cuts between one of ours and PostgreSQL.

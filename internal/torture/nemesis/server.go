@@ -12,7 +12,8 @@ import (
 // What is done to PostgreSQL's processes.
 var serverFaults = []*fault{
 	{
-		name: "kill-postgres", database: true, weight: 2, least: 30 * time.Second, most: 30 * time.Second, // until it is back, at most
+		// How long it lasts is until it is back, at most; so in what follows.
+		name: "kill-postgres", database: true, weight: 2, least: 30 * time.Second, most: 30 * time.Second,
 		do: func(ctx context.Context, n *Nemesis, _ step) (string, int) {
 			return n.untilItIsBack(ctx, "postmaster", n.cfg.Cluster.Postgres.Kill())
 		},
