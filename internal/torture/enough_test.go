@@ -41,7 +41,7 @@ func TestWhatARunMustHaveDependsOnItsTime(t *testing.T) {
 		}
 	}
 	// Kinds of requests, faults, and cuts, of each.
-	want := []int{14, 0, 1, 19, 0, 9, 19, 23, 60, 19, 56, 360}
+	want := []int{14, 0, 1, 19, 0, 9, 19, 24, 60, 19, 57, 360}
 	if diff := cmp.Diff(want, counts); diff != "" {
 		t.Errorf("kinds, faults and cuts: %s", diff)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"os/exec"
@@ -17,6 +18,7 @@ import (
 	"github.com/eos-proxy/eos-proxy/internal/faults"
 	"github.com/eos-proxy/eos-proxy/internal/torture/cluster"
 	"github.com/eos-proxy/eos-proxy/internal/torture/history"
+	"github.com/eos-proxy/eos-proxy/internal/torture/judge"
 	"github.com/eos-proxy/eos-proxy/internal/torture/nemesis"
 	"github.com/eos-proxy/eos-proxy/internal/torture/network"
 	"github.com/eos-proxy/eos-proxy/internal/torture/traffic"
@@ -33,7 +35,7 @@ func (r *run) make(ctx context.Context) (err error) {
 		return err
 	}
 	r.mu.Lock()
-	r.backends = r.cluster.Postgres.Backend
+	r.backends, r.hurry = r.cluster.Postgres.Backend, r.cluster.Hurry
 	r.mu.Unlock()
 	var upstreams []func() string
 	for _, p := range r.cluster.Proxies {
@@ -133,17 +135,33 @@ func version(cfg Config) string {
 }
 
 // report says what the run took, and how it is repeated.
-func (r *run) report(judging time.Duration) {
+func (r *run) report(v *judge.Verdict, judging time.Duration) {
 	k := r.course
 	r.say("judged in %s", judging.Round(10*time.Millisecond))
 	if k.Samples > 0 {
 		r.say("first third and last third of the run: memory of a proxy %s, data %s, write-ahead log %s",
 			megabytes(k.Memory), megabytes(k.Data), megabytes(k.WAL))
 	}
+	r.say("COMMITs cut: %d (%s)", cutOf(v), counts(cutCommits, func(f faults.Fault) (string, int64) {
+		return f.String(), v.Faults[nemesis.Database+f.String()]
+	}))
+	lost := r.cluster.LostCommits()
+	r.say("COMMITs without an answer, as the proxies found out that lived on: %s",
+		counts(slices.Sorted(maps.Keys(lost)), func(name string) (string, int64) { return name, int64(lost[name]) }))
 	for _, missing := range r.missing {
 		r.say("NOT HERE: %s", missing)
 	}
 	r.say("again: eos-torture run %s", r.cfg.Arguments())
+}
+
+// counts tells how many there are of each.
+func counts[T any](of []T, each func(T) (string, int64)) string {
+	var texts []string
+	for _, o := range of {
+		name, n := each(o)
+		texts = append(texts, fmt.Sprintf("%s %d", name, n))
+	}
+	return strings.Join(texts, ", ")
 }
 
 func megabytes(b [2]int64) string {

@@ -15,20 +15,26 @@ const (
 	otherClients   = 3 // of PostgreSQL: who asks, and whoever migrates or starts
 )
 
-// AwaitFloor waits until the proxies take no more than when they were new, and PostgreSQL has no client in a
-// transaction, for twice as long as a transaction may take; what does not come down until ctx ends is told as an alarm.
+// quiet is how often in a row, lookTime apart, nothing must be left: for longer than a transaction counts as short.
+const (
+	quiet    = 5
+	lookTime = 500 * time.Millisecond
+)
+
+// AwaitFloor waits until the proxies take no more than when they were new, and PostgreSQL has had no client in a
+// transaction of a second, whenever it looked for 2.5 s; what does not come down until ctx ends is told as an alarm.
 // Nobody may send requests any more, and no connections to the proxies may be left.
 func (c *Cluster) AwaitFloor(ctx context.Context) {
 	var left map[string]string
-	for quiet := 0; quiet < 5; {
+	for nothing := 0; nothing < quiet; {
 		now := c.leaks(ctx)
 		if ctx.Err() != nil {
 			break
 		}
-		if left, quiet = now, quiet+1; len(left) > 0 {
-			quiet = 0
+		if left, nothing = now, nothing+1; len(left) > 0 {
+			nothing = 0
 		}
-		if !sleep(ctx, 500*time.Millisecond) {
+		if !sleep(ctx, lookTime) {
 			break
 		}
 	}

@@ -14,8 +14,11 @@ import (
 	"github.com/eos-proxy/eos-proxy/internal/program"
 )
 
-// endTime is how long a proxy may take to end when it is told to: its grace time, and what comes after.
-const endTime = 45 * time.Second
+const (
+	endTime    = 45 * time.Second // that a proxy may take to end when it is told to: its grace time, and what comes after
+	serverTime = 25 * time.Second // that PostgreSQL may: its last checkpoint
+	hurryTime  = 5 * time.Second  // the same of each, after Hurry
+)
 
 // A Proxy is an eos-proxy that is started again whenever it dies. Its methods may be called by anybody at any time.
 type Proxy struct {
@@ -23,6 +26,7 @@ type Proxy struct {
 	Clock time.Duration // by how much its wall clock is off
 	Race  bool          // whether it was built with the race detector
 
+	hurry    <-chan struct{}
 	binary   string
 	args     []string
 	log      *log
@@ -93,6 +97,17 @@ func (p *Proxy) await(ctx context.Context, process *program.Process) {
 	case <-process.Ended():
 		return
 	case <-ctx.Done():
+	}
+	process.Resume()
+	select {
+	case <-p.hurry:
+		if !within(process, hurryTime) {
+			p.log.line(p.Name, "the run is given up, and the process is killed")
+			p.Kill(0)
+			<-process.Ended()
+		}
+		return
+	default:
 	}
 	if !within(process, endTime) {
 		p.log.alarm("crash", p.Name+" does not end though it was told to "+endTime.String()+" ago")

@@ -3,7 +3,6 @@ package nemesis
 import (
 	"context"
 	"strings"
-	"syscall"
 
 	"github.com/eos-proxy/eos-proxy/internal/faults"
 )
@@ -24,17 +23,15 @@ func (n *Nemesis) begin() {
 	}
 }
 
-// Heal undoes what Run has left: nothing is cut any more, no process stands still, and none will crash. Requests that
-// are late arrive; it returns false if ctx ends before they have, or before each proxy is ready. Then it writes down
-// what was not written by step: the cuts, and the crashes.
-func (n *Nemesis) Heal(ctx context.Context) bool {
+// Undo undoes what Run has left: nothing is cut any more, no process stands still, and none will crash.
+func (n *Nemesis) Undo(ctx context.Context) {
 	for _, d := range n.cfg.Database {
 		d.SetShares(faults.Shares{})
 		d.Refuse(false)
 		d.Block(false)
 		d.Slow(0)
 	}
-	n.wakeBackends(ctx)
+	n.cfg.Cluster.Postgres.Wake()
 	for _, p := range n.cfg.Cluster.Proxies {
 		p.ArmEach(nil)
 		p.Arm("")
@@ -42,6 +39,12 @@ func (n *Nemesis) Heal(ctx context.Context) bool {
 			p.Restart(ctx)
 		}
 	}
+	n.cfg.Network.Calm(true)
+}
+
+// Settle lets requests arrive that are late; it returns false if ctx ends before they have, or before each proxy is
+// ready. Then it writes down what was not written by step: the cuts, and the crashes.
+func (n *Nemesis) Settle(ctx context.Context) bool {
 	settled := n.cfg.Network.Settle(ctx)
 	for _, p := range n.cfg.Cluster.Proxies {
 		for settled && !p.Ready(ctx) {
@@ -72,21 +75,6 @@ const (
 
 func isRepeat(name string) bool {
 	return strings.HasPrefix(name, Clients+"twice") || strings.HasPrefix(name, Clients+"again")
-}
-
-// wakeBackends lets every process of PostgreSQL go on. Those that were stopped are let go on by whoever did it; it is
-// for those whose server was killed meanwhile, and that nobody else knows any more.
-func (n *Nemesis) wakeBackends(ctx context.Context) {
-	for ctx.Err() == nil {
-		pids, err := n.backends(ctx)
-		if err == nil {
-			for _, pid := range pids {
-				_ = syscall.Kill(pid, syscall.SIGCONT) // it may be gone
-			}
-			return
-		}
-		sleep(ctx, pollTime)
-	}
 }
 
 // counted returns what is counted elsewhere: the cuts and the crashes.

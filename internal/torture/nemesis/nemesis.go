@@ -35,7 +35,7 @@ type Config struct {
 	Now      func() int64 // of the history's clock
 }
 
-// A Nemesis has not begun before Run, and ended when Heal has returned.
+// A Nemesis has not begun before Run, and ended when Settle has returned.
 type Nemesis struct {
 	cfg     Config
 	chosen  []*fault
@@ -184,7 +184,7 @@ func between(random *rand.Rand, least, most time.Duration) time.Duration {
 	return least + time.Duration(random.Int64N(int64(most-least)))
 }
 
-// Run does what is planned until ctx ends. When it returns, what it did is undone, but for what Heal does.
+// Run does what is planned until ctx ends. When it returns, what it did is undone, but for what Undo does.
 func (n *Nemesis) Run(ctx context.Context) {
 	n.begin()
 	var lanes sync.WaitGroup
