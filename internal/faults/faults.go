@@ -19,6 +19,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/eos-proxy/eos-proxy/internal/program"
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
@@ -218,17 +219,7 @@ func (p *Proxy) pass() {
 }
 
 // wait waits for d, or for the end of the proxy.
-func (p *Proxy) wait(d time.Duration) {
-	if d <= 0 {
-		return
-	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-p.ctx.Done():
-	}
-}
+func (p *Proxy) wait(d time.Duration) { program.Sleep(p.ctx, d) }
 
 func (p *Proxy) accept() {
 	for p.ctx.Err() == nil {

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/eos-proxy/eos-proxy/internal/program"
 )
 
 // What is done to PostgreSQL's disks.
@@ -37,7 +39,7 @@ var diskFaults = []*fault{
 			go func() { filled <- n.cfg.Cluster.Postgres.WAL.Fill(ctx) }()
 			// What segments it has ready it uses up.
 			_ = n.session(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
-				for err == nil && sleep(ctx, pollTime) {
+				for err == nil && program.Sleep(ctx, pollTime) {
 					_, err = conn.Exec(ctx, "SELECT pg_switch_wal()")
 				}
 				return err

@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"github.com/eos-proxy/eos-proxy/internal/faults"
+
+	"github.com/eos-proxy/eos-proxy/internal/program"
 )
 
 // begin starts what is there all the time.
@@ -35,7 +37,7 @@ func (n *Nemesis) Undo(ctx context.Context) {
 	for _, p := range n.cfg.Cluster.Proxies {
 		p.ArmEach(nil)
 		p.Arm("")
-		for p.Armed() && sleep(ctx, pollTime) {
+		for p.Armed() && program.Sleep(ctx, pollTime) {
 			p.Restart(ctx)
 		}
 	}
@@ -48,7 +50,7 @@ func (n *Nemesis) Settle(ctx context.Context) bool {
 	settled := n.cfg.Network.Settle(ctx)
 	for _, p := range n.cfg.Cluster.Proxies {
 		for settled && !p.Ready(ctx) {
-			settled = sleep(ctx, pollTime)
+			settled = program.Sleep(ctx, pollTime)
 		}
 	}
 	for name, count := range n.counted() {

@@ -18,6 +18,8 @@ import (
 	"github.com/eos-proxy/eos-proxy/internal/torture/cluster"
 	"github.com/eos-proxy/eos-proxy/internal/torture/history"
 	"github.com/eos-proxy/eos-proxy/internal/torture/network"
+
+	"github.com/eos-proxy/eos-proxy/internal/program"
 )
 
 // Config says who is hit, and by what.
@@ -191,7 +193,7 @@ func (n *Nemesis) Run(ctx context.Context) {
 	for lane := range n.cfg.AtOnce {
 		lanes.Go(func() {
 			for s := range n.steps(lane) {
-				if !sleep(ctx, s.pause) {
+				if !program.Sleep(ctx, s.pause) {
 					return
 				}
 				n.do(ctx, s)
@@ -260,16 +262,4 @@ func (n *Nemesis) newRandom(part string) *rand.Rand {
 		sum = (sum ^ uint64(c)) * 1099511628211
 	}
 	return rand.New(rand.NewPCG(n.cfg.Seed, sum)) //nolint:gosec // not for secrets
-}
-
-// sleep waits for d; it returns false if ctx ends first.
-func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

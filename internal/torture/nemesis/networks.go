@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/eos-proxy/eos-proxy/internal/faults"
+
+	"github.com/eos-proxy/eos-proxy/internal/program"
 )
 
 // Names of what the networks do all the time, to some requests and COMMITs: they are counted by what became of them.
@@ -73,7 +75,7 @@ var networkFaults = []*fault{
 // with those of one in 10,000.
 func (n *Nemesis) cutWhatIsRare(ctx context.Context) {
 	ends, ok := ctx.Deadline()
-	if !ok || !sleep(ctx, time.Until(ends)/2) {
+	if !ok || !program.Sleep(ctx, time.Until(ends)/2) {
 		return
 	}
 	counted := n.counted()

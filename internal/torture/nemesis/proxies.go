@@ -7,6 +7,8 @@ import (
 
 	"github.com/eos-proxy/eos-proxy/internal/crash"
 	"github.com/eos-proxy/eos-proxy/internal/torture/cluster"
+
+	"github.com/eos-proxy/eos-proxy/internal/program"
 )
 
 // What is done to proxies.
@@ -31,7 +33,7 @@ var proxyFaults = []*fault{
 			p, q := n.proxy(s.pick), n.proxy(s.pick+1)
 			count := one(p.Restart(ctx))
 			for count > 0 && ctx.Err() == nil && !p.Ready(ctx) {
-				sleep(ctx, pollTime)
+				program.Sleep(ctx, pollTime)
 			}
 			if q != p {
 				count += one(q.Restart(ctx))

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/eos-proxy/eos-proxy/internal/program"
 )
 
 // What other sessions do to PostgreSQL.
@@ -43,7 +45,7 @@ var sessionFaults = []*fault{
 			count := 0
 			for ctx.Err() == nil {
 				count += n.hold(ctx, repeatableRead, "SELECT pg_current_xact_id(), count(*) FROM topics")
-				sleep(ctx, 200*time.Millisecond) // the server has died
+				program.Sleep(ctx, 200*time.Millisecond) // the server has died
 			}
 			return "session", count
 		},
@@ -109,7 +111,7 @@ func takeSlots(ctx context.Context, n *Nemesis, s step) (string, int) {
 			full = 1
 			_, _ = taken[0].Exec(ctx, end, fmt.Sprint(s.pick)) // without effect if the server has just died
 		}
-		sleep(ctx, pollTime)
+		program.Sleep(ctx, pollTime)
 	}
 	return fmt.Sprintf("%d connections", len(taken)), full
 }
