@@ -37,6 +37,9 @@ func (r *run) make(ctx context.Context) (err error) {
 	r.mu.Lock()
 	r.backends, r.hurry = r.cluster.Postgres.Backend, r.cluster.Hurry
 	r.mu.Unlock()
+	if ctx.Err() != nil { // nobody calls it any more
+		r.cluster.Hurry()
+	}
 	var upstreams []func() string
 	for _, p := range r.cluster.Proxies {
 		upstreams = append(upstreams, p.Address)
@@ -54,6 +57,7 @@ func (r *run) make(ctx context.Context) (err error) {
 		Writer: r.writer, Began: r.began, Version: version(r.cfg), Clients: r.cfg.Clients, Prefix: "t-",
 		Rate: r.cfg.Rate, Only: r.cfg.Only,
 	})
+	r.cluster.CountRecords(r.traffic.Records)
 	if err := r.traffic.Prepare(ctx); err != nil {
 		return err
 	}
@@ -139,8 +143,8 @@ func (r *run) report(v *judge.Verdict, judging time.Duration) {
 	k := r.course
 	r.say("judged in %s", judging.Round(10*time.Millisecond))
 	if k.Samples > 0 {
-		r.say("first third and last third of the run: memory of a proxy %s, data %s, write-ahead log %s",
-			megabytes(k.Memory), megabytes(k.Data), megabytes(k.WAL))
+		r.say("in the thirds of the run: memory of a proxy %s, data (which stay) %s, write-ahead log %s; records sent %d, %d, %d",
+			megabytes(k.Memory), megabytes(k.Data), megabytes(k.WAL), k.Records[0], k.Records[1], k.Records[2])
 	}
 	r.say("COMMITs cut: %d (%s)", cutOf(v), counts(cutCommits, func(f faults.Fault) (string, int64) {
 		return f.String(), v.Faults[nemesis.Database+f.String()]
@@ -164,6 +168,6 @@ func counts[T any](of []T, each func(T) (string, int64)) string {
 	return strings.Join(texts, ", ")
 }
 
-func megabytes(b [2]int64) string {
-	return fmt.Sprintf("%.1f and %.1f MB", float64(b[0])/1e6, float64(b[1])/1e6)
+func megabytes(b [3]int64) string {
+	return fmt.Sprintf("%.1f, %.1f, %.1f MB", float64(b[0])/1e6, float64(b[1])/1e6, float64(b[2])/1e6)
 }

@@ -178,6 +178,11 @@ func (r *run) torture(ctx context.Context) error {
 	falling, done := context.WithTimeout(ctx, floorTime)
 	r.cluster.AwaitFloor(falling)
 	done()
+	if k := r.cluster.Course(); r.lasted >= soakTime {
+		for name, detail := range k.Leaks() {
+			r.alarm(name, detail)
+		}
+	}
 	draining, done := context.WithTimeout(ctx, drainTime)
 	defer done()
 	return r.traffic.Drain(draining)

@@ -87,7 +87,7 @@ func (p *Proxy) pause(ctx context.Context) bool {
 	down := p.down
 	p.down = 0
 	p.mu.Unlock()
-	return sleep(ctx, down)
+	return program.Sleep(ctx, down)
 }
 
 // await waits for the end of a process. One that was told to end, by us or by the end of ctx, and does not, shows its
@@ -211,7 +211,7 @@ func (p *Proxy) Freeze(ctx context.Context, d time.Duration) bool {
 	}
 	p.frozen = true
 	p.mu.Unlock()
-	sleep(ctx, d)
+	program.Sleep(ctx, d)
 	frozen.Resume()
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -290,18 +290,6 @@ func within(process *program.Process, d time.Duration) bool {
 	case <-process.Ended():
 		return true
 	case <-time.After(d):
-		return false
-	}
-}
-
-// sleep waits for d; it returns false if ctx ends first.
-func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
 		return false
 	}
 }

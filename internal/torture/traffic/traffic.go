@@ -97,6 +97,9 @@ func (t *Traffic) Attempts() int64 { return t.attempts.Load() }
 // Operations returns how many operations have begun.
 func (t *Traffic) Operations() int64 { return t.operations.Load() }
 
+// Records returns how many records clients have made.
+func (t *Traffic) Records() int64 { return t.lastValue.Load() }
+
 // LastOK returns when a client's request that writes has last succeeded; the beginning of the run if none has. A read
 // may succeed while nothing else does.
 func (t *Traffic) LastOK() time.Time { return t.began.Add(time.Duration(t.lastOK.Load())) }
@@ -106,8 +109,9 @@ func (t *Traffic) LastOK() time.Time { return t.began.Add(time.Duration(t.lastOK
 func (t *Traffic) Without(after time.Time, kinds ...history.Kind) []string {
 	makes := Makes(t.cfg.Only)
 	has := func(key any) bool {
-		at, ok := t.okBy.Load(key)
-		return ok && at.(int64) > after.Sub(t.began).Nanoseconds()
+		value, _ := t.okBy.Load(key)
+		at, ok := value.(int64)
+		return ok && at > after.Sub(t.began).Nanoseconds()
 	}
 	var without []string
 	writes := slices.ContainsFunc(makes, func(k history.Kind) bool { return !onlyReads(k) })
