@@ -32,7 +32,7 @@ torture: ## a history of all operations, judged, while all that there is breaks;
 	go run ./cmd/eos-torture run $(if $(SEED),-seed $(SEED)) $(if $(DURATION),-duration $(DURATION)) $(if $(PROFILE),-profile $(PROFILE)) $(TORTURE)
 
 torture-billing: ## 100,000 ad views through dying workers, proxies and databases, each billed once; SEED=1
-	go run ./examples/internal/torture/run -seed $(or $(SEED),1) $(TORTURE)
+	go run ./examples/internal/chaos/run -seed $(or $(SEED),1) $(TORTURE)
 
 test: note-race ## every test, on a PostgreSQL that it starts itself
 	go run ./internal/pgtest/with -- env $(GO_TEST) ./...

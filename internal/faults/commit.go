@@ -12,7 +12,9 @@ import (
 // on, and all goes on; and if not, whether the server's end stays as it is.
 func (l *link) commit(message []byte) (goesOn, keepServer bool) {
 	d := l.proxy.next()
-	if d.fault != None && d.fault != CutAfter {
+	switch d.fault {
+	case None, CutAfter, Freeze, FreezeIn: // which are counted when they have come to it
+	default:
 		l.proxy.count(d.fault)
 	}
 	switch d.fault {
@@ -37,6 +39,9 @@ func (l *link) commit(message []byte) (goesOn, keepServer bool) {
 	case Freeze:
 		l.freeze(d, message)
 		return false, true
+	case FreezeIn:
+		l.freezeIn(d, message)
+		return false, true
 	default:
 	}
 	return true, false
@@ -60,11 +65,12 @@ func (l *link) abandon(d decision) {
 // freeze stops the backend, gives it the COMMIT, and lets it go on when its
 // client is long gone.
 func (l *link) freeze(d decision, message []byte) {
-	pid := int(l.pid.Load())
-	stopped := l.proxy.signal(pid, syscall.SIGSTOP) == nil
+	stopped := l.stop()
 	if stopped {
-		defer func() { _ = l.proxy.signal(pid, syscall.SIGCONT) }()
-		l.proxy.awaitStop(pid)
+		defer l.resume()
+		l.proxy.count(Freeze)
+	} else {
+		l.proxy.count(Late)
 	}
 	l.dropAnswer.Store(true)
 	_ = l.client.Close()
@@ -76,6 +82,38 @@ func (l *link) freeze(d decision, message []byte) {
 		_, _ = l.server.Write(append(message, syncMessage...))
 	}
 }
+
+// freezeIn gives the backend the COMMIT, stops it while it is at it, and lets it
+// go on when its client is long gone.
+func (l *link) freezeIn(d decision, message []byte) {
+	l.dropAnswer.Store(true)
+	_, _ = l.server.Write(append(message, syncMessage...))
+	l.proxy.wait(d.soon)
+	stopped := l.stop()
+	_ = l.client.Close()
+	if stopped {
+		defer l.resume()
+	}
+	if !stopped || l.answered.Load() {
+		l.proxy.count(CutAfter)
+		return
+	}
+	l.proxy.count(FreezeIn)
+	l.proxy.wait(d.late)
+}
+
+// stop stops the backend. It reports whether it stands still.
+func (l *link) stop() bool {
+	pid := int(l.pid.Load())
+	if l.proxy.signal(pid, syscall.SIGSTOP) != nil {
+		return false
+	}
+	l.proxy.awaitStop(pid)
+	return true
+}
+
+// resume lets the backend go on.
+func (l *link) resume() { _ = l.proxy.signal(int(l.pid.Load()), syscall.SIGCONT) }
 
 // awaitStop waits until a process has stopped: the signal is only on its way.
 func (p *Proxy) awaitStop(pid int) {

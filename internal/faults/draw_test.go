@@ -10,7 +10,7 @@ import (
 // The same seed draws the same faults and times, as often as the shares say.
 func TestFaultsAreDrawnFromTheSeed(t *testing.T) {
 	t.Parallel()
-	shares := Shares{CutBefore: 1000, CutAfter: 2000, Late: 500, Freeze: 300, BreakReady: 10_000}
+	shares := Shares{CutBefore: 1000, CutAfter: 2000, Late: 500, Freeze: 300, FreezeIn: 300, BreakReady: 10_000}
 	var drawn [2][]decision
 	for i := range drawn {
 		p, err := Open("postgres://nobody@127.0.0.1:1/x", Config{
@@ -32,11 +32,11 @@ func TestFaultsAreDrawnFromTheSeed(t *testing.T) {
 	var got Shares
 	for _, d := range drawn[0] {
 		got[d.fault]++
-		if d.late < time.Second || d.late >= 3*time.Second || d.stays >= time.Second {
+		if d.late < time.Second || d.late >= 3*time.Second || d.stays >= time.Second || d.soon >= commitTime {
 			t.Fatalf("times out of range: %+v", d)
 		}
 	}
-	for f := CutBefore; f <= Freeze; f++ {
+	for f := CutBefore; f <= FreezeIn; f++ {
 		if got[f] < shares[f]*8/10 || got[f] > shares[f]*12/10 {
 			t.Errorf("%s: %d of 10,000, want about %d", f, got[f], shares[f])
 		}

@@ -16,6 +16,7 @@ const (
 	Mute            // the COMMIT is forwarded; no answer ever comes, and nothing is cut
 	Delay           // the COMMIT is forwarded afterwards; then all goes on
 	Freeze          // the client is cut; the backend has the COMMIT, but is stopped before, and goes on afterwards
+	FreezeIn        // the same, but the backend is stopped when it is at it; if it has answered by then, that is a CutAfter
 
 	// The faults of other messages.
 
@@ -28,7 +29,7 @@ const (
 // String returns the name of the fault, under which it is counted.
 func (f Fault) String() string {
 	names := [faultsCount]string{
-		"None", "CutBefore", "Abandon", "Stall", "CutAfter", "Late", "Mute", "Delay", "Freeze",
+		"None", "CutBefore", "Abandon", "Stall", "CutAfter", "Late", "Mute", "Delay", "Freeze", "FreezeIn",
 		"BreakRequest", "BreakAnswer", "BreakReady",
 	}
 	return names[f]
@@ -37,7 +38,18 @@ func (f Fault) String() string {
 // Shares are how many of 10,000 COMMITs, or of 10,000 messages of the kind, meet each fault. The others pass.
 type Shares [faultsCount]int
 
-// LateBy is how late Late and Delay are, and how long Freeze lasts, where Config does not say.
+// Times returns shares that are n times as high.
+func (s Shares) Times(n int) Shares {
+	for f := range s {
+		s[f] *= n
+	}
+	return s
+}
+
+// commitTime is about how long a server is at a COMMIT.
+const commitTime = 2 * time.Millisecond
+
+// LateBy is how late Late and Delay are, and how long Freeze and FreezeIn last, where Config does not say.
 const LateBy = 20 * time.Millisecond
 
 // A decision is a fault, and its time.
@@ -45,6 +57,7 @@ type decision struct {
 	fault Fault
 	late  time.Duration
 	stays time.Duration // of the server's end of Abandon and Stall; 0: it is left alone
+	soon  time.Duration // after the COMMIT was sent FreezeIn stops the backend
 }
 
 // next decides what becomes of a COMMIT.
@@ -58,13 +71,14 @@ func (p *Proxy) next() decision {
 	if d.stays > 0 {
 		d.stays = time.Duration(p.random.Int64N(int64(d.stays)))
 	}
+	d.soon = time.Duration(p.random.Int64N(int64(commitTime)))
 	choose := p.choose
 	switch {
 	case len(p.armed) > 0:
 		d.fault, p.armed = p.armed[0], p.armed[1:]
 		choose = nil
 	case choose == nil:
-		d.fault = p.draw(CutBefore, Freeze)
+		d.fault = p.draw(CutBefore, FreezeIn)
 	}
 	p.mu.Unlock()
 	if choose != nil {

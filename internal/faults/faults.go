@@ -19,6 +19,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/eos-proxy/eos-proxy/internal/program"
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
@@ -28,11 +29,11 @@ type Config struct {
 	Seed   uint64
 	Shares Shares
 
-	Least, Most time.Duration // how late Late and Delay are, and how long Freeze lasts; LateBy by default
+	Least, Most time.Duration // how late Late and Delay are, how long Freeze and FreezeIn last; LateBy by default
 	Stays       time.Duration // how long at most the server's end of Abandon and Stall stays open; 0: as long as it will
 
-	// Signal signals a process of the server, for Freeze. Without it, or where
-	// it fails, Freeze is Late.
+	// Signal signals a process of the server, for Freeze and FreezeIn. Without it,
+	// or where it fails, Freeze is Late, and FreezeIn a CutAfter.
 	Signal func(pid int, signal syscall.Signal) error
 
 	// Note hears of each fault, from many goroutines; nil: nobody does.
@@ -218,17 +219,7 @@ func (p *Proxy) pass() {
 }
 
 // wait waits for d, or for the end of the proxy.
-func (p *Proxy) wait(d time.Duration) {
-	if d <= 0 {
-		return
-	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-p.ctx.Done():
-	}
-}
+func (p *Proxy) wait(d time.Duration) { program.Sleep(p.ctx, d) }
 
 func (p *Proxy) accept() {
 	for p.ctx.Err() == nil {

@@ -15,6 +15,7 @@ type link struct {
 	client, server net.Conn
 	pid            atomic.Int32 // of the backend; 0 until it is known
 	dropAnswer     atomic.Bool  // the answer to the next COMMIT is not told: both ends are cut
+	answered       atomic.Bool  // that has happened
 	countsCut      atomic.Bool  // and that is a CutAfter
 	deaf           atomic.Bool  // nothing that the server says is told any more
 
@@ -111,6 +112,7 @@ func (l *link) down() {
 		}
 		l.proxy.pass()
 		if l.dropAnswer.Load() && message[0] == 'C' && bytes.Equal(message[5:], []byte("COMMIT\x00")) {
+			l.answered.Store(true)
 			if l.countsCut.Load() {
 				l.proxy.count(CutAfter)
 			}

@@ -85,6 +85,47 @@ func TestAFrozenBackendCommitsLate(t *testing.T) {
 	}
 }
 
+// A backend is stopped while it is at a COMMIT that its client does not wait
+// for: it has answered before, or commits when it goes on.
+func TestABackendIsFrozenInACommit(t *testing.T) {
+	t.Parallel()
+	database := pgtest.New(t)
+	direct := mustConnect(t, database)
+	if _, err := direct.Exec(t.Context(), "CREATE TABLE done (i integer)"); err != nil {
+		t.Fatal(err)
+	}
+	if pid := direct.PgConn().PID(); syscall.Kill(int(pid), 0) != nil {
+		t.Skip("the server's processes are not ours to stop")
+	}
+	proxy := mustOpen(t, database, faults.Config{Least: time.Millisecond, Signal: syscall.Kill})
+	const tries = 40
+	for i := range tries {
+		conn := mustConnect(t, proxy.URL())
+		proxy.Arm(faults.FreezeIn)
+		batch := &pgx.Batch{}
+		for _, sql := range []string{"BEGIN", "INSERT INTO done VALUES (1)", "COMMIT"} {
+			batch.Queue(sql)
+		}
+		if err := conn.SendBatch(t.Context(), batch).Close(); err == nil || !conn.IsClosed() {
+			t.Fatalf("%d: the client was told (%v)", i, err)
+		}
+		if !mustCount(t, direct, true) {
+			t.Fatalf("%d: it did not commit", i)
+		}
+		if _, err := direct.Exec(t.Context(), "DELETE FROM done"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c := proxy.Counts()
+	for c["FreezeIn"]+c["CutAfter"] < tries && t.Context().Err() == nil { // the last one may be seen before it is counted
+		mustCount(t, direct, false)
+		c = proxy.Counts()
+	}
+	if c["FreezeIn"] == 0 || c["FreezeIn"]+c["CutAfter"] != tries || len(c) > 2 {
+		t.Errorf("counted %v", c)
+	}
+}
+
 // A message in the middle of which the connection breaks has no effect, or one
 // that is not told whole.
 func TestConnectionsBreakAnywhere(t *testing.T) {

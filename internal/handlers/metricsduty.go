@@ -68,4 +68,10 @@ func registerTotals(reg prometheus.Registerer, s *store.Store) {
 		func(t store.Totals) int64 { return t.RemovedBytes })
 	counter("eos_expired_members_total", "Members of groups removed because their session or rebalance timeout was over.",
 		func(t store.Totals) int64 { return t.ExpiredMembers })
+	for fate := range store.Fates {
+		reg.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "eos_lost_commits_total", ConstLabels: prometheus.Labels{"outcome": fate.String()},
+			Help: "COMMITs that PostgreSQL did not answer, by what was found out of them.",
+		}, func() float64 { return float64(s.Totals().LostCommits[fate]) }))
+	}
 }

@@ -158,7 +158,7 @@ func (s *Store) flushGroup(ctx context.Context, w *writer, ops []*Op, patient bo
 	var f *flush
 	var lost []*flush
 	resent := false
-	err := s.run(ctx, func(ctx context.Context, conn *pgx.Conn, again bool) error {
+	err := s.retry(ctx, func(ctx context.Context, conn *pgx.Conn, again bool) error {
 		resent = again
 		f = newFlush(s, w, ops)
 		f.patient = patient || again
@@ -190,6 +190,9 @@ func (s *Store) flushGroup(ctx context.Context, w *writer, ops []*Op, patient bo
 	if err == nil {
 		f.done(lost)
 		return ops, f.outcomes, nil
+	}
+	for range lost {
+		s.foundOut(FateUnknown)
 	}
 	if !resent {
 		return ops, nil, err

@@ -305,3 +305,31 @@ func TestP12RepeatIsToldAfterALostCommit(t *testing.T) {
 		t.Errorf("%d faults met no COMMIT", proxy.Armed())
 	}
 }
+
+// What became of each COMMIT is counted: of one that was cut before or after it
+// took effect, of one without identity, and of one that asks nobody.
+func TestP12LostCommitsAreCountedByWhatBecameOfThem(t *testing.T) {
+	t.Parallel()
+	proxy, s, _, p := newFaulty(t)
+	mustAppend := func(sequence int64) error {
+		_, err := produce(s, sequenced(p, sequence, "x"))
+		return err
+	}
+	proxy.Arm(faults.CutAfter)
+	if err := mustAppend(0); err != nil {
+		t.Fatal(err)
+	}
+	proxy.Arm(faults.CutBefore, faults.CutAfter)
+	if err := mustAppend(1); err != nil {
+		t.Fatal(err)
+	}
+	proxy.Arm(faults.CutAfter)
+	_, err := produce(s, plain("x"))
+	mustBeUnknown(t, err)
+	proxy.Arm(faults.CutAfter)
+	mustRegister(t, s, "another")
+	want := [Fates]int64{FateDone: 2, FateNotDone: 1, FateEither: 1, FateUnknown: 1}
+	if diff := cmp.Diff(want, s.Totals().LostCommits); diff != "" || proxy.Armed() != 0 {
+		t.Errorf("%d faults left: %s", proxy.Armed(), diff)
+	}
+}

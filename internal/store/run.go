@@ -153,11 +153,38 @@ func affected[T int | int64](n *T) func(pgconn.CommandTag) error {
 	}
 }
 
-// run calls try on a connection until it is through: again when it lost a race
-// or a connection, and again to settle what became of a try whose COMMIT was
-// not answered. It returns try's own refusals as they are, and eos.Unavailable
-// when the database cannot be reached.
+// run is retry of a write that does not find out what a try before has done,
+// or does not tell.
 func (s *Store) run(ctx context.Context, try func(ctx context.Context, conn *pgx.Conn, again bool) error) error {
+	lost := 0
+	err := s.retry(ctx, func(ctx context.Context, conn *pgx.Conn, again bool) error {
+		err := try(ctx, conn, again)
+		if errors.As(err, new(*lostError)) {
+			lost++
+		}
+		return err
+	})
+	fate := FateEither
+	if isUnknown(err) {
+		fate = FateUnknown
+	}
+	for range lost {
+		s.foundOut(fate)
+	}
+	return err
+}
+
+// isUnknown reports whether an error says that nobody knows what was done.
+func isUnknown(err error) bool {
+	var refusal *eos.Error
+	return errors.As(err, &refusal) && refusal.Effect == eos.EffectUnknown
+}
+
+// retry calls try on a connection until it is through: again when it lost a
+// race or a connection, and again to settle what became of a try whose COMMIT
+// was not answered. It returns try's own refusals as they are, and
+// eos.Unavailable when the database cannot be reached.
+func (s *Store) retry(ctx context.Context, try func(ctx context.Context, conn *pgx.Conn, again bool) error) error {
 	ctx = context.WithoutCancel(ctx)
 	var deadline time.Time // to settle by; zero while nothing was lost
 	for tries := 1; ; tries++ {

@@ -50,8 +50,9 @@ func (f *flush) done(lost []*flush) {
 // removed by retention.
 func (f *flush) settle(lost []*flush) {
 	for _, before := range lost {
+		fate := FateUnknown
 		for i := range f.outcomes {
-			f.unrepeat(i, before)
+			fate = min(fate, f.unrepeat(i, before))
 			switch {
 			case before.outcomes[i].Err != nil:
 			case IsStale(f.outcomes[i].Err) && f.gone(f.ops[i]):
@@ -60,6 +61,7 @@ func (f *flush) settle(lost []*flush) {
 				f.outcomes[i].Err = errRemoved
 			}
 		}
+		f.store.foundOut(fate)
 	}
 }
 
@@ -78,21 +80,31 @@ func (f *flush) gone(op *Op) bool {
 
 // unrepeat makes the outcome of a try that found what one before it had done,
 // and was not told, that of the one before. What that took for new, and somebody
-// else had done, is elsewhere, of another time, or has another ref.
-func (f *flush) unrepeat(i int, lost *flush) {
+// else had done, is elsewhere, of another time, or has another ref. It returns
+// what that says of the one before: FateUnknown if nothing.
+func (f *flush) unrepeat(i int, lost *flush) Fate {
 	o, before := &f.outcomes[i], &lost.outcomes[i]
 	switch {
 	case o.Err != nil || before.Err != nil:
+		return FateUnknown
+	case o.State == nil && before.Result.Repeated:
+		return FateUnknown
 	case o.State == nil:
 		id, _ := f.identityOf(f.ops[i].Append)
 		k := f.kept[id]
-		if k != nil && k.at == lost.now && !before.Result.Repeated && slices.EqualFunc(o.Result.Shares, before.Result.Shares, sameBase) {
+		if k != nil && k.at == lost.now && slices.EqualFunc(o.Result.Shares, before.Result.Shares, sameBase) {
 			o.Result.Repeated = false
+			return FateDone
 		}
 	case o.State.State != before.State.State: // a begin that was ended since is told as it stands now
-	case o.State.Repeated && !before.State.Repeated && lost.did(f.ops[i], f.facts.transactions[o.State.ID]):
+		return FateUnknown
+	case before.State.Repeated:
+		return FateUnknown
+	case o.State.Repeated && lost.did(f.ops[i], f.facts.transactions[o.State.ID]):
 		o.State.Repeated, o.State.Logs = false, before.State.Logs
+		return FateDone
 	}
+	return FateNotDone
 }
 
 func sameBase(a, b Share) bool { return a.BaseOffset == b.BaseOffset }

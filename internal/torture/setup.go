@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"os/exec"
@@ -17,6 +18,7 @@ import (
 	"github.com/eos-proxy/eos-proxy/internal/faults"
 	"github.com/eos-proxy/eos-proxy/internal/torture/cluster"
 	"github.com/eos-proxy/eos-proxy/internal/torture/history"
+	"github.com/eos-proxy/eos-proxy/internal/torture/judge"
 	"github.com/eos-proxy/eos-proxy/internal/torture/nemesis"
 	"github.com/eos-proxy/eos-proxy/internal/torture/network"
 	"github.com/eos-proxy/eos-proxy/internal/torture/traffic"
@@ -33,8 +35,11 @@ func (r *run) make(ctx context.Context) (err error) {
 		return err
 	}
 	r.mu.Lock()
-	r.backends = r.cluster.Postgres.Backend
+	r.backends, r.hurry = r.cluster.Postgres.Backend, r.cluster.Hurry
 	r.mu.Unlock()
+	if ctx.Err() != nil { // nobody calls it any more
+		r.cluster.Hurry()
+	}
 	var upstreams []func() string
 	for _, p := range r.cluster.Proxies {
 		upstreams = append(upstreams, p.Address)
@@ -52,13 +57,14 @@ func (r *run) make(ctx context.Context) (err error) {
 		Writer: r.writer, Began: r.began, Version: version(r.cfg), Clients: r.cfg.Clients, Prefix: "t-",
 		Rate: r.cfg.Rate, Only: r.cfg.Only,
 	})
+	r.cluster.CountRecords(r.traffic.Records)
 	if err := r.traffic.Prepare(ctx); err != nil {
 		return err
 	}
 	r.nemesis, err = nemesis.New(nemesis.Config{
 		Seed: r.cfg.Seed, Names: r.cfg.Faults, AtOnce: r.cfg.AtOnce, Pause: r.cfg.Pause,
 		Cluster: r.cluster, Network: r.network, Database: r.database,
-		Shares: network.Bad.Times(r.cfg.Worse), Cuts: cuts.times(r.cfg.Worse), Writer: r.writer, Now: r.traffic.Now,
+		Shares: network.Bad.Times(r.cfg.Worse), Cuts: cuts.Times(r.cfg.Worse), Writer: r.writer, Now: r.traffic.Now,
 	})
 	if err != nil {
 		return err
@@ -73,22 +79,11 @@ func (r *run) make(ctx context.Context) (err error) {
 	return os.WriteFile(filepath.Join(r.dir, "plan.txt"), []byte(plan), 0o600)
 }
 
-// shares are those of COMMITs, and of other messages, that are cut.
-type shares faults.Shares
-
 // cuts are the shares of a database that is hard to reach, but not so hard that nothing gets done: what holds up a
 // flush for seconds is rare.
-var cuts = shares{
+var cuts = faults.Shares{
 	faults.CutBefore: 80, faults.Abandon: 15, faults.Stall: 5, faults.CutAfter: 160, faults.Late: 40, faults.Mute: 1,
-	faults.Delay: 30, faults.Freeze: 15, faults.BreakRequest: 1, faults.BreakAnswer: 1, faults.BreakReady: 2,
-}
-
-// times returns shares that are n times as high.
-func (s shares) times(n int) faults.Shares {
-	for f := range s {
-		s[f] *= n
-	}
-	return faults.Shares(s)
+	faults.Delay: 30, faults.Freeze: 8, faults.FreezeIn: 16, faults.BreakRequest: 1, faults.BreakAnswer: 1, faults.BreakReady: 2,
 }
 
 // openDatabase puts a proxy that cuts between one of ours and PostgreSQL.
@@ -144,19 +139,35 @@ func version(cfg Config) string {
 }
 
 // report says what the run took, and how it is repeated.
-func (r *run) report(judging time.Duration) {
+func (r *run) report(v *judge.Verdict, judging time.Duration) {
 	k := r.course
 	r.say("judged in %s", judging.Round(10*time.Millisecond))
 	if k.Samples > 0 {
-		r.say("first third and last third of the run: memory of a proxy %s, data %s, write-ahead log %s",
-			megabytes(k.Memory), megabytes(k.Data), megabytes(k.WAL))
+		r.say("in the thirds of the run: memory of a proxy %s, data (which stay) %s, write-ahead log %s; records sent %d, %d, %d",
+			megabytes(k.Memory), megabytes(k.Data), megabytes(k.WAL), k.Records[0], k.Records[1], k.Records[2])
 	}
+	r.say("COMMITs cut: %d (%s)", cutOf(v), counts(cutCommits, func(f faults.Fault) (string, int64) {
+		return f.String(), v.Faults[nemesis.Database+f.String()]
+	}))
+	lost := r.cluster.LostCommits()
+	r.say("COMMITs without an answer, as the proxies found out that lived on: %s",
+		counts(slices.Sorted(maps.Keys(lost)), func(name string) (string, int64) { return name, int64(lost[name]) }))
 	for _, missing := range r.missing {
 		r.say("NOT HERE: %s", missing)
 	}
 	r.say("again: eos-torture run %s", r.cfg.Arguments())
 }
 
-func megabytes(b [2]int64) string {
-	return fmt.Sprintf("%.1f and %.1f MB", float64(b[0])/1e6, float64(b[1])/1e6)
+// counts tells how many there are of each.
+func counts[T any](of []T, each func(T) (string, int64)) string {
+	var texts []string
+	for _, o := range of {
+		name, n := each(o)
+		texts = append(texts, fmt.Sprintf("%s %d", name, n))
+	}
+	return strings.Join(texts, ", ")
+}
+
+func megabytes(b [3]int64) string {
+	return fmt.Sprintf("%.1f, %.1f, %.1f MB", float64(b[0])/1e6, float64(b[1])/1e6, float64(b[2])/1e6)
 }

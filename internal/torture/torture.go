@@ -17,6 +17,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -64,7 +65,7 @@ const (
 // How long things may take when nothing is done to the service any more.
 const (
 	healTime     = 90 * time.Second // until every proxy is ready
-	databaseTime = 30 * time.Second // until a request succeeds, if something was done to the database
+	databaseTime = 30 * time.Second // until all make progress, if something was done to the database
 	proxyTime    = 10 * time.Second // the same, if it was not
 	floorTime    = 60 * time.Second // until connections are back to what they were
 	drainTime    = 10 * time.Minute
@@ -82,6 +83,7 @@ type run struct {
 	network  *network.Network
 	traffic  *traffic.Traffic
 	nemesis  *nemesis.Nemesis
+	lasted   time.Duration // of the faults
 
 	missing []string       // what cannot be had here, and why
 	course  cluster.Course // of what the run takes
@@ -89,13 +91,14 @@ type run struct {
 	mu       sync.Mutex
 	alarms   int            // guarded by mu
 	backends func(int) bool // whether a process is PostgreSQL's, which we may signal; guarded by mu
+	hurry    func()         // gives everything up; guarded by mu
 }
 
 // ErrAnomaly says that the run came to its end, and something was wrong.
 var ErrAnomaly = errors.New("not exactly once")
 
-// Run does it all, and tells Config.Out. It returns ErrAnomaly if the history has an anomaly, and another error if it
-// did not get that far; in both cases the directory is kept, and named.
+// Run does it all, and tells Config.Out. It returns ErrAnomaly if the history has an anomaly, ErrTooLittle if it has
+// none, but little else, and another error if it did not get that far; in each case the directory is kept, and named.
 func Run(ctx context.Context, cfg Config) (err error) {
 	r := &run{cfg: cfg, began: time.Now()}
 	if r.dir, err = os.MkdirTemp(cfg.Temp, "eos-torture-"); err != nil {
@@ -116,6 +119,13 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	}
 	defer r.file.Close() //nolint:errcheck // it was flushed, and is read again
 	r.writer = history.NewWriter(r.file)
+	defer context.AfterFunc(ctx, func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if r.hurry != nil {
+			r.hurry()
+		}
+	})()
 	if err := r.make(ctx); err != nil {
 		return errors.Join(err, context.Cause(ctx), r.stop())
 	}
@@ -142,11 +152,17 @@ func (r *run) torture(ctx context.Context) error {
 	}
 	r.say("%d operations; healing", r.traffic.Operations())
 	healing, done := context.WithTimeout(context.WithoutCancel(ctx), healTime)
-	if !r.nemesis.Heal(healing) {
+	r.nemesis.Undo(healing)
+	progressed := make(chan struct{})
+	go func() {
+		defer close(progressed)
+		r.awaitProgress(ctx)
+	}()
+	if !r.nemesis.Settle(healing) {
 		r.alarm("no-progress", fmt.Sprintf("not every proxy is ready %s after nothing was done to it any more", healTime))
 	}
 	done()
-	r.awaitProgress(ctx)
+	<-progressed
 	stop()
 	err := <-sent
 	if cause := context.Cause(ctx); cause != nil {
@@ -162,6 +178,11 @@ func (r *run) torture(ctx context.Context) error {
 	falling, done := context.WithTimeout(ctx, floorTime)
 	r.cluster.AwaitFloor(falling)
 	done()
+	if k := r.cluster.Course(); r.lasted >= soakTime {
+		for name, detail := range k.Leaks() {
+			r.alarm(name, detail)
+		}
+	}
 	draining, done := context.WithTimeout(ctx, drainTime)
 	defer done()
 	return r.traffic.Drain(draining)
@@ -171,6 +192,8 @@ func (r *run) torture(ctx context.Context) error {
 func (r *run) rage(ctx context.Context) {
 	raging, calm := context.WithTimeout(ctx, r.cfg.Duration)
 	defer calm()
+	began := time.Now()
+	defer func() { r.lasted = time.Since(began) }()
 	go func() {
 		ticker := time.NewTicker(time.Second)
 		defer ticker.Stop()
@@ -204,18 +227,32 @@ func (r *run) tell() {
 		r.traffic.Attempts(), count, alarms, time.Since(r.traffic.LastOK()).Round(time.Millisecond))
 }
 
-// awaitProgress waits until a request succeeds from now on.
+// progress are the kinds of requests of which one must succeed when all is healed, if clients make them.
+var progress = []history.Kind{
+	history.KindProduce, history.KindOneShot, history.KindCommit, history.KindFetch, history.KindPoll,
+}
+
+// awaitProgress waits until a write succeeds through each proxy, and one of each kind of progress, that was sent from
+// now on.
 func (r *run) awaitProgress(ctx context.Context) {
 	limit := databaseTime
 	if !r.nemesis.HitDatabase() {
 		limit = proxyTime
 	}
+	if r.cfg.Rate > 0 {
+		limit += time.Duration(100 / r.cfg.Rate * float64(time.Second)) // until it is everybody's turn
+	}
 	healed := time.Now()
 	ticker := time.NewTicker(20 * time.Millisecond)
 	defer ticker.Stop()
-	for !r.traffic.LastOK().After(healed) {
+	for {
+		without := r.traffic.Without(healed, progress...)
+		if len(without) == 0 {
+			break
+		}
 		if time.Since(healed) > limit {
-			r.alarm("no-progress", fmt.Sprintf("no request has succeeded in %s after everything was healed", limit))
+			r.alarm("no-progress", fmt.Sprintf("without a success in %s after everything was healed: %s",
+				limit, strings.Join(without, ", ")))
 			return
 		}
 		select {
@@ -224,7 +261,7 @@ func (r *run) awaitProgress(ctx context.Context) {
 			return
 		}
 	}
-	r.say("the first success came %s after everything was healed", r.traffic.LastOK().Sub(healed).Round(time.Millisecond))
+	r.say("everybody has made progress %s after everything was healed", time.Since(healed).Round(time.Millisecond))
 }
 
 // stop ends everything, from the top down. It may be called at any point.
@@ -256,11 +293,12 @@ func (r *run) judge() error {
 	if err := errors.Join(verdict.Write(out), out.Flush()); err != nil {
 		return err
 	}
-	r.report(time.Since(began))
+	r.report(verdict, time.Since(began))
 	if !verdict.OK() {
 		return ErrAnomaly
 	}
-	return nil
+	d := demands(r.cfg, r.nemesis.Chosen(), r.lasted)
+	return tooLittle(d.missing(verdict))
 }
 
 // alarm writes an alarm into the history.

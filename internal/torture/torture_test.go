@@ -7,9 +7,12 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -69,18 +72,39 @@ func TestARunFindsNothingAndLeavesNothing(t *testing.T) {
 	mustBeGone(t, cfg.Temp)
 }
 
+// TestARunInWhichTooLittleHappenedFails has no faults, of which some were asked for, and the time for none.
+func TestARunInWhichTooLittleHappenedFails(t *testing.T) {
+	t.Parallel()
+	out := &output{seen: func(string) {}}
+	cfg := newConfig(t, out, "-seed", "1", "-duration", "1s", "-only", "keyed", "-faults", "kill-proxy", "-pause", "1h")
+	err := torture.Run(t.Context(), cfg)
+	if !errors.Is(err, torture.ErrTooLittle) || errors.Is(err, torture.ErrAnomaly) {
+		t.Fatalf("%v\n%s", err, out.text.String())
+	}
+	if !strings.Contains(err.Error(), "no fault has hit anybody") {
+		t.Error(err)
+	}
+}
+
 func TestARunThatIsInterruptedLeavesNoProcessAndNoDisk(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
+	var cfg torture.Config
+	var interrupted time.Time
 	out := &output{seen: func(text string) {
 		if strings.Contains(text, "begins") { // of the traffic: everything runs
+			mustStopBackends(t, cfg.Temp)
+			interrupted = time.Now()
 			cancel()
 		}
 	}}
-	cfg := newConfig(t, out, "-seed", "1", "-duration", "1h")
+	cfg = newConfig(t, out, "-seed", "1", "-duration", "1h")
 	if err := torture.Run(ctx, cfg); !errors.Is(err, context.Canceled) {
 		t.Errorf("%v\n%s", err, out.text.String())
+	}
+	if took := time.Since(interrupted); took > 20*time.Second {
+		t.Errorf("it took %s to end", took)
 	}
 	mustBeGone(t, cfg.Temp)
 }
@@ -108,6 +132,30 @@ func mustComplete(t *testing.T, args []string) (cfg torture.Config) {
 		t.Fatal(err)
 	}
 	return cfg
+}
+
+// mustStopBackends stops the processes of PostgreSQL that serve clients, below a directory.
+func mustStopBackends(t *testing.T, dir string) {
+	t.Helper()
+	processes, err := filepath.Glob("/proc/[0-9]*/cwd")
+	if err != nil {
+		t.Error(err)
+	}
+	stopped := 0
+	for _, cwd := range processes {
+		at, err := os.Readlink(cwd)
+		title, _ := os.ReadFile(filepath.Join(filepath.Dir(cwd), "cmdline"))
+		if err != nil || !strings.HasPrefix(at, dir) || !bytes.Contains(title, []byte("idle")) {
+			continue
+		}
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(cwd)))
+		if err == nil && syscall.Kill(pid, syscall.SIGSTOP) == nil {
+			stopped++
+		}
+	}
+	if stopped == 0 && len(processes) > 0 {
+		t.Error("there is no backend to be stopped")
+	}
 }
 
 func mustBeEmpty(t *testing.T, dir string) {

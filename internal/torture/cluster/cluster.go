@@ -13,9 +13,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/eos-proxy/eos-proxy/internal/program"
@@ -48,6 +50,8 @@ type Cluster struct {
 
 	log     *log
 	figures *figures
+	hurry   chan struct{} // closed by Hurry
+	hurried sync.Once
 	cancel  context.CancelFunc // ends the proxies
 	proxies sync.WaitGroup
 	last    context.CancelFunc // ends PostgreSQL
@@ -57,8 +61,9 @@ type Cluster struct {
 // Start builds and starts all, and returns when each proxy answers. The end of ctx interrupts it, but does not end
 // what it returns: that is Stop's.
 func Start(ctx context.Context, cfg Config) (_ *Cluster, err error) {
-	c := &Cluster{log: &log{
+	c := &Cluster{hurry: make(chan struct{}), log: &log{
 		dir: cfg.Dir, began: time.Now(), tell: cfg.Alarm, files: map[string]*os.File{}, numbers: map[string]int{},
+		lost: map[string]int{},
 	}}
 	defer func() {
 		if err != nil {
@@ -108,7 +113,9 @@ func Start(ctx context.Context, cfg Config) (_ *Cluster, err error) {
 }
 
 func (c *Cluster) newProxy(cfg Config, built programs, i int) (*Proxy, error) {
-	p := &Proxy{Name: fmt.Sprint("proxy-", i), binary: built.plain, log: c.log, crashes: map[string]int{}}
+	p := &Proxy{
+		hurry: c.hurry, Name: fmt.Sprint("proxy-", i), binary: built.plain, log: c.log, crashes: map[string]int{},
+	}
 	if i == 0 && cfg.Race {
 		if p.Race = built.race != ""; p.Race {
 			p.binary = built.race
@@ -158,8 +165,44 @@ func (c *Cluster) URLs() []string {
 	return urls
 }
 
+// LostCommits returns how many COMMITs were not answered, by what the proxies found out of them, in all their lives: it
+// is read from their logs, which a killed one has not taken with it.
+func (c *Cluster) LostCommits() map[string]int {
+	c.log.mu.Lock()
+	defer c.log.mu.Unlock()
+	return maps.Clone(c.log.lost)
+}
+
 // Note writes a line to the log of the run, beside what the programs print.
 func (c *Cluster) Note(format string, args ...any) { c.log.line("run", fmt.Sprintf(format, args...)) }
+
+// Hurry says that nobody is interested any more: Stop kills what does not end within seconds.
+func (c *Cluster) Hurry() { c.hurried.Do(func() { close(c.hurry) }) }
+
+// endServer waits until PostgreSQL has ended, which waits for each of its processes: those that stand still go on, and
+// those that do not end, in whatever they are, are killed.
+func (c *Cluster) endServer() {
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		c.server.Wait()
+	}()
+	ticker := time.NewTicker(200 * time.Millisecond)
+	defer ticker.Stop()
+	hurry := c.hurry
+	for grace := time.After(serverTime); ; {
+		c.Postgres.signalAll(syscall.SIGCONT)
+		select {
+		case <-ended:
+			return
+		case <-hurry:
+			hurry, grace = nil, time.After(hurryTime)
+		case <-grace:
+			c.Postgres.signalAll(syscall.SIGKILL)
+		case <-ticker.C:
+		}
+	}
+}
 
 // Stop ends the proxies, then PostgreSQL, and gives back what disks there were. It may be called again.
 func (c *Cluster) Stop() (err error) {
@@ -173,8 +216,8 @@ func (c *Cluster) Stop() (err error) {
 	c.proxies.Wait()
 	if c.last != nil {
 		c.last()
+		c.endServer()
 	}
-	c.server.Wait()
 	if c.Postgres != nil {
 		err = errors.Join(err, c.Postgres.close())
 		c.Postgres = nil

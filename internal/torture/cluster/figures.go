@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/eos-proxy/eos-proxy/internal/program"
 )
 
 // Figures are what a proxy takes.
@@ -41,8 +43,9 @@ type figures struct {
 	cancel  context.CancelFunc
 	running sync.WaitGroup
 
-	mu    sync.Mutex
-	taken []sample // guarded by mu
+	mu      sync.Mutex
+	taken   []sample     // guarded by mu
+	records func() int64 // guarded by mu; nil: nobody counts them
 }
 
 // sample is what was taken down of all proxies at one time.
@@ -51,6 +54,8 @@ type sample struct {
 	memory []int64 // by proxy; 0: it did not answer
 	data   int64
 	wal    int64
+
+	records int64
 }
 
 func newFigures(c *Cluster, name string) (*figures, error) {
@@ -69,7 +74,7 @@ func newFigures(c *Cluster, name string) (*figures, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	f.cancel = cancel
 	f.running.Go(func() {
-		for sleep(ctx, every) {
+		for program.Sleep(ctx, every) {
 			f.take(ctx)
 		}
 	})
@@ -93,7 +98,17 @@ func (f *figures) take(ctx context.Context) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.records != nil {
+		s.records = f.records()
+	}
 	f.taken = append(f.taken, s)
+}
+
+// CountRecords tells the figures who knows how many records were sent.
+func (c *Cluster) CountRecords(records func() int64) {
+	c.figures.mu.Lock()
+	defer c.figures.mu.Unlock()
+	c.figures.records = records
 }
 
 func (f *figures) close() error {

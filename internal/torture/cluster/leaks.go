@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/eos-proxy/eos-proxy/internal/program"
 )
 
 // How much more than at the start there may be when all is over: goroutines and descriptors of a connection that is
@@ -15,20 +17,26 @@ const (
 	otherClients   = 3 // of PostgreSQL: who asks, and whoever migrates or starts
 )
 
-// AwaitFloor waits until the proxies take no more than when they were new, and PostgreSQL has no client in a
-// transaction, for twice as long as a transaction may take; what does not come down until ctx ends is told as an alarm.
+// quiet is how often in a row, lookTime apart, nothing must be left: for longer than a transaction counts as short.
+const (
+	quiet    = 5
+	lookTime = 500 * time.Millisecond
+)
+
+// AwaitFloor waits until the proxies take no more than when they were new, and PostgreSQL has had no client in a
+// transaction of a second, whenever it looked for 2.5 s; what does not come down until ctx ends is told as an alarm.
 // Nobody may send requests any more, and no connections to the proxies may be left.
 func (c *Cluster) AwaitFloor(ctx context.Context) {
 	var left map[string]string
-	for quiet := 0; quiet < 5; {
+	for nothing := 0; nothing < quiet; {
 		now := c.leaks(ctx)
 		if ctx.Err() != nil {
 			break
 		}
-		if left, quiet = now, quiet+1; len(left) > 0 {
-			quiet = 0
+		if left, nothing = now, nothing+1; len(left) > 0 {
+			nothing = 0
 		}
-		if !sleep(ctx, 500*time.Millisecond) {
+		if !program.Sleep(ctx, lookTime) {
 			break
 		}
 	}
@@ -71,41 +79,68 @@ func (c *Cluster) leaks(ctx context.Context) map[string]string {
 	return left
 }
 
-// Course is how what a run takes has developed: averages of its first and its last third.
+// Course is how what a run takes has developed: averages of each third of it. In the first one all grows.
 type Course struct {
-	Memory    [2]int64 // resident, of a proxy, in bytes
-	Data, WAL [2]int64 // in bytes
+	Memory    [3]int64 // resident, of a proxy, in bytes
+	Data, WAL [3]int64 // in bytes
+	Records   [3]int64 // that clients have sent by then
 	Samples   int
 }
 
 // Course returns how it has developed so far.
-func (c *Cluster) Course() (k Course) {
+func (c *Cluster) Course() Course {
 	if c.figures == nil {
-		return k
+		return Course{}
 	}
 	c.figures.mu.Lock()
-	taken := c.figures.taken
-	c.figures.mu.Unlock()
+	defer c.figures.mu.Unlock()
+	return course(c.figures.taken)
+}
+
+func course(taken []sample) (k Course) {
 	k.Samples = len(taken)
-	third := (len(taken) + 2) / 3
+	third := int64(len(taken) / 3)
 	if third == 0 {
 		return k
 	}
-	for i, part := range [][]sample{taken[:third], taken[len(taken)-third:]} {
-		memory, proxies := int64(0), int64(0)
-		for _, s := range part {
-			k.Data[i] += s.data / int64(third)
-			k.WAL[i] += s.wal / int64(third)
+	for i := range k.Memory {
+		memory, answers := int64(0), int64(0)
+		for _, s := range taken[int64(i)*third:][:third] {
+			k.Data[i] += s.data
+			k.WAL[i] += s.wal
+			k.Records[i] += s.records
 			for _, m := range s.memory {
 				if m > 0 {
 					memory += m
-					proxies++
+					answers++
 				}
 			}
 		}
-		if proxies > 0 {
-			k.Memory[i] = memory / proxies
-		}
+		k.Memory[i] = memory / max(1, answers)
+		k.Data[i], k.WAL[i], k.Records[i] = k.Data[i]/third, k.WAL[i]/third, k.Records[i]/third
 	}
 	return k
+}
+
+// leastWAL is how large a write-ahead log may be in any case: twice max_wal_size, below which it is to stay, about.
+const leastWAL = 512 << 20
+
+// Leaks returns what has grown by more than half from the second third to the last one, by the names of alarms. A run
+// of minutes is too short for it. Data grow with the records, which stay for ever: it is the bytes of one that must not.
+func (k *Course) Leaks() map[string]string {
+	const most = 1.5
+	grown := map[string]string{}
+	note := func(name, what string, was, is float64) {
+		if is > most*was {
+			grown[name] = fmt.Sprintf("%s: %.0f in the second third of the run, %.0f in the last one", what, was, is)
+		}
+	}
+	if k.Samples < 3 || k.Records[1] == 0 || k.Records[2] == 0 {
+		return grown
+	}
+	note("leak-memory", "bytes of a proxy's memory", float64(k.Memory[1]), float64(k.Memory[2]))
+	note("leak-data", "bytes of data for each record", float64(k.Data[1])/float64(k.Records[1]),
+		float64(k.Data[2])/float64(k.Records[2]))
+	note("leak-wal", "bytes of the write-ahead log", max(float64(k.WAL[1]), leastWAL/most), float64(k.WAL[2]))
+	return grown
 }

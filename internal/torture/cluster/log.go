@@ -18,6 +18,7 @@ type log struct {
 	mu      sync.Mutex
 	files   map[string]*os.File // by program; guarded by mu
 	numbers map[string]int      // lines so far; guarded by mu
+	lost    map[string]int      // COMMITs that were not answered, by what the proxies found out; guarded by mu
 }
 
 // alarming are the beginnings of what a program prints that must never be, and the names of the alarms.
@@ -37,6 +38,11 @@ func (l *log) program(name, line string) {
 		if strings.HasPrefix(line, a.prefix) {
 			l.alarm(a.name, fmt.Sprintf("%s.log:%d: %s", name, number, line))
 		}
+	}
+	if _, outcome, ok := strings.Cut(line, `msg="found out what became of a commit" outcome=`); ok {
+		l.mu.Lock()
+		l.lost[outcome]++
+		l.mu.Unlock()
 	}
 	if strings.Contains(line, panicked) || strings.Contains(line, "panic serving") {
 		l.alarm("panic", fmt.Sprintf("%s.log:%d: %s", name, number, line))

@@ -139,6 +139,30 @@ func (p *Postgres) Backend(pid int) bool {
 	return server != 0 && len(fields) > 1 && fields[1] == strconv.Itoa(server)
 }
 
+// signalAll sends a signal to each process of the server, also if the server itself has died.
+func (p *Postgres) signalAll(signal syscall.Signal) {
+	data, err := os.Stat(filepath.Join(p.dir, "pg"))
+	if err != nil {
+		return
+	}
+	entries, _ := filepath.Glob("/proc/[0-9]*/cwd")
+	for _, cwd := range entries {
+		dir, err := os.Stat(cwd)
+		if err != nil || !os.SameFile(dir, data) {
+			continue
+		}
+		process := filepath.Dir(cwd)
+		name, err := os.ReadFile(filepath.Join(process, "comm"))
+		pid, notNumber := strconv.Atoi(filepath.Base(process))
+		if err == nil && notNumber == nil && strings.HasPrefix(string(name), "postgres") {
+			_ = syscall.Kill(pid, signal) // it may be gone
+		}
+	}
+}
+
+// Wake lets each process of the server go on that stands still.
+func (p *Postgres) Wake() { p.signalAll(syscall.SIGCONT) }
+
 // Connect opens a connection to the server itself.
 func (p *Postgres) Connect(ctx context.Context) (*pgx.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)

@@ -14,8 +14,11 @@ import (
 	"github.com/eos-proxy/eos-proxy/internal/program"
 )
 
-// endTime is how long a proxy may take to end when it is told to: its grace time, and what comes after.
-const endTime = 45 * time.Second
+const (
+	endTime    = 45 * time.Second // that a proxy may take to end when it is told to: its grace time, and what comes after
+	serverTime = 25 * time.Second // that PostgreSQL may: its last checkpoint
+	hurryTime  = 5 * time.Second  // the same of each, after Hurry
+)
 
 // A Proxy is an eos-proxy that is started again whenever it dies. Its methods may be called by anybody at any time.
 type Proxy struct {
@@ -23,6 +26,7 @@ type Proxy struct {
 	Clock time.Duration // by how much its wall clock is off
 	Race  bool          // whether it was built with the race detector
 
+	hurry    <-chan struct{}
 	binary   string
 	args     []string
 	log      *log
@@ -83,7 +87,7 @@ func (p *Proxy) pause(ctx context.Context) bool {
 	down := p.down
 	p.down = 0
 	p.mu.Unlock()
-	return sleep(ctx, down)
+	return program.Sleep(ctx, down)
 }
 
 // await waits for the end of a process. One that was told to end, by us or by the end of ctx, and does not, shows its
@@ -93,6 +97,17 @@ func (p *Proxy) await(ctx context.Context, process *program.Process) {
 	case <-process.Ended():
 		return
 	case <-ctx.Done():
+	}
+	process.Resume()
+	select {
+	case <-p.hurry:
+		if !within(process, hurryTime) {
+			p.log.line(p.Name, "the run is given up, and the process is killed")
+			p.Kill(0)
+			<-process.Ended()
+		}
+		return
+	default:
 	}
 	if !within(process, endTime) {
 		p.log.alarm("crash", p.Name+" does not end though it was told to "+endTime.String()+" ago")
@@ -196,7 +211,7 @@ func (p *Proxy) Freeze(ctx context.Context, d time.Duration) bool {
 	}
 	p.frozen = true
 	p.mu.Unlock()
-	sleep(ctx, d)
+	program.Sleep(ctx, d)
 	frozen.Resume()
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -275,18 +290,6 @@ func within(process *program.Process, d time.Duration) bool {
 	case <-process.Ended():
 		return true
 	case <-time.After(d):
-		return false
-	}
-}
-
-// sleep waits for d; it returns false if ctx ends first.
-func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
 		return false
 	}
 }

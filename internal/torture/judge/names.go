@@ -62,6 +62,9 @@ const (
 	LeakGoroutines   Name = "leak-goroutines"
 	LeakConnections  Name = "leak-connections"
 	LeakTransactions Name = "leak-transactions"
+	LeakMemory       Name = "leak-memory"
+	LeakData         Name = "leak-data"
+	LeakWAL          Name = "leak-wal"
 	NoProgress       Name = "no-progress"
 )
 
@@ -131,5 +134,8 @@ var Anomalies = []Anomaly{
 	{LeakGoroutines, "", "goroutines stayed after all was healed and still"},
 	{LeakConnections, "", "connections to PostgreSQL stayed"},
 	{LeakTransactions, "", "SQL transactions stayed open"},
+	{LeakMemory, "", "the memory of the proxies grew to the end of a long run"},
+	{LeakData, "", "the bytes that a record takes grew to the end of a long run"},
+	{LeakWAL, "", "the write-ahead log grew to the end of a long run, beyond what it may have"},
 	{NoProgress, "", "nothing was accepted for too long after all was healed"},
 }

@@ -188,6 +188,7 @@ func plantedInTransactions() []planted {
 func plantedAlarms() (list []planted) {
 	for _, name := range []judge.Name{
 		judge.Crash, judge.Panic, judge.DataRace, judge.LeakGoroutines, judge.LeakConnections, judge.LeakTransactions,
+		judge.LeakMemory, judge.LeakData, judge.LeakWAL,
 		judge.NoProgress,
 	} {
 		list = append(list, planted{name, "an alarm", func(e *edit) bool {

@@ -5,12 +5,14 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/eos-proxy/eos-proxy/internal/program"
 )
 
 // What is done to PostgreSQL's disks.
 var diskFaults = []*fault{
 	{
-		name: "slow-disk", weight: 3, least: time.Second, most: 6 * time.Second,
+		name: "slow-disk", database: true, weight: 3, least: time.Second, most: 6 * time.Second,
 		can: func(n *Nemesis) string {
 			if !n.cfg.Cluster.Postgres.WAL.CanBeSlow() {
 				return "no disk that can be slow (see what is missing)"
@@ -22,7 +24,7 @@ var diskFaults = []*fault{
 		},
 	},
 	{
-		name: "full-data-disk", weight: 1, least: time.Second, most: 6 * time.Second,
+		name: "full-data-disk", database: true, weight: 1, least: time.Second, most: 6 * time.Second,
 		can: func(n *Nemesis) string { return noDisk(n.cfg.Cluster.Postgres.Data == nil) },
 		do: func(ctx context.Context, n *Nemesis, _ step) (string, int) {
 			return "data", one(n.cfg.Cluster.Postgres.Data.Fill(ctx) == nil)
@@ -30,14 +32,14 @@ var diskFaults = []*fault{
 	},
 	{
 		// PostgreSQL panics when it needs a segment, and does not recover before there is room.
-		name: "full-wal-disk", weight: 1, least: time.Second, most: 5 * time.Second,
+		name: "full-wal-disk", database: true, weight: 1, least: time.Second, most: 5 * time.Second,
 		can: func(n *Nemesis) string { return noDisk(n.cfg.Cluster.Postgres.WAL == nil) },
 		do: func(ctx context.Context, n *Nemesis, _ step) (string, int) {
 			filled := make(chan error, 1)
 			go func() { filled <- n.cfg.Cluster.Postgres.WAL.Fill(ctx) }()
 			// What segments it has ready it uses up.
 			_ = n.session(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
-				for err == nil && sleep(ctx, pollTime) {
+				for err == nil && program.Sleep(ctx, pollTime) {
 					_, err = conn.Exec(ctx, "SELECT pg_switch_wal()")
 				}
 				return err

@@ -18,6 +18,8 @@ import (
 	"github.com/eos-proxy/eos-proxy/internal/torture/cluster"
 	"github.com/eos-proxy/eos-proxy/internal/torture/history"
 	"github.com/eos-proxy/eos-proxy/internal/torture/network"
+
+	"github.com/eos-proxy/eos-proxy/internal/program"
 )
 
 // Config says who is hit, and by what.
@@ -35,7 +37,7 @@ type Config struct {
 	Now      func() int64 // of the history's clock
 }
 
-// A Nemesis has not begun before Run, and ended when Heal has returned.
+// A Nemesis has not begun before Run, and ended when Settle has returned.
 type Nemesis struct {
 	cfg     Config
 	chosen  []*fault
@@ -52,6 +54,7 @@ type fault struct {
 	name        string
 	weight      int                     // how often it comes among others; 0: it is not planned, but there all the time
 	least, most time.Duration           // how long it lasts
+	database    bool                    // it is done to PostgreSQL, or to the way there
 	can         func(n *Nemesis) string // why it cannot be had here; empty: it can; nil: it always can
 	// do does it and undoes it again. ctx ends when it is time. It returns to whom, and how often; 0: to nobody.
 	do func(ctx context.Context, n *Nemesis, s step) (target string, count int)
@@ -103,15 +106,21 @@ func New(cfg Config) (*Nemesis, error) {
 	return n, nil
 }
 
+// Chosen returns the names of the faults that were asked for and can be had.
+func (n *Nemesis) Chosen() []string {
+	var names []string
+	for _, f := range n.chosen {
+		names = append(names, f.name)
+	}
+	return names
+}
+
 // Skipped returns the faults that were asked for and cannot be had on this machine, and why.
 func (n *Nemesis) Skipped() []string { return n.skipped }
 
 // HitDatabase reports whether any of the faults is done to PostgreSQL, or to the way there.
 func (n *Nemesis) HitDatabase() bool {
-	return slices.ContainsFunc(n.chosen, func(f *fault) bool {
-		return !slices.Contains(proxyFaults, f) &&
-			!strings.HasPrefix(f.name, "crash-") && !strings.HasSuffix(f.name, "-clients")
-	})
+	return slices.ContainsFunc(n.chosen, func(f *fault) bool { return f.database })
 }
 
 // Plan returns the first steps of what will happen, a line each.
@@ -177,19 +186,22 @@ func between(random *rand.Rand, least, most time.Duration) time.Duration {
 	return least + time.Duration(random.Int64N(int64(most-least)))
 }
 
-// Run does what is planned until ctx ends. When it returns, what it did is undone, but for what Heal does.
+// Run does what is planned until ctx ends. When it returns, what it did is undone, but for what Undo does.
 func (n *Nemesis) Run(ctx context.Context) {
 	n.begin()
 	var lanes sync.WaitGroup
 	for lane := range n.cfg.AtOnce {
 		lanes.Go(func() {
 			for s := range n.steps(lane) {
-				if !sleep(ctx, s.pause) {
+				if !program.Sleep(ctx, s.pause) {
 					return
 				}
 				n.do(ctx, s)
 			}
 		})
+	}
+	if n.chose(CutDatabase) {
+		lanes.Go(func() { n.cutWhatIsRare(ctx) })
 	}
 	for _, f := range n.chosen {
 		if f.weight == 0 && f.do != nil {
@@ -250,16 +262,4 @@ func (n *Nemesis) newRandom(part string) *rand.Rand {
 		sum = (sum ^ uint64(c)) * 1099511628211
 	}
 	return rand.New(rand.NewPCG(n.cfg.Seed, sum)) //nolint:gosec // not for secrets
-}
-
-// sleep waits for d; it returns false if ctx ends first.
-func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

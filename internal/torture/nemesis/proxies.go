@@ -7,6 +7,8 @@ import (
 
 	"github.com/eos-proxy/eos-proxy/internal/crash"
 	"github.com/eos-proxy/eos-proxy/internal/torture/cluster"
+
+	"github.com/eos-proxy/eos-proxy/internal/program"
 )
 
 // What is done to proxies.
@@ -31,7 +33,7 @@ var proxyFaults = []*fault{
 			p, q := n.proxy(s.pick), n.proxy(s.pick+1)
 			count := one(p.Restart(ctx))
 			for count > 0 && ctx.Err() == nil && !p.Ready(ctx) {
-				sleep(ctx, pollTime)
+				program.Sleep(ctx, pollTime)
 			}
 			if q != p {
 				count += one(q.Restart(ctx))
@@ -39,12 +41,12 @@ var proxyFaults = []*fault{
 			return p.Name + ", " + q.Name, count
 		},
 	},
-	{name: crashAnywhere, can: cannotCrash},
+	{name: CrashPoints, can: cannotCrash},
 }
 
 const (
-	// crashAnywhere is that every second process that is started will crash at some point.
-	crashAnywhere = "crash-points"
+	// CrashPoints is that every second process that is started will crash at some point.
+	CrashPoints = "crash-points"
 	// pollTime is how often somebody is asked whether it is there.
 	pollTime = 50 * time.Millisecond
 )

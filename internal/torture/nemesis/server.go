@@ -7,38 +7,41 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/eos-proxy/eos-proxy/internal/program"
 )
 
 // What is done to PostgreSQL's processes.
 var serverFaults = []*fault{
 	{
-		name: "kill-postgres", weight: 2, least: 30 * time.Second, most: 30 * time.Second, // until it is back, at most
+		// How long it lasts is until it is back, at most; so in what follows.
+		name: "kill-postgres", database: true, weight: 2, least: 30 * time.Second, most: 30 * time.Second,
 		do: func(ctx context.Context, n *Nemesis, _ step) (string, int) {
-			return "postmaster", one(n.cfg.Cluster.Postgres.Kill() && n.awaitServer(ctx))
+			return n.untilItIsBack(ctx, "postmaster", n.cfg.Cluster.Postgres.Kill())
 		},
 	},
 	{
-		name: "restart-postgres-immediate", weight: 1, least: 30 * time.Second, most: 30 * time.Second,
+		name: "restart-postgres-immediate", database: true, weight: 1, least: 30 * time.Second, most: 30 * time.Second,
 		do: func(ctx context.Context, n *Nemesis, _ step) (string, int) {
-			return "postmaster", one(n.cfg.Cluster.Postgres.Stop(syscall.SIGQUIT) && n.awaitServer(ctx))
+			return n.untilItIsBack(ctx, "postmaster", n.cfg.Cluster.Postgres.Stop(syscall.SIGQUIT))
 		},
 	},
 	{
-		name: "restart-postgres-fast", weight: 1, least: 30 * time.Second, most: 30 * time.Second,
+		name: "restart-postgres-fast", database: true, weight: 1, least: 30 * time.Second, most: 30 * time.Second,
 		do: func(ctx context.Context, n *Nemesis, _ step) (string, int) {
-			return "postmaster", one(n.cfg.Cluster.Postgres.Stop(syscall.SIGINT) && n.awaitServer(ctx))
+			return n.untilItIsBack(ctx, "postmaster", n.cfg.Cluster.Postgres.Stop(syscall.SIGINT))
 		},
 	},
 	{
 		// The postmaster then ends all others, and recovers.
-		name: "kill-backend", weight: 2, least: 30 * time.Second, most: 30 * time.Second,
+		name: "kill-backend", database: true, weight: 2, least: 30 * time.Second, most: 30 * time.Second,
 		do: func(ctx context.Context, n *Nemesis, s step) (string, int) {
 			pid := n.backend(ctx, s.pick)
-			return strconv.Itoa(pid), one(pid > 0 && syscall.Kill(pid, syscall.SIGKILL) == nil && n.awaitServer(ctx))
+			return n.untilItIsBack(ctx, strconv.Itoa(pid), pid > 0 && syscall.Kill(pid, syscall.SIGKILL) == nil)
 		},
 	},
 	{
-		name: "stop-backend", weight: 4, least: 500 * time.Millisecond, most: 6 * time.Second,
+		name: "stop-backend", database: true, weight: 4, least: 500 * time.Millisecond, most: 6 * time.Second,
 		do: func(ctx context.Context, n *Nemesis, s step) (string, int) {
 			pid := n.backend(ctx, s.pick)
 			if pid == 0 || syscall.Kill(pid, syscall.SIGSTOP) != nil {
@@ -50,14 +53,14 @@ var serverFaults = []*fault{
 		},
 	},
 	{
-		name: "terminate-backends", weight: 8, least: 5 * time.Second, most: 5 * time.Second,
+		name: "terminate-backends", database: true, weight: 8, least: 5 * time.Second, most: 5 * time.Second,
 		do: func(ctx context.Context, n *Nemesis, s step) (string, int) {
 			const sql = `
 				SELECT count(*)
 				FROM (SELECT pg_terminate_backend(pid) AS done
 				      FROM pg_stat_activity
-				      WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()
-				      ORDER BY md5(pid::text || $1)
+				      WHERE application_name = 'eos-proxy' -- as the store calls itself
+				      ORDER BY state = 'idle', md5(pid::text || $1)
 				      LIMIT $2) t
 				WHERE done`
 			count := 0
@@ -69,15 +72,24 @@ var serverFaults = []*fault{
 	},
 }
 
-// awaitServer waits until the server takes connections again, or ctx ends. It returns true: the fault was done.
+// untilItIsBack waits, if the server was hit, until it takes connections again, or ctx ends. It returns what was hit,
+// and how often; if the server was not there again, the name says so.
+func (n *Nemesis) untilItIsBack(ctx context.Context, target string, hit bool) (string, int) {
+	if hit && !n.awaitServer(ctx) {
+		target += ", not back at the end"
+	}
+	return target, one(hit)
+}
+
+// awaitServer waits until the server takes connections again. It returns false if ctx ends first.
 func (n *Nemesis) awaitServer(ctx context.Context) bool {
-	for sleep(ctx, pollTime) {
+	for program.Sleep(ctx, pollTime) {
 		if conn, err := n.cfg.Cluster.Postgres.Connect(ctx); err == nil {
 			hangUp(conn)
-			break
+			return true
 		}
 	}
-	return true
+	return false
 }
 
 // session runs fn on a connection of its own to the server.
@@ -97,12 +109,15 @@ func hangUp(conn *pgx.Conn) {
 	_ = conn.Close(ctx) // the server may be gone
 }
 
-// backends returns the processes of the proxies' connections.
+// backends returns the processes of the proxies' connections: those that do something or are in a transaction, if there
+// are any, else all.
 func (n *Nemesis) backends(ctx context.Context) (pids []int, err error) {
 	const sql = `
 		SELECT pid
-		FROM pg_stat_activity
-		WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()
+		FROM (SELECT pid, state <> 'idle' AS busy, bool_or(state <> 'idle') OVER () AS some_are
+		      FROM pg_stat_activity
+		      WHERE application_name = 'eos-proxy') t
+		WHERE busy OR NOT some_are
 		ORDER BY pid`
 	err = n.session(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 		rows, err := conn.Query(ctx, sql)

@@ -17,6 +17,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/eos-proxy/eos-proxy/internal/program"
 )
 
 // Config says what there is and what is done to it.
@@ -186,16 +188,4 @@ func (n *Network) note(fault, request string) {
 }
 
 // wait waits for d; it returns false if the network ends first.
-func (n *Network) wait(d time.Duration) bool {
-	if d <= 0 {
-		return n.ctx.Err() == nil
-	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-n.ctx.Done():
-		return false
-	}
-}
+func (n *Network) wait(d time.Duration) bool { return program.Sleep(n.ctx, d) }

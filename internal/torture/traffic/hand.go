@@ -158,7 +158,10 @@ func (h *hand) ended(a *history.Attempt) {
 	if a.Outcome == history.OK {
 		if !onlyReads(a.Kind) {
 			h.t.lastOK.Store(a.Returned)
+			h.t.okBy.Store(wrote(a.Proxy), a.Invoked)
 		}
+		h.t.okBy.Store(a.Proxy, a.Invoked)
+		h.t.okBy.Store(a.Kind, a.Invoked)
 		if a.Produce != nil {
 			h.t.sawPlaces(a.Produce.Places)
 		}

@@ -149,6 +149,7 @@ type kind struct {
 	name  string
 	least int
 	does  duty
+	makes []history.Kind // what each of them asks for within seconds
 	run   client
 }
 
@@ -161,6 +162,20 @@ const (
 	works // it processes what the others wrote, and ends after them
 )
 
+// What clients ask for.
+var (
+	sequences = []history.Kind{history.KindRegister, history.KindProduce, history.KindReceipt}
+	uploads   = []history.Kind{history.KindRegister, history.KindUpload}
+	wholes    = []history.Kind{history.KindRegister, history.KindOneShot}
+	stagings  = []history.Kind{
+		history.KindRegister, history.KindBegin, history.KindProduce, history.KindTxnOffsets,
+		history.KindCommit, history.KindAbort, history.KindTxn,
+	}
+	consuming  = []history.Kind{history.KindJoin, history.KindPoll, history.KindHeartbeat, history.KindLeave}
+	watching   = []history.Kind{history.KindOffsets, history.KindSetOffsets}
+	processing = []history.Kind{history.KindJoin, history.KindPoll, history.KindOneShot, history.KindLeave}
+)
+
 // client is a loop, of the n-th of its kind.
 type client func(ctx context.Context, h *hand, n int)
 
@@ -170,31 +185,75 @@ func (t *Traffic) kinds() []kind {
 	id := func(kind string, n int) string { return fmt.Sprintf("%s%s-id-%d", p, kind, n) }
 	readers, statics, latest := p+"readers", p+"statics", p+"latest"
 	return []kind{
-		{"sequenced", 7, writes, func(ctx context.Context, h *hand, _ int) { newSequenced(h, "", false).run(ctx) }},
-		{"restarted", 3, writes, func(ctx context.Context, h *hand, n int) {
+		{"sequenced", 7, writes, sequences, func(ctx context.Context, h *hand, _ int) {
+			newSequenced(h, "", false).run(ctx)
+		}},
+		{"restarted", 3, writes, sequences, func(ctx context.Context, h *hand, n int) {
 			newSequenced(h, id("restarted", n), false).run(ctx)
 		}},
-		{"pair", 4, writes, func(ctx context.Context, h *hand, n int) { newSequenced(h, id("pair", n/2), true).run(ctx) }},
-		{"keyed", 4, writes, func(ctx context.Context, h *hand, _ int) { (&keyed{hand: h}).run(ctx) }},
-		{"plain", 2, writes, func(ctx context.Context, h *hand, _ int) { runPlain(ctx, h) }},
-		{"upload", 1, writes, func(ctx context.Context, h *hand, n int) { newUploader(h, id("upload", n)).run(ctx) }},
-		{"one-shot", 4, writes, func(ctx context.Context, h *hand, n int) { newOneShots(h, id("one-shot", n)).run(ctx) }},
-		{"staged", 5, writes, func(ctx context.Context, h *hand, n int) { newStaged(h, id("staged", n), false).run(ctx) }},
-		{"staged-pair", 2, writes, func(ctx context.Context, h *hand, n int) {
+		{"pair", 4, writes, sequences, func(ctx context.Context, h *hand, n int) {
+			newSequenced(h, id("pair", n/2), true).run(ctx)
+		}},
+		{"keyed", 4, writes, []history.Kind{history.KindProduce}, func(ctx context.Context, h *hand, _ int) {
+			(&keyed{hand: h}).run(ctx)
+		}},
+		{"plain", 2, writes, []history.Kind{history.KindProduce}, func(ctx context.Context, h *hand, _ int) {
+			runPlain(ctx, h)
+		}},
+		{"upload", 1, writes, uploads, func(ctx context.Context, h *hand, n int) {
+			newUploader(h, id("upload", n)).run(ctx)
+		}},
+		{"one-shot", 4, writes, wholes, func(ctx context.Context, h *hand, n int) {
+			newOneShots(h, id("one-shot", n)).run(ctx)
+		}},
+		{"staged", 5, writes, stagings, func(ctx context.Context, h *hand, n int) {
+			newStaged(h, id("staged", n), false).run(ctx)
+		}},
+		{"staged-pair", 2, writes, stagings, func(ctx context.Context, h *hand, n int) {
 			newStaged(h, id("staged-pair", n/2), true).run(ctx)
 		}},
-		{"fetch", 2, reads, func(ctx context.Context, h *hand, _ int) { newFetcher(h).run(ctx) }},
-		{"cursor", 1, reads, func(ctx context.Context, h *hand, _ int) { (&cursorReader{hand: h}).run(ctx) }},
-		{"events", 1, reads, func(ctx context.Context, h *hand, _ int) { newFollower(h).run(ctx) }},
-		{"reader", 2, reads, func(ctx context.Context, h *hand, _ int) { newConsumer(h, readers, "", "").run(ctx) }},
-		{"static", 2, reads, func(ctx context.Context, h *hand, n int) {
+		{"fetch", 2, reads, []history.Kind{history.KindFetch}, func(ctx context.Context, h *hand, _ int) {
+			newFetcher(h).run(ctx)
+		}},
+		{"cursor", 1, reads, []history.Kind{history.KindCursor}, func(ctx context.Context, h *hand, _ int) {
+			(&cursorReader{hand: h}).run(ctx)
+		}},
+		{"events", 1, reads, []history.Kind{history.KindEvents}, func(ctx context.Context, h *hand, _ int) {
+			newFollower(h).run(ctx)
+		}},
+		{"reader", 2, reads, consuming, func(ctx context.Context, h *hand, _ int) {
+			newConsumer(h, readers, "", "").run(ctx)
+		}},
+		{"static", 2, reads, consuming, func(ctx context.Context, h *hand, n int) {
 			newConsumer(h, statics, id("static", n), "").run(ctx)
 		}},
-		{"latest", 1, reads, func(ctx context.Context, h *hand, _ int) { newConsumer(h, latest, "", "latest").run(ctx) }},
-		{"worker", 3, works, func(ctx context.Context, h *hand, _ int) { newWorker(h, "").run(ctx) }},
-		{"static-worker", 1, works, func(ctx context.Context, h *hand, n int) { newWorker(h, id("worker", n)).run(ctx) }},
-		{"observer", 1, reads, func(ctx context.Context, h *hand, _ int) { newObserver(h).run(ctx) }},
+		{"latest", 1, reads, consuming, func(ctx context.Context, h *hand, _ int) {
+			newConsumer(h, latest, "", "latest").run(ctx)
+		}},
+		{"worker", 3, works, processing, func(ctx context.Context, h *hand, _ int) { newWorker(h, "").run(ctx) }},
+		{"static-worker", 1, works, processing, func(ctx context.Context, h *hand, n int) {
+			newWorker(h, id("worker", n)).run(ctx)
+		}},
+		{"observer", 1, reads, watching, func(ctx context.Context, h *hand, _ int) {
+			newObserver(h).run(ctx)
+		}},
 	}
+}
+
+// Makes returns the kinds of requests that clients ask for, by the names of their kinds; no names: all clients.
+func Makes(only []string) []history.Kind {
+	var makes []history.Kind
+	for _, k := range New(Config{}).kinds() {
+		if len(only) > 0 && !slices.Contains(only, k.name) {
+			continue
+		}
+		for _, m := range k.makes {
+			if !slices.Contains(makes, m) {
+				makes = append(makes, m)
+			}
+		}
+	}
+	return makes
 }
 
 // mix returns the clients of the run: of each kind at least the least, and else in proportion.

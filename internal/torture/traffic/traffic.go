@@ -50,6 +50,7 @@ type Traffic struct {
 
 	lastValue, operations, attempts, names atomic.Int64
 	lastOK                                 atomic.Int64 // nanoseconds since began
+	okBy                                   sync.Map     // when one was sent that succeeded, by proxy (int, wrote) and history.Kind
 	pacer                                  pacer
 
 	mu     sync.Mutex
@@ -102,9 +103,39 @@ func (t *Traffic) Attempts() int64 { return t.attempts.Load() }
 // Operations returns how many operations have begun.
 func (t *Traffic) Operations() int64 { return t.operations.Load() }
 
+// Records returns how many records clients have made.
+func (t *Traffic) Records() int64 { return t.lastValue.Load() }
+
 // LastOK returns when a client's request that writes has last succeeded; the beginning of the run if none has. A read
 // may succeed while nothing else does.
 func (t *Traffic) LastOK() time.Time { return t.began.Add(time.Duration(t.lastOK.Load())) }
+
+// Without returns who has had no success with what was sent after a time: "proxy 1", of writes if there are any, and "commit", of those
+// kinds that are asked for, if clients make them.
+func (t *Traffic) Without(after time.Time, kinds ...history.Kind) []string {
+	makes := Makes(t.cfg.Only)
+	has := func(key any) bool {
+		value, _ := t.okBy.Load(key)
+		at, ok := value.(int64)
+		return ok && at > after.Sub(t.began).Nanoseconds()
+	}
+	var without []string
+	writes := slices.ContainsFunc(makes, func(k history.Kind) bool { return !onlyReads(k) })
+	for i := range t.cfg.Proxies {
+		if !has(wrote(i)) && (writes || !has(i)) {
+			without = append(without, fmt.Sprint("proxy ", i))
+		}
+	}
+	for _, k := range kinds {
+		if slices.Contains(makes, k) && !has(k) {
+			without = append(without, string(k))
+		}
+	}
+	return without
+}
+
+// wrote is a proxy through which a write succeeded, in okBy.
+type wrote int
 
 // Prepare writes the first lines of the history and makes the topics. It tries again until ctx ends.
 func (t *Traffic) Prepare(ctx context.Context) error {

@@ -1,7 +1,7 @@
 // Command run tortures exactly-once processing, with the numbers that it is held to, and prints what happened as lines
 // of a table:
 //
-//	go run ./examples/internal/torture/run -seed 1
+//	go run ./examples/internal/chaos/run -seed 1
 package main
 
 import (
@@ -13,11 +13,11 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/eos-proxy/eos-proxy/examples/internal/torture"
+	"github.com/eos-proxy/eos-proxy/examples/internal/chaos"
 )
 
 func main() {
-	cfg := torture.Config{
+	cfg := chaos.Config{
 		Root: ".", Temp: "/tmp", // not TMPDIR, which may be one's own: PostgreSQL runs as another user where we are root
 		Workers: 6, Proxies: 3, WorkerKills: 30, ProxyKills: 20, PostgresKills: 5, Freezes: 4, Fenced: 5, Cuts: 50,
 		Frozen: 9 * time.Second, Worse: 1, Latest: 12 * time.Second,
@@ -31,10 +31,10 @@ func main() {
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	ctx, cancel := context.WithTimeoutCause(ctx, *limit, fmt.Errorf("it is not done after %s", *limit))
-	result, err := torture.Run(ctx, cfg)
+	result, err := chaos.Run(ctx, cfg)
 	cancel()
 	stop()
-	fmt.Println(torture.Head)
+	fmt.Println(chaos.Head)
 	fmt.Println(result)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "torture:", err)

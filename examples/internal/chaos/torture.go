@@ -1,11 +1,11 @@
-// Package torture holds exactly-once processing against whatever breaks: workers of examples/ad-billing, several
+// Package chaos holds exactly-once processing against whatever breaks: workers of examples/ad-billing, several
 // proxies, one PostgreSQL and the network between them are killed, stopped and cut, while the workers bill ad views
 // in transactions with their offsets. In the end each view must be billed once, in order, and at its price.
 //
 // The processes are the real ones, and they know nothing of it. A seed decides what is struck, and after how much of
 // the work; when exactly, nobody can decide. The package keeps its data in a directory of its own, which it removes
 // when all is well: with PostgreSQL's data in it, and a journal of all that was said and done.
-package torture
+package chaos
 
 import (
 	"context"

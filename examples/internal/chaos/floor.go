@@ -1,4 +1,4 @@
-package torture
+package chaos
 
 import (
 	"context"
