@@ -17,7 +17,7 @@ const (
 	AfterCommitSent Point = "after-commit-sent"  // the answer to COMMIT was not read
 	AfterCommit     Point = "after-commit"       // PostgreSQL has answered COMMIT, and nobody was told
 	OneShot         Point = "one-shot"           // the same of a flush that has a transaction in one request
-	Settling        Point = "settling"           // the connection was lost at COMMIT, and what became of it is to be found out
+	Settling        Point = "settling"           // a COMMIT was not answered, and what became of it is to be found out
 	MidResponse     Point = "mid-response"       // half of an answer was written, by net/http
 	MidShortcut     Point = "mid-shortcut"       // half of an answer was written, by the shortcut
 	Upload          Point = "upload"             // a batch of a streaming upload was committed, its line was not written

@@ -13,7 +13,9 @@ func TestFaultsAreDrawnFromTheSeed(t *testing.T) {
 	shares := Shares{CutBefore: 1000, CutAfter: 2000, Late: 500, Freeze: 300, BreakReady: 10_000}
 	var drawn [2][]decision
 	for i := range drawn {
-		p, err := Open("postgres://nobody@127.0.0.1:1/x", Config{Seed: 3, Shares: shares, Least: time.Second, Most: 3 * time.Second, Stays: time.Second})
+		p, err := Open("postgres://nobody@127.0.0.1:1/x", Config{
+			Seed: 3, Shares: shares, Least: time.Second, Most: 3 * time.Second, Stays: time.Second,
+		})
 		if err != nil {
 			t.Fatal(err)
 		}

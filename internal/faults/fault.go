@@ -9,7 +9,7 @@ type Fault int
 const (
 	None      Fault = iota
 	CutBefore       // the server never sees the COMMIT; both ends are cut
-	Abandon         // the server never sees the COMMIT; the client is cut, the server's end stays open, idle in transaction
+	Abandon         // the server never sees the COMMIT; the client is cut, the server's end stays, idle in transaction
 	Stall           // as Abandon, but the server waits for the rest of a pipeline, where no timeout of its ends the wait
 	CutAfter        // the COMMIT took effect; both ends are cut instead of its answer
 	Late            // the client is cut; the COMMIT reaches the server afterwards

@@ -84,7 +84,10 @@ func Open(target string, cfg Config) (*Proxy, error) {
 		p.end()
 		return nil, err
 	}
-	u := url.URL{Scheme: "postgres", User: url.UserPassword(server.User, server.Password), Host: p.listener.Addr().String(), Path: "/" + server.Database, RawQuery: "sslmode=disable"}
+	u := url.URL{
+		Scheme: "postgres", User: url.UserPassword(server.User, server.Password),
+		Host: p.listener.Addr().String(), Path: "/" + server.Database, RawQuery: "sslmode=disable",
+	}
 	p.url = u.String()
 	p.running.Go(p.accept)
 	return p, nil

@@ -3,7 +3,9 @@ package faults_test
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
+	"net/url"
 	"sync"
 	"syscall"
 	"testing"
@@ -32,8 +34,8 @@ func mustOpen(t *testing.T, url string, cfg faults.Config) *faults.Proxy {
 // commits when it goes on, not before.
 func TestAFrozenBackendCommitsLate(t *testing.T) {
 	t.Parallel()
-	url := pgtest.New(t)
-	direct := mustConnect(t, url)
+	database := pgtest.New(t)
+	direct := mustConnect(t, database)
 	if _, err := direct.Exec(t.Context(), "CREATE TABLE done (i integer)"); err != nil {
 		t.Fatal(err)
 	}
@@ -44,7 +46,7 @@ func TestAFrozenBackendCommitsLate(t *testing.T) {
 	var signals []syscall.Signal
 	thaw := make(chan struct{})
 	var pids []int
-	proxy := mustOpen(t, url, faults.Config{Least: time.Millisecond, Signal: func(pid int, signal syscall.Signal) error {
+	signal := func(pid int, signal syscall.Signal) error {
 		if signal == syscall.SIGCONT {
 			<-thaw
 		}
@@ -52,7 +54,8 @@ func TestAFrozenBackendCommitsLate(t *testing.T) {
 		signals, pids = append(signals, signal), append(pids, pid)
 		mu.Unlock()
 		return syscall.Kill(pid, signal)
-	}})
+	}
+	proxy := mustOpen(t, database, faults.Config{Least: time.Millisecond, Signal: signal})
 	conn := mustConnect(t, proxy.URL())
 	pid := int(conn.PgConn().PID())
 	proxy.Arm(faults.Freeze)
@@ -86,10 +89,10 @@ func TestAFrozenBackendCommitsLate(t *testing.T) {
 // that is not told whole.
 func TestConnectionsBreakAnywhere(t *testing.T) {
 	t.Parallel()
-	url := pgtest.New(t)
-	direct := mustConnect(t, url)
+	database := pgtest.New(t)
+	direct := mustConnect(t, database)
 	for _, f := range []faults.Fault{faults.BreakRequest, faults.BreakAnswer, faults.BreakReady} {
-		proxy := mustOpen(t, url, faults.Config{Seed: 1})
+		proxy := mustOpen(t, database, faults.Config{Seed: 1})
 		conn := mustConnect(t, proxy.URL())
 		if _, err := direct.Exec(t.Context(), "DROP TABLE IF EXISTS done"); err != nil {
 			t.Fatal(err)
@@ -119,14 +122,15 @@ func TestConnectionsBreakAnywhere(t *testing.T) {
 // afterwards; a COMMIT, too, whose client has given up.
 func TestNothingPassesWhileBlocked(t *testing.T) {
 	t.Parallel()
-	url := pgtest.New(t)
-	direct := mustConnect(t, url)
+	database := pgtest.New(t)
+	direct := mustConnect(t, database)
 	if _, err := direct.Exec(t.Context(), "CREATE TABLE done (i integer)"); err != nil {
 		t.Fatal(err)
 	}
-	proxy := mustOpen(t, url, faults.Config{})
+	proxy := mustOpen(t, database, faults.Config{})
 	conn := mustConnect(t, proxy.URL())
-	if _, err := conn.Exec(t.Context(), "BEGIN; INSERT INTO done VALUES (1)", pgx.QueryExecModeSimpleProtocol); err != nil {
+	const insert = "BEGIN; INSERT INTO done VALUES (1)"
+	if _, err := conn.Exec(t.Context(), insert, pgx.QueryExecModeSimpleProtocol); err != nil {
 		t.Fatal(err)
 	}
 	proxy.Block(true)
@@ -185,4 +189,38 @@ func TestAClientIsCutWhileTheServerIsAway(t *testing.T) {
 	}
 	there.Refuse(false)
 	mustConnect(t, there.URL())
+}
+
+// The server may be on a socket file; clients come by TCP all the same.
+func TestAServerOnASocketFile(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "unix", dir+"/.s.PGSQL.5432")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	proxy := mustOpen(t, "host="+dir+" port=5432 user=u dbname=d", faults.Config{})
+	address, err := url.Parse(proxy.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, err := new(net.Dialer).DialContext(t.Context(), "tcp", address.Host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	server, err := listener.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	startup := "\x00\x00\x00\x08\x00\x03\x00\x00"
+	if _, err := io.WriteString(client, startup); err != nil {
+		t.Fatal(err)
+	}
+	got := make([]byte, len(startup))
+	if _, err := io.ReadFull(server, got); err != nil || string(got) != startup {
+		t.Errorf("the server heard %q (%v)", got, err)
+	}
 }

@@ -117,7 +117,7 @@ func (p *pipeline) execute(fn func(fields [][]byte) error) {
 // crashHere sends what is queued, for the server to do it at once, and ends the process.
 func (p *pipeline) crashHere() {
 	p.message('H')()
-	<-p.send(p.conn.PgConn())
+	<-p.send(p.conn.PgConn()) //nolint:errcheck // what of it has arrived is the server's
 	crash.Now()
 }
 
@@ -173,7 +173,7 @@ func (p *pipeline) exchange(ctx context.Context) error {
 	}
 	sent := p.send(conn)
 	if crash.Meets(crash.AfterCommitSent) {
-		<-sent
+		<-sent //nolint:errcheck // as above
 		crash.Now()
 	}
 	err, broken := p.receive(conn)

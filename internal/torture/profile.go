@@ -14,14 +14,15 @@ import (
 // Flags defines the flags of a run, with their defaults. Complete is called when they are parsed.
 func (c *Config) Flags(fs *flag.FlagSet) {
 	fs.Uint64Var(&c.Seed, "seed", 0, "`number` that decides what happens; 0 takes a fresh one and prints it")
-	fs.StringVar(&c.Profile, "profile", "full", "defaults of the others: short (45 s), full (5 minutes), soak (30 minutes)")
+	fs.StringVar(&c.Profile, "profile", "full", "how long: short (45 s), full (5 minutes), soak (30 minutes)")
 	fs.DurationVar(&c.Duration, "duration", 0, "`time` of traffic with faults; 0: the profile's")
 	fs.Int64Var(&c.Operations, "operations", 0, "`number` of operations after which it ends before that; 0: no bound")
-	fs.IntVar(&c.Clients, "clients", 0, "about how many `clients`; 0: the default of the traffic, which has all kinds")
+	fs.IntVar(&c.Clients, "clients", 0, "about how many `clients`; 0: the least that has all kinds")
 	fs.Func("only", "`kinds` of clients, separated by commas; none: all", list(&c.Only))
 	fs.Float64Var(&c.Rate, "rate", 0, "most `requests` a second; 0: no bound")
 	fs.IntVar(&c.Proxies, "proxies", 3, "how many `proxies`")
-	fs.Func("faults", "`names` of faults, separated by commas, all, or none; a name behind a minus is left out of all", list(&c.Faults))
+	fs.Func("faults", "`names` of faults, separated by commas, all, or none; one behind a minus is left out of all",
+		list(&c.Faults))
 	fs.IntVar(&c.AtOnce, "at-once", 3, "how many faults `at once`; 1: each in turn")
 	fs.DurationVar(&c.Pause, "pause", 2*time.Second, "`time` between two faults, about")
 	fs.IntVar(&c.Worse, "worse", 1, "how many `times` as often the networks cut as they do by default")
@@ -82,8 +83,8 @@ func chosen(list []string) []string {
 // Arguments returns the flags that repeat the run.
 func (c *Config) Arguments() string {
 	args := []string{
-		fmt.Sprintf("-seed %d -profile %s -duration %s -proxies %d -at-once %d -pause %s -worse %d -disk %s", c.Seed, c.Profile,
-			c.Duration, c.Proxies, c.AtOnce, c.Pause, c.Worse, c.Disk),
+		fmt.Sprintf("-seed %d -profile %s -duration %s -proxies %d", c.Seed, c.Profile, c.Duration, c.Proxies),
+		fmt.Sprintf("-at-once %d -pause %s -worse %d -disk %s", c.AtOnce, c.Pause, c.Worse, c.Disk),
 	}
 	for _, flag := range []struct {
 		is   bool

@@ -1,15 +1,77 @@
 package torture
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"net/http"
+	"os"
 	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/eos-proxy/eos-proxy/internal/faults"
+	"github.com/eos-proxy/eos-proxy/internal/torture/cluster"
+	"github.com/eos-proxy/eos-proxy/internal/torture/history"
+	"github.com/eos-proxy/eos-proxy/internal/torture/nemesis"
+	"github.com/eos-proxy/eos-proxy/internal/torture/network"
+	"github.com/eos-proxy/eos-proxy/internal/torture/traffic"
 )
+
+// make starts everything, from the bottom up.
+func (r *run) make(ctx context.Context) (err error) {
+	r.say("building and starting %d proxies, seed %d", r.cfg.Proxies, r.cfg.Seed)
+	r.cluster, err = cluster.Start(ctx, cluster.Config{
+		Root: r.cfg.Root, Program: r.cfg.Program, Dir: r.dir, Proxies: r.cfg.Proxies, Race: r.cfg.Race, Clocks: r.cfg.Clocks,
+		Disk: r.cfg.Disk, DataBytes: dataBytes, WALBytes: walBytes, Database: r.openDatabase, Alarm: r.alarm,
+	})
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	r.backends = r.cluster.Postgres.Backend
+	r.mu.Unlock()
+	var upstreams []func() string
+	for _, p := range r.cluster.Proxies {
+		upstreams = append(upstreams, p.Address)
+	}
+	r.network, err = network.New(network.Config{
+		Seed: r.cfg.Seed, Upstreams: upstreams, Note: func(fault string) { r.cluster.Note("clients: %s", fault) },
+		Repeated: r.repeated,
+	})
+	if err != nil {
+		return err
+	}
+	r.network.Calm(true)
+	r.traffic = traffic.New(traffic.Config{
+		Seed: r.cfg.Seed, Proxies: r.network.URLs(), Direct: r.cluster.URLs, Database: r.cluster.Postgres.URL,
+		Writer: r.writer, Began: r.began, Version: version(r.cfg), Clients: r.cfg.Clients, Prefix: "t-",
+		Rate: r.cfg.Rate, Only: r.cfg.Only,
+	})
+	if err := r.traffic.Prepare(ctx); err != nil {
+		return err
+	}
+	r.nemesis, err = nemesis.New(nemesis.Config{
+		Seed: r.cfg.Seed, Names: r.cfg.Faults, AtOnce: r.cfg.AtOnce, Pause: r.cfg.Pause,
+		Cluster: r.cluster, Network: r.network, Database: r.database,
+		Shares: network.Bad.Times(r.cfg.Worse), Cuts: cuts.times(r.cfg.Worse), Writer: r.writer, Now: r.traffic.Now,
+	})
+	if err != nil {
+		return err
+	}
+	r.missing = slices.Concat(r.cluster.Missing, r.nemesis.Skipped())
+	for _, missing := range r.missing {
+		r.say("NOT HERE: %s", missing)
+	}
+	r.say("the traffic begins, and %d kinds of faults, for %s; the plan is in plan.txt",
+		len(r.cfg.Faults)-len(r.nemesis.Skipped()), r.cfg.Duration)
+	plan := strings.Join(r.nemesis.Plan(500), "\n") + "\n"
+	return os.WriteFile(filepath.Join(r.dir, "plan.txt"), []byte(plan), 0o600)
+}
 
 // shares are those of COMMITs, and of other messages, that are cut.
 type shares faults.Shares
@@ -40,6 +102,19 @@ func (r *run) openDatabase(i int, url string) (string, error) {
 	}
 	r.database = append(r.database, d)
 	return d.URL(), nil
+}
+
+// repeated writes down that a request arrives once more, so that the judge knows of which operation.
+func (r *run) repeated(fault string, req *http.Request) {
+	_, number, _ := strings.Cut(req.UserAgent(), "/")
+	operation, err := strconv.ParseInt(number, 10, 64)
+	if err != nil {
+		operation = 0 // of any
+	}
+	now := time.Since(r.began).Nanoseconds()
+	r.writer.Write(history.Line{Fault: &history.Fault{
+		Kind: nemesis.Clients + fault, Began: now, Ended: now, Repeats: true, Operation: operation,
+	}})
 }
 
 // signal signals a process of PostgreSQL, and nobody else's.

@@ -17,7 +17,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 
@@ -130,57 +129,17 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	return r.judge()
 }
 
-// make starts everything, from the bottom up.
-func (r *run) make(ctx context.Context) (err error) {
-	r.say("building and starting %d proxies, seed %d", r.cfg.Proxies, r.cfg.Seed)
-	r.cluster, err = cluster.Start(ctx, cluster.Config{
-		Root: r.cfg.Root, Program: r.cfg.Program, Dir: r.dir, Proxies: r.cfg.Proxies, Race: r.cfg.Race, Clocks: r.cfg.Clocks,
-		Disk: r.cfg.Disk, DataBytes: dataBytes, WALBytes: walBytes, Database: r.openDatabase, Alarm: r.alarm,
-	})
-	if err != nil {
-		return err
-	}
-	r.mu.Lock()
-	r.backends = r.cluster.Postgres.Backend
-	r.mu.Unlock()
-	var upstreams []func() string
-	for _, p := range r.cluster.Proxies {
-		upstreams = append(upstreams, p.Address)
-	}
-	r.network, err = network.New(network.Config{Seed: r.cfg.Seed, Upstreams: upstreams, Note: func(fault string) { r.cluster.Note("clients: %s", fault) }})
-	if err != nil {
-		return err
-	}
-	r.network.Calm(true)
-	r.traffic = traffic.New(traffic.Config{
-		Seed: r.cfg.Seed, Proxies: r.network.URLs(), Direct: r.cluster.URLs, Database: r.cluster.Postgres.URL, Writer: r.writer,
-		Began: r.began, Version: version(r.cfg), Clients: r.cfg.Clients, Prefix: "t-", Rate: r.cfg.Rate, Only: r.cfg.Only,
-	})
-	if err := r.traffic.Prepare(ctx); err != nil {
-		return err
-	}
-	r.nemesis, err = nemesis.New(nemesis.Config{
-		Seed: r.cfg.Seed, Names: r.cfg.Faults, AtOnce: r.cfg.AtOnce, Pause: r.cfg.Pause, Cluster: r.cluster, Network: r.network,
-		Database: r.database, Shares: network.Bad.Times(r.cfg.Worse), Cuts: cuts.times(r.cfg.Worse), Writer: r.writer, Now: r.traffic.Now,
-	})
-	if err != nil {
-		return err
-	}
-	r.missing = append(r.cluster.Missing, r.nemesis.Skipped()...)
-	for _, missing := range r.missing {
-		r.say("NOT HERE: %s", missing)
-	}
-	plan := strings.Join(r.nemesis.Plan(500), "\n") + "\n"
-	return os.WriteFile(filepath.Join(r.dir, "plan.txt"), []byte(plan), 0o600)
-}
-
 // torture makes traffic and does the faults, heals, and writes down what is left.
 func (r *run) torture(ctx context.Context) error {
 	sending, stop := context.WithCancel(ctx)
 	defer stop()
 	sent := make(chan error, 1)
 	go func() { sent <- r.traffic.Run(sending) }()
+	go r.leave(sending)
 	r.rage(ctx)
+	if ctx.Err() != nil {
+		return context.Cause(ctx) // nobody waits for what the clients may still find out
+	}
 	r.say("%d operations; healing", r.traffic.Operations())
 	healing, done := context.WithTimeout(context.WithoutCancel(ctx), healTime)
 	if !r.nemesis.Heal(healing) {
@@ -245,7 +204,7 @@ func (r *run) tell() {
 		r.traffic.Attempts(), count, alarms, time.Since(r.traffic.LastOK()).Round(time.Millisecond))
 }
 
-// awaitProgress waits until a request that was sent from now on succeeds.
+// awaitProgress waits until a request succeeds from now on.
 func (r *run) awaitProgress(ctx context.Context) {
 	limit := databaseTime
 	if !r.nemesis.HitDatabase() {

@@ -74,15 +74,15 @@ func Start(ctx context.Context, cfg Config) (_ *Cluster, err error) {
 		return nil, err
 	}
 	c.Missing = c.Postgres.Missing
-	var life context.Context
-	life, c.last = context.WithCancel(context.WithoutCancel(ctx))
+	serverLife, last := context.WithCancel(context.WithoutCancel(ctx))
+	proxyLife, cancel := context.WithCancel(serverLife)
+	c.last, c.cancel = last, cancel
 	ended := make(chan error, cfg.Proxies+1)
 	c.server.Go(func() {
-		if err := c.Postgres.server.Run(life); err != nil {
+		if err := c.Postgres.server.Run(serverLife); err != nil {
 			ended <- err
 		}
 	})
-	life, c.cancel = context.WithCancel(life)
 	for i := range cfg.Proxies {
 		p, err := c.newProxy(cfg, built, i)
 		if err != nil {
@@ -90,7 +90,7 @@ func Start(ctx context.Context, cfg Config) (_ *Cluster, err error) {
 		}
 		c.Proxies = append(c.Proxies, p)
 		c.proxies.Go(func() {
-			if err := p.run(life); err != nil {
+			if err := p.run(proxyLife); err != nil {
 				ended <- err
 			}
 		})
@@ -163,6 +163,10 @@ func (c *Cluster) Note(format string, args ...any) { c.log.line("run", fmt.Sprin
 
 // Stop ends the proxies, then PostgreSQL, and gives back what disks there were. It may be called again.
 func (c *Cluster) Stop() (err error) {
+	if c.figures != nil {
+		err = c.figures.close()
+		c.figures = nil
+	}
 	if c.cancel != nil {
 		c.cancel()
 	}
@@ -172,12 +176,8 @@ func (c *Cluster) Stop() (err error) {
 	}
 	c.server.Wait()
 	if c.Postgres != nil {
-		err = c.Postgres.close()
+		err = errors.Join(err, c.Postgres.close())
 		c.Postgres = nil
-	}
-	if c.figures != nil {
-		err = errors.Join(err, c.figures.close())
-		c.figures = nil
 	}
 	return errors.Join(err, c.log.close())
 }

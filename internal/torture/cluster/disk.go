@@ -55,7 +55,7 @@ func mount(ctx context.Context, kind, dir string, size int64) (*Disk, error) {
 	if err := errors.Join(file.Truncate(size), file.Close()); err != nil {
 		return nil, err
 	}
-	if err := command(ctx, "mkfs.ext4", "-q", "-F", "-m", "0", "-E", "lazy_itable_init=0,root_owner=0:0", d.image); err != nil {
+	if err := command(ctx, "mkfs.ext4", "-q", "-F", "-m", "0", d.image); err != nil {
 		return nil, err
 	}
 	if err := command(ctx, "mount", "-o", "loop", d.image, dir); err != nil {
@@ -74,7 +74,7 @@ func (d *Disk) unmount() error {
 		err = command(ctx, "umount", "--lazy", d.dir)
 	}
 	if d.group != "" {
-		err = errors.Join(err, enter(d.before), os.Remove(d.group))
+		err = errors.Join(err, d.leave(), os.Remove(d.group))
 	}
 	if d.image != "" {
 		err = errors.Join(err, os.Remove(d.image))
@@ -166,8 +166,21 @@ const (
 )
 
 // enter puts this process into a group.
-func enter(group string) error {
-	return os.WriteFile(filepath.Join(group, "cgroup.procs"), []byte(strconv.Itoa(os.Getpid())), 0o600)
+func enter(group string) error { return move(os.Getpid(), group) }
+
+func move(pid int, group string) error {
+	return os.WriteFile(filepath.Join(group, "cgroup.procs"), []byte(strconv.Itoa(pid)), 0o600)
+}
+
+// leave takes all out of the group that are in it: this process, and what it has started that is still there.
+func (d *Disk) leave() error {
+	text, err := os.ReadFile(filepath.Join(d.group, "cgroup.procs"))
+	for line := range strings.Lines(string(text)) {
+		if pid, err := strconv.Atoi(strings.TrimSpace(line)); err == nil && pid != os.Getpid() {
+			_ = move(pid, d.before) // it may have ended
+		}
+	}
+	return errors.Join(err, enter(d.before))
 }
 
 // CanBeSlow reports whether Slow does anything.

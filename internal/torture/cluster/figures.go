@@ -59,7 +59,8 @@ func newFigures(c *Cluster, name string) (*figures, error) {
 		return nil, err
 	}
 	f := &figures{cluster: c, file: file, began: time.Now()}
-	_, err = fmt.Fprintln(file, "seconds\tproxy\tgoroutines\tfiles\tpool\tin use\tmemory\tconnections\ttransactions\tongoing\tdata\twal")
+	_, err = fmt.Fprintln(file, "seconds\tproxy\tgoroutines\tfiles\tpool\tin use\tmemory\t"+
+		"connections\ttransactions\tongoing\tdata\twal")
 	for _, p := range c.Proxies {
 		var asked error
 		p.floor, asked = p.Figures(context.Background())

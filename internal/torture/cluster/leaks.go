@@ -49,7 +49,8 @@ func (c *Cluster) leaks(ctx context.Context) map[string]string {
 		// The pool may be larger now than it was at the start; each connection has a goroutine at most.
 		pool := max(0, f.Pool-p.floor.Pool)
 		if most := p.floor.Goroutines + pool + moreGoroutines; f.Goroutines > most {
-			left["leak-goroutines"] = fmt.Sprintf("%s has %d goroutines, %d at the start", p.Name, f.Goroutines, p.floor.Goroutines)
+			left["leak-goroutines"] = fmt.Sprintf("%s has %d goroutines, %d at the start",
+				p.Name, f.Goroutines, p.floor.Goroutines)
 		}
 		if most := p.floor.Files + pool + moreFiles; f.Files > most {
 			left["leak-connections"] = fmt.Sprintf("%s has %d files open, %d at the start", p.Name, f.Files, p.floor.Files)
@@ -61,9 +62,11 @@ func (c *Cluster) leaks(ctx context.Context) map[string]string {
 	case err != nil:
 		left["no-progress"] = fmt.Sprintf("PostgreSQL does not answer: %v", err)
 	case s.Connections > most:
-		left["leak-connections"] = fmt.Sprintf("PostgreSQL has %d connections; the proxies' pools have %d at most", s.Connections, most)
+		left["leak-connections"] = fmt.Sprintf("PostgreSQL has %d connections; the proxies' pools have %d at most",
+			s.Connections, most)
 	case s.Transactions > 0:
-		left["leak-transactions"] = fmt.Sprintf("%d sessions are in a transaction that has lasted longer than a second", s.Transactions)
+		left["leak-transactions"] = fmt.Sprintf("%d sessions are in a transaction that has lasted longer than a second",
+			s.Transactions)
 	}
 	return left
 }

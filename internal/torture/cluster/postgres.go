@@ -50,9 +50,9 @@ func openPostgres(ctx context.Context, cfg Config, log *log) (_ *Postgres, err e
 		}
 	}()
 	p.mount(ctx, cfg)
+	logger := slog.New(slog.NewTextHandler(log.writer("postgres"), &slog.HandlerOptions{Level: slog.LevelDebug}))
 	p.server, err = embedded.Open(ctx, embedded.Config{
-		Dir: p.dir, Logger: slog.New(slog.NewTextHandler(log.writer("postgres"), &slog.HandlerOptions{Level: slog.LevelDebug})),
-		Progress: os.Stderr, Settings: settings,
+		Dir: p.dir, Logger: logger, Progress: os.Stderr, Settings: settings,
 	})
 	if err != nil {
 		return p, err

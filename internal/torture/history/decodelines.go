@@ -9,6 +9,12 @@ func (d *Decoder) line(l *Line) {
 		case "log":
 			l.Log = new(Log)
 			d.log(l.Log)
+		case "fault":
+			l.Fault = new(Fault)
+			d.fault(l.Fault)
+		case "fate":
+			l.Fate = new(Fate)
+			d.fate(l.Fate)
 		case "":
 			return
 		default: // few of them come in a run

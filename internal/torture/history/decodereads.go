@@ -207,3 +207,47 @@ func (d *Decoder) log(l *Log) {
 		}
 	}
 }
+
+func (d *Decoder) fault(f *Fault) {
+	for first := true; ; {
+		switch string(d.key(&first)) {
+		case "kind":
+			f.Kind = d.name()
+		case "target":
+			f.Target = d.name()
+		case "from":
+			f.Began = d.int()
+		case "to":
+			f.Ended = d.int()
+		case "count":
+			f.Count = int(d.int())
+		case "repeats":
+			f.Repeats = d.bool()
+		case "op":
+			f.Operation = d.int()
+		case "":
+			return
+		default:
+			d.skip()
+		}
+	}
+}
+
+func (d *Decoder) fate(f *Fate) {
+	for first := true; ; {
+		switch string(d.key(&first)) {
+		case "source":
+			f.Source = Source(d.name())
+		case "id":
+			f.ID = d.name()
+		case "state":
+			f.State = d.name()
+		case "aborted_by":
+			f.By = d.name()
+		case "":
+			return
+		default:
+			d.skip()
+		}
+	}
+}

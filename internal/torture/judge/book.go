@@ -27,11 +27,12 @@ type book struct {
 	scopes     map[scopeID]*scope
 	keys       map[keyID][]*op
 	ofProducer map[int64][]*scope
-	readers    map[string]*reader
+	readers    map[readerID]*reader
 	receipts   []receipt
 	groups     map[string]*group
 	repeated   map[int64]bool // operations whose requests the network delivered twice or late
 	repeats    bool           // the network did so, and did not tell with which
+	again      bool           // it did so with those that have an identity
 	ended      bool
 	now        int64 // when the last attempt returned
 
@@ -65,6 +66,8 @@ type partition struct {
 	acked, seen, fenced bounds // what had to be visible to whom, by acknowledgements, high watermarks and fences
 	fetches             []fetch
 	placed              []claim
+
+	shown map[int32][]int64 // offsets that the verdict shows of lines of the final log
 }
 
 func (p *partition) end() int64 { return p.start + int64(len(p.log)) }
@@ -163,7 +166,8 @@ func (o *op) identified() bool {
 
 // may reports whether the operation can have taken effect.
 func (b *book) may(o *op) bool {
-	return o.ok || o.unknown || o.failed && (b.repeats || b.repeated[o.id])
+	return o.ok || o.unknown ||
+		o.failed && (b.repeats || b.repeated[o.id] || b.again && (o.identified() || o.count() == 0))
 }
 
 // try is an attempt of an operation that writes.
@@ -211,12 +215,18 @@ func (b *book) topic(name string) *topic {
 
 func (b *book) partition(name string, number int) *partition {
 	t := b.topic(name)
-	for len(t.partitions) <= number && number < 1<<20 {
-		p := &partition{topic: t, number: len(t.partitions), id: int32(len(b.parts)), drained: map[history.Source]*drain{}}
+	number = max(0, number)
+	for len(t.partitions) <= min(number, 1<<20) {
+		p := &partition{
+			topic:   t,
+			number:  len(t.partitions),
+			id:      int32(len(b.parts)),
+			drained: map[history.Source]*drain{},
+		}
 		b.parts = append(b.parts, p)
 		t.partitions = append(t.partitions, p)
 	}
-	return t.partitions[max(0, min(number, len(t.partitions)-1))]
+	return t.partitions[min(number, len(t.partitions)-1)]
 }
 
 // writer returns who writes a value, nil if nobody does.

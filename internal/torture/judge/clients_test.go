@@ -70,7 +70,12 @@ type sequences struct {
 
 // registerAs registers a producer, until it is known how that went.
 func (w *world) registerAs(by, id string, then func(s *sequences)) {
-	a := history.Attempt{Operation: w.newOperation(), Process: by, Kind: history.KindRegister, Register: &history.Register{TransactionalID: id}}
+	a := history.Attempt{
+		Operation: w.newOperation(),
+		Process:   by,
+		Kind:      history.KindRegister,
+		Register:  &history.Register{TransactionalID: id},
+	}
 	if w.chance(50) {
 		a.Register.Key = fmt.Sprintf("registration-%d", a.Operation)
 	}
@@ -152,10 +157,15 @@ func (w *world) produceBySequence(id string) {
 func (w *world) sequenced(by string, s *sequences, txn string) history.Attempt {
 	p := w.piece(4)
 	scope := p.Partition + 1
-	return history.Attempt{Operation: w.newOperation(), Process: by, Kind: history.KindProduce, Produce: &history.Produce{
-		Piece: p, Producer: s.pid, Epoch: s.epoch, Scope: scope, Transaction: txn, Expected: -1,
-		Sequence: s.next[history.Next{Topic: p.Topic, Scope: scope}],
-	}}
+	return history.Attempt{
+		Operation: w.newOperation(),
+		Process:   by,
+		Kind:      history.KindProduce,
+		Produce: &history.Produce{
+			Piece: p, Producer: s.pid, Epoch: s.epoch, Scope: scope, Transaction: txn, Expected: -1,
+			Sequence: s.next[history.Next{Topic: p.Topic, Scope: scope}],
+		},
+	}
 }
 
 // receiptOf asks for the receipt of the request before the next one.
@@ -174,7 +184,12 @@ func (w *world) produceByKey(topic string) {
 	var done []history.Attempt
 	var step func()
 	step = func() {
-		a := history.Attempt{Operation: w.newOperation(), Process: by, Kind: history.KindProduce, Produce: &history.Produce{Piece: w.piece(3)}}
+		a := history.Attempt{
+			Operation: w.newOperation(),
+			Process:   by,
+			Kind:      history.KindProduce,
+			Produce:   &history.Produce{Piece: w.piece(3)},
+		}
 		a.Produce.Key = fmt.Sprintf("key-%d", a.Operation)
 		if topic != "" {
 			a.Produce.Topic, a.Produce.Partition = topic, -1
@@ -205,7 +220,13 @@ func (w *world) producePlain() {
 	by := w.name("plain")
 	var step func()
 	step = func() {
-		a := history.Attempt{Operation: w.newOperation(), Try: 1, Process: by, Kind: history.KindProduce, Produce: &history.Produce{Piece: w.piece(3)}}
+		a := history.Attempt{
+			Operation: w.newOperation(),
+			Try:       1,
+			Process:   by,
+			Kind:      history.KindProduce,
+			Produce:   &history.Produce{Piece: w.piece(3)},
+		}
 		w.send(a, w.produce, func(*history.Attempt) { w.again(step) })
 	}
 	w.again(step)

@@ -20,19 +20,24 @@ func (t *txn) writes() []*op { return append(t.puts[:len(t.puts):len(t.puts)], t
 
 func (b *book) checkFate(t *txn) {
 	if t.committed.line > 0 && t.aborted.line > 0 {
-		b.add(TwoFates, []int32{t.committed.line, t.aborted.line}, "transaction %s was said to be committed and to be aborted by %s", t.id, t.by)
+		b.add(TwoFates, []int32{t.committed.line, t.aborted.line},
+			"transaction %s was said to be committed and to be aborted by %s",
+			t.id, t.by)
 	}
 	over := t.committed
 	if over.line == 0 || t.aborted.line > 0 && t.aborted.at < over.at {
 		over = t.aborted
 	}
 	if over.line > 0 && t.ongoing.line > 0 && t.ongoing.at > over.at {
-		b.add(TwoFates, []int32{over.line, t.ongoing.line}, "transaction %s had ended by %d, and was said to be ongoing to who asked at %d",
+		b.add(TwoFates, []int32{over.line, t.ongoing.line},
+			"transaction %s had ended by %d, and was said to be ongoing to who asked at %d",
 			t.id, over.at, t.ongoing.at)
 	}
 	h, s := t.fates[history.HTTP], t.fates[history.SQL]
 	if h != nil && s != nil && (h.State != s.State || h.By != s.By) {
-		b.add(DrainDiffers, []int32{t.fateLine}, "transaction %s is %s %s by HTTP, and %s %s by SQL", t.id, h.State, h.By, s.State, s.By)
+		b.add(DrainDiffers, []int32{t.fateLine},
+			"transaction %s is %s %s by HTTP, and %s %s by SQL",
+			t.id, h.State, h.By, s.State, s.By)
 	}
 }
 
@@ -41,9 +46,13 @@ func (b *book) checkAsked(t *txn) {
 	if t.committed.line > 0 {
 		switch {
 		case t.commitSent.line == 0 || t.commitSent.at > t.committed.at:
-			b.add(WrongTransaction, []int32{t.line, t.committed.line}, "transaction %s is committed; nobody had asked for it", t.id)
+			b.add(WrongTransaction, []int32{t.line, t.committed.line},
+				"transaction %s is committed; nobody had asked for it",
+				t.id)
 		case !b.mayCommit(t):
-			b.add(LyingFailure, b.showEnds(t), "transaction %s is committed; each request to commit it was refused", t.id)
+			b.add(LyingFailure, b.showEnds(t),
+				"transaction %s is committed; each request to commit it was refused",
+				t.id)
 		}
 		b.checkZombie(t)
 	}
@@ -53,15 +62,20 @@ func (b *book) checkAsked(t *txn) {
 	switch t.by {
 	case "client":
 		if t.abortSent.line == 0 || t.abortSent.at > t.aborted.at {
-			b.add(WrongTransaction, []int32{t.line, t.aborted.line}, "transaction %s was aborted by its client; no client had asked for it", t.id)
+			b.add(WrongTransaction, []int32{t.line, t.aborted.line},
+				"transaction %s was aborted by its client; no client had asked for it",
+				t.id)
 		}
 	case "fencing":
 		if t.producer == 0 {
-			b.add(WrongTransaction, []int32{t.line, t.aborted.line}, "transaction %s was aborted by fencing, but has no producer", t.id)
+			b.add(WrongTransaction, []int32{t.line, t.aborted.line},
+				"transaction %s was aborted by fencing, but has no producer",
+				t.id)
 		}
 	case "timeout":
 		if passed := t.aborted.at - t.begun.at; t.begun.line > 0 && t.timeout > 0 && passed < t.timeout*1e6 {
-			b.add(EarlyTimeout, []int32{t.begun.line, t.aborted.line}, "transaction %s was aborted by its timeout of %d ms at most %d ms after it was begun",
+			b.add(EarlyTimeout, []int32{t.begun.line, t.aborted.line},
+				"transaction %s was aborted by its timeout of %d ms at most %d ms after it was begun",
 				t.id, t.timeout, passed/1e6)
 		}
 	}
@@ -97,7 +111,9 @@ func (b *book) checkZombie(t *txn) {
 		return
 	}
 	if fence := b.fence(t.producer, t.epoch); fence.at < t.commitSent.at {
-		b.add(ZombieCommit, []int32{t.begun.line, fence.line, t.commitSent.line, t.committed.line}, "transaction %s of producer %d, epoch %d, is committed; a later epoch was given out by %d, its commit was sent at %d",
+		b.add(ZombieCommit, []int32{t.begun.line, fence.line, t.commitSent.line, t.committed.line},
+			"transaction %s of producer %d, epoch %d, is committed; a later epoch was given out by %d, its "+
+				"commit was sent at %d",
 			t.id, t.producer, t.epoch, fence.at, t.commitSent.at)
 	}
 }
@@ -105,6 +121,7 @@ func (b *book) checkZombie(t *txn) {
 // checkRecords holds a transaction's records in the log against its fate.
 func (b *book) checkRecords(t *txn) {
 	var missing, there *op
+	b.checkContents(t)
 	for _, o := range t.writes() {
 		count := o.count()
 		switch {
@@ -112,7 +129,9 @@ func (b *book) checkRecords(t *txn) {
 		case o.present == 0 && o.ok:
 			missing = o
 		case o.present > 0 && o.present < count:
-			b.add(TornTransaction, b.showMissing(o), "transaction %s: %d of the %d records of operation %d are in the log", t.id, o.present, count, o.id)
+			b.add(TornTransaction, b.showMissing(o),
+				"transaction %s: %d of the %d records of operation %d are in the log",
+				t.id, o.present, count, o.id)
 			there = o
 		case o.present > 0:
 			there = o
@@ -120,20 +139,45 @@ func (b *book) checkRecords(t *txn) {
 	}
 	switch {
 	case t.aborted.line > 0 && t.committed.line == 0 && there != nil:
-		b.add(AbortedRead, append(b.showMissing(there), t.aborted.line), "transaction %s was aborted by %s; records of its operation %d are in the log", t.id, t.by, there.id)
+		b.add(AbortedRead, append(b.showMissing(there), t.aborted.line),
+			"transaction %s was aborted by %s; records of its operation %d are in the log",
+			t.id, t.by, there.id)
 	case there != nil && missing != nil:
-		b.add(TornTransaction, append(b.showMissing(there), missing.line, missing.ackLine), "transaction %s: the records of operation %d are in the log, those of operation %d, which was acknowledged, are not",
+		b.add(TornTransaction, append(b.showMissing(there), missing.line, missing.ackLine),
+			"transaction %s: the records of operation %d are in the log, those of operation %d, which was "+
+				"acknowledged, are not",
 			t.id, there.id, missing.id)
 	case missing != nil && t.committed.line > 0:
-		b.add(LostWrite, []int32{missing.line, missing.ackLine, t.committed.line}, "transaction %s was committed; the records of its operation %d, which was acknowledged, are in no log", t.id, missing.id)
+		b.add(LostWrite, []int32{missing.line, missing.ackLine, t.committed.line},
+			"transaction %s was committed; the records of its operation %d, which was acknowledged, are in no log",
+			t.id, missing.id)
 	}
 	if there != nil && t.commitSent.line == 0 {
-		b.add(WrongTransaction, b.showMissing(there), "transaction %s: its records are in the log, and nobody asked to commit it", t.id)
+		b.add(WrongTransaction, b.showMissing(there),
+			"transaction %s: its records are in the log, and nobody asked to commit it",
+			t.id)
 	}
-	if there != nil && there.kind == history.KindBegin && !b.may(there) || there != nil && there.kind == history.KindOneShot && !b.may(there) {
+	if there != nil && there.kind == history.KindBegin && !b.may(there) ||
+		there != nil && there.kind == history.KindOneShot && !b.may(there) {
 		b.add(LyingFailure, b.showTries(there), "transaction %s was refused, and its records are in the log", t.id)
 	}
 	b.checkTransactionPlaces(t)
+}
+
+// checkContents holds that not two contents were accepted under the id of the transaction.
+func (b *book) checkContents(t *txn) {
+	var first *op
+	for _, o := range t.puts {
+		switch {
+		case !o.ok || o.count() == 0:
+		case first == nil:
+			first = o
+		default:
+			b.add(IdentityReused, []int32{first.ackLine, o.ackLine},
+				"operations %d and %d put other records into transaction %s; both were accepted",
+				first.id, o.id, t.id)
+		}
+	}
 }
 
 // checkTransactionPlaces holds what the answer to a commit says of where the records are against the log.
@@ -148,14 +192,18 @@ func (b *book) checkTransactionPlaces(t *txn) {
 		told += int64(at.Count)
 		for j := range int64(at.Count) {
 			if o := b.writer(p.at(at.Offset + j)); o == nil || o.txn != t {
-				b.add(AckDiffers, []int32{t.committed.line, p.line(at.Offset + j)}, "transaction %s was told that its records are in %s/%d from offset %d on; there is value %d at offset %d",
+				b.add(AckDiffers, []int32{t.committed.line, p.line(at.Offset + j)},
+					"transaction %s was told that its records are in %s/%d from offset %d on; there is value "+
+						"%d at offset %d",
 					t.id, p.topic.name, p.number, at.Offset, p.at(at.Offset+j), at.Offset+j)
 				return
 			}
 		}
 	}
 	if t.places != nil && told != t.present {
-		b.add(AckDiffers, []int32{t.committed.line}, "transaction %s was told where %d records are; it has %d in the log", t.id, told, t.present)
+		b.add(AckDiffers, []int32{t.committed.line},
+			"transaction %s was told where %d records are; it has %d in the log",
+			t.id, told, t.present)
 	}
 }
 
@@ -168,7 +216,8 @@ func (b *book) checkStuck(t *txn) {
 		f = t.fates[history.SQL]
 	}
 	if f != nil && f.State == "ongoing" && t.timeout > 0 && b.now-t.active > t.timeout*1e6+grace {
-		b.add(StuckTransaction, []int32{t.line, t.fateLine}, "transaction %s with a timeout of %d ms goes on %d s after it was last heard of",
+		b.add(StuckTransaction, []int32{t.line, t.fateLine},
+			"transaction %s with a timeout of %d ms goes on %d s after it was last heard of",
 			t.id, t.timeout, (b.now-t.active)/1e9)
 	}
 }

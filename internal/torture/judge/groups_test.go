@@ -18,7 +18,6 @@ type consumer struct {
 	output   string // where it puts what it makes of its input; empty: it only reads and commits
 	member   string
 	epoch    int64
-	asked    int64            // the epoch before
 	done     map[part]int64   // what it is to commit with its next poll
 	ahead    map[part]int64   // what it reads on from without a commit
 	polled   []history.Polled // what it has to process
@@ -90,10 +89,16 @@ func (c *consumer) poll() {
 	for _, at := range slices.SortedFunc(maps.Keys(c.done), func(a, b part) int {
 		return slices.Compare([]string{a.topic, fmt.Sprint(a.number)}, []string{b.topic, fmt.Sprint(b.number)})
 	}) {
-		a.Member.Commits = append(a.Member.Commits, history.Commit{Topic: at.topic, Partition: at.number, From: -1, Offset: c.done[at]})
+		a.Member.Commits = append(
+			a.Member.Commits,
+			history.Commit{Topic: at.topic, Partition: at.number, From: -1, Offset: c.done[at]},
+		)
 	}
 	for at, offset := range c.ahead {
-		a.Member.Positions = append(a.Member.Positions, history.Commit{Topic: at.topic, Partition: at.number, Offset: offset})
+		a.Member.Positions = append(
+			a.Member.Positions,
+			history.Commit{Topic: at.topic, Partition: at.number, Offset: offset},
+		)
 	}
 	c.until(a, c.service.poll, func(got *history.Attempt) {
 		c.done, c.ahead = map[part]int64{}, map[part]int64{}
@@ -147,9 +152,17 @@ func (c *consumer) process() {
 	piece.Count = len(piece.Sources)
 	piece.First = c.newValues(piece.Count)
 	a.Transaction.Pieces = []history.Piece{piece}
-	a.Transaction.Offsets = []history.Commit{{
-		Group: c.group, Member: c.member, Epoch: c.epoch, Topic: p.Topic, Partition: p.Partition, From: max(0, p.Committed), Offset: p.Next,
-	}}
+	a.Transaction.Offsets = []history.Commit{
+		{
+			Group:     c.group,
+			Member:    c.member,
+			Epoch:     c.epoch,
+			Topic:     p.Topic,
+			Partition: p.Partition,
+			From:      max(0, p.Committed),
+			Offset:    p.Next,
+		},
+	}
 	c.until(a, c.put, func(got *history.Attempt) {
 		if got.Outcome != history.OK {
 			c.again(c.join)
@@ -165,7 +178,13 @@ func (w *world) observe() {
 	var step func()
 	step = func() {
 		group := []string{"reading", "processing", "free"}[w.IntN(3)]
-		a := history.Attempt{Operation: w.newOperation(), Try: 1, Process: by, Kind: history.KindOffsets, Offsets: &history.Offsets{Group: group}}
+		a := history.Attempt{
+			Operation: w.newOperation(),
+			Try:       1,
+			Process:   by,
+			Kind:      history.KindOffsets,
+			Offsets:   &history.Offsets{Group: group},
+		}
 		w.send(a, w.offsets, func(*history.Attempt) { w.again(step) })
 	}
 	w.again(step)
@@ -178,9 +197,14 @@ func (w *world) setOffsets() {
 	step = func() {
 		c := history.Commit{Group: "free", Topic: "plain", Partition: w.IntN(2), From: -1, Offset: w.Int64N(1000)}
 		if w.chance(50) {
-			a := history.Attempt{Operation: w.newOperation(), Process: by, Kind: history.KindSetOffsets, Offsets: &history.Offsets{
-				Group: "free", Offsets: []history.Commit{c},
-			}}
+			a := history.Attempt{
+				Operation: w.newOperation(),
+				Process:   by,
+				Kind:      history.KindSetOffsets,
+				Offsets: &history.Offsets{
+					Group: "free", Offsets: []history.Commit{c},
+				},
+			}
 			w.until(a, w.offsets, func(*history.Attempt) { w.again(step) })
 			return
 		}

@@ -9,9 +9,11 @@
 package judge
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/eos-proxy/eos-proxy/internal/torture/history"
 )
@@ -53,9 +55,16 @@ func newBook() *book {
 		Verdict: &Verdict{
 			Totals: map[Name]int64{}, Kinds: map[string]int64{}, Faults: map[string]int64{}, Fates: map[string]int64{},
 		},
-		topics: map[string]*topic{}, txns: map[string]*txn{}, producers: map[int64]*producer{},
-		scopes: map[scopeID]*scope{}, keys: map[keyID][]*op{}, ofProducer: map[int64][]*scope{}, readers: map[string]*reader{},
-		groups: map[string]*group{}, repeated: map[int64]bool{}, kinds: map[[2]string]int64{},
+		topics:     map[string]*topic{},
+		txns:       map[string]*txn{},
+		producers:  map[int64]*producer{},
+		scopes:     map[scopeID]*scope{},
+		keys:       map[keyID][]*op{},
+		ofProducer: map[int64][]*scope{},
+		readers:    map[readerID]*reader{},
+		groups:     map[string]*group{},
+		repeated:   map[int64]bool{},
+		kinds:      map[[2]string]int64{},
 	}
 }
 
@@ -102,7 +111,7 @@ func (b *book) excerpt(r io.Reader) error {
 			return nil
 		}
 		for _, l := range wanted[number] {
-			l.Text = string(text[:min(len(text), 2000)])
+			l.Text = b.short(number, text)
 		}
 		if left--; left == 0 {
 			return errShown
@@ -113,4 +122,29 @@ func (b *book) excerpt(r io.Reader) error {
 		return nil
 	}
 	return err
+}
+
+// short returns a line as it is shown. Of a final log these are the spans around the offsets that it is about.
+func (b *book) short(number int64, text []byte) string {
+	const most = 1500
+	if len(text) <= most/3 {
+		return string(text)
+	}
+	var l history.Line
+	if err := json.Unmarshal(text, &l); err == nil && l.Log != nil {
+		offsets := b.partition(l.Log.Topic, l.Log.Partition).shown[int32(number)]
+		l.Log.Spans = slices.DeleteFunc(l.Log.Spans, func(s history.Span) bool {
+			return !slices.ContainsFunc(
+				offsets,
+				func(at int64) bool { return s.Offset <= at+1 && s.Offset+int64(s.Count) >= at },
+			)
+		})
+		if cut, err := json.Marshal(l); err == nil {
+			text = cut
+		}
+	}
+	if len(text) > most {
+		return string(text[:most]) + " …"
+	}
+	return string(text)
 }

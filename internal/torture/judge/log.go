@@ -26,7 +26,14 @@ func (b *book) drained(line int32, l *history.Log) {
 }
 
 func (b *book) span(p *partition, line int32, s *history.Span, returned int64) span {
-	return span{part: p.id, line: line, count: int32(s.Count), offset: s.Offset, first: int64(s.First), returned: returned}
+	return span{
+		part:     p.id,
+		line:     line,
+		count:    int32(s.Count),
+		offset:   s.Offset,
+		first:    int64(s.First),
+		returned: returned,
+	}
 }
 
 // layOut makes of each partition's final log an array by offset, and compares what HTTP and SQL show of it.
@@ -35,7 +42,9 @@ func (b *book) layOut() {
 		d, other := p.drained[history.HTTP], p.drained[history.SQL]
 		for _, source := range []history.Source{history.HTTP, history.SQL} {
 			if d := p.drained[source]; d != nil && !d.whole {
-				b.add(NotDrained, []int32{d.line}, "%s/%d was read by %s up to %d and no further", p.topic.name, p.number, source, d.end)
+				b.add(NotDrained, []int32{d.line},
+					"%s/%d was read by %s up to %d and no further",
+					p.topic.name, p.number, source, d.end)
 			}
 		}
 		if d == nil {
@@ -64,7 +73,9 @@ func (b *book) lay(p *partition, d *drain) {
 	for i := range d.spans {
 		s := &d.spans[i]
 		if s.offset != next {
-			b.add(Gap, []int32{s.line}, "%s/%d, in the end: offset %d comes where %d is due", p.topic.name, p.number, s.offset, next)
+			b.add(Gap, []int32{s.line},
+				"%s/%d, in the end: offset %d comes where %d is due",
+				p.topic.name, p.number, s.offset, next)
 		}
 		next = s.offset + int64(s.count)
 		for j := range int64(s.count) {
@@ -74,7 +85,9 @@ func (b *book) lay(p *partition, d *drain) {
 		}
 	}
 	if next != d.end {
-		b.add(Gap, []int32{d.line}, "%s/%d, in the end: offsets %d to %d have no record", p.topic.name, p.number, next, d.end-1)
+		b.add(Gap, []int32{d.line},
+			"%s/%d, in the end: offsets %d to %d have no record",
+			p.topic.name, p.number, next, d.end-1)
 	}
 }
 
@@ -98,7 +111,8 @@ func (b *book) compare(p *partition, d, other *drain) {
 		s := &other.spans[i]
 		for j := range int64(s.count) {
 			if got := p.at(s.offset + j); got != s.value(j) {
-				b.add(DrainDiffers, []int32{p.line(s.offset + j), s.line}, "%s/%d has at offset %d value %d by HTTP, and %d by SQL",
+				b.add(DrainDiffers, []int32{p.line(s.offset + j), s.line},
+					"%s/%d has at offset %d value %d by HTTP, and %d by SQL",
 					p.topic.name, p.number, s.offset+j, got, s.value(j))
 				return
 			}
@@ -106,8 +120,19 @@ func (b *book) compare(p *partition, d, other *drain) {
 	}
 }
 
-// line returns the line of the final log that has an offset, or should have it.
+// line returns the line of the final log that has an offset, or should have it. Of that line, this offset is shown.
 func (p *partition) line(offset int64) int32 {
+	line := p.lineOf(offset)
+	if line > 0 && len(p.shown[line]) < 100 {
+		if p.shown == nil {
+			p.shown = map[int32][]int64{}
+		}
+		p.shown[line] = append(p.shown[line], offset)
+	}
+	return line
+}
+
+func (p *partition) lineOf(offset int64) int32 {
 	d := p.drained[history.HTTP]
 	if d == nil {
 		d = p.drained[history.SQL]
@@ -128,12 +153,16 @@ func (b *book) checkLogs() {
 		for i, v := range p.log {
 			offset := p.start + int64(i)
 			if v == 0 {
-				b.add(Corrupt, []int32{p.line(offset)}, "%s/%d has at offset %d what is no value of this run", p.topic.name, p.number, offset)
+				b.add(Corrupt, []int32{p.line(offset)},
+					"%s/%d has at offset %d what is no value of this run",
+					p.topic.name, p.number, offset)
 				continue
 			}
 			o := b.writer(v)
 			if o == nil {
-				b.add(Phantom, []int32{p.line(offset)}, "%s/%d has at offset %d value %d, which nobody wrote", p.topic.name, p.number, offset, v)
+				b.add(Phantom, []int32{p.line(offset)},
+					"%s/%d has at offset %d value %d, which nobody wrote",
+					p.topic.name, p.number, offset, v)
 				continue
 			}
 			b.checkPlace(o, p, v, offset)
@@ -144,20 +173,21 @@ func (b *book) checkLogs() {
 				continue
 			}
 			first := b.parts[*at>>44]
-			b.again(o, v, first, *at&(1<<44-1)-1, p, offset)
+			b.onceMore(o, v, first, *at&(1<<44-1)-1, p, offset)
 		}
 	}
 }
 
-// again counts a record that is in the log once more. A request without an identity may be delivered twice.
-func (b *book) again(o *op, v int64, first *partition, at int64, p *partition, offset int64) {
+// onceMore counts a record that is in the log once more. A request without an identity may be delivered twice.
+func (b *book) onceMore(o *op, v int64, first *partition, at int64, p *partition, offset int64) {
 	if !o.identified() && (b.repeats || b.repeated[o.id]) {
 		o.copies++
 		b.Extra++
 		return
 	}
 	o.copies++
-	b.add(Duplicate, []int32{o.line, o.ackLine, first.line(at), p.line(offset)}, "value %d of operation %d is at %s/%d, offset %d, and at %s/%d, offset %d",
+	b.add(Duplicate, []int32{o.line, o.ackLine, first.line(at), p.line(offset)},
+		"value %d of operation %d is at %s/%d, offset %d, and at %s/%d, offset %d",
 		v, o.id, first.topic.name, first.number, at, p.topic.name, p.number, offset)
 }
 
@@ -169,7 +199,8 @@ func (b *book) checkPlace(o *op, p *partition, v, offset int64) {
 			continue
 		}
 		if q.topic != p.topic || q.partition >= 0 && q.partition != p.number {
-			b.add(Phantom, []int32{o.line, p.line(offset)}, "%s/%d has at offset %d value %d, which operation %d wrote to %s/%d",
+			b.add(Phantom, []int32{o.line, p.line(offset)},
+				"%s/%d has at offset %d value %d, which operation %d wrote to %s/%d",
 				p.topic.name, p.number, offset, v, o.id, q.topic.name, q.partition)
 			return
 		}
@@ -191,7 +222,8 @@ func (b *book) checkKey(o *op, p *partition, key, v, offset int64) {
 		return
 	}
 	if first := t.partitions[packed>>44]; first != p {
-		b.add(KeySplit, []int32{o.line, first.line(packed & (1<<44 - 1)), p.line(offset)}, "key %d of %s is in partition %d, and with value %d in partition %d",
+		b.add(KeySplit, []int32{o.line, first.line(packed & (1<<44 - 1)), p.line(offset)},
+			"key %d of %s is in partition %d, and with value %d in partition %d",
 			key, t.name, first.number, v, p.number)
 	}
 }

@@ -1,10 +1,6 @@
 package judge
 
 import (
-	"cmp"
-	"slices"
-	"sort"
-
 	"github.com/eos-proxy/eos-proxy/internal/torture/history"
 )
 
@@ -61,52 +57,15 @@ type owner struct {
 	last   mark // when the last request was sent whose answer says so
 }
 
-// rivals are members with epochs; sorted by time, each has the highest epoch so far, and the highest of another member.
-type rivals struct {
-	list []rival
-	best [][2]rival
-}
-
-type rival struct {
-	mark
-	epoch  int64
-	member string
-}
-
-func (r *rivals) add(x rival) { r.list = append(r.list, x) }
-
-func (r *rivals) sort() {
-	slices.SortFunc(r.list, func(a, b rival) int { return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.line, b.line)) })
-	best := [2]rival{{epoch: -1}, {epoch: -1}}
-	for _, x := range r.list {
-		switch {
-		case x.epoch > best[0].epoch && x.member != best[0].member:
-			best[1], best[0] = best[0], x
-		case x.epoch > best[0].epoch:
-			best[0] = x
-		case x.epoch > best[1].epoch && x.member != best[0].member:
-			best[1] = x
-		}
-		r.best = append(r.best, best)
-	}
-}
-
-// before returns the highest epoch that somebody else than member had before a time.
-func (r *rivals) before(at int64, member string) rival {
-	i := sort.Search(len(r.list), func(i int) bool { return r.list[i].at >= at })
-	switch {
-	case i == 0:
-		return rival{epoch: -1}
-	case r.best[i-1][0].member != member:
-		return r.best[i-1][0]
-	}
-	return r.best[i-1][1]
-}
-
 func (b *book) groupOf(name string) *group {
 	g := b.groups[name]
 	if g == nil {
-		g = &group{name: name, members: map[string]*member{}, instances: map[string]*rivals{}, parts: map[int32]*share{}}
+		g = &group{
+			name:      name,
+			members:   map[string]*member{},
+			instances: map[string]*rivals{},
+			parts:     map[int32]*share{},
+		}
 		b.groups[name] = g
 		b.allGroups = append(b.allGroups, g)
 	}
@@ -244,19 +203,24 @@ func (b *book) checkMember(g *group, m *member) {
 	for i := range m.requests {
 		r := &m.requests[i]
 		if known := m.told.before(r.invoked); r.got < known.end {
-			b.add(StaleMember, []int32{known.line, r.line}, "member %s of group %s was told epoch %d by %d; a request sent at %d was answered with epoch %d",
+			b.add(StaleMember, []int32{known.line, r.line},
+				"member %s of group %s was told epoch %d by %d; a request sent at %d was answered with epoch %d",
 				m.name, g.name, known.end, known.at, r.invoked, r.got)
 		}
 		if r.join {
 			continue
 		}
 		if known := m.used.before(r.invoked); r.epoch < known.end {
-			b.add(StaleMember, []int32{known.line, r.line}, "member %s of group %s: epoch %d was in use or over at %d; a request under epoch %d, sent at %d, was accepted",
+			b.add(StaleMember, []int32{known.line, r.line},
+				"member %s of group %s: epoch %d was in use or over at %d; a request under epoch %d, sent at "+
+					"%d, was accepted",
 				m.name, g.name, known.end, known.at, r.epoch, r.invoked)
 		}
 		if joins := g.instances[r.instance]; joins != nil {
 			if other := joins.before(r.invoked, m.name); other.epoch > r.epoch {
-				b.add(StaleMember, []int32{other.line, r.line}, "member %s of group %s was replaced by %s at %d; a request of it under epoch %d, sent at %d, was accepted",
+				b.add(StaleMember, []int32{other.line, r.line},
+					"member %s of group %s was replaced by %s at %d; a request of it under epoch %d, sent at "+
+						"%d, was accepted",
 					m.name, g.name, other.member, other.at, r.epoch, r.invoked)
 			}
 		}
@@ -275,8 +239,11 @@ func (b *book) checkOwners(s *share) {
 	for i := range s.owners {
 		o := &s.owners[i]
 		if other := s.told.before(o.last.at, o.member); other.epoch > o.epoch {
-			b.add(DoubleOwnership, []int32{other.line, o.last.line}, "%s/%d in group %s: %s was told to have it under epoch %d at %d; %s was told so under epoch %d when it asked at %d",
-				s.part.topic.name, s.part.number, s.group.name, other.member, other.epoch, other.at, o.member, o.epoch, o.last.at)
+			b.add(DoubleOwnership, []int32{other.line, o.last.line},
+				"%s/%d in group %s: %s was told to have it under epoch %d at %d; %s was told so under epoch "+
+					"%d when it asked at %d",
+				s.part.topic.name, s.part.number, s.group.name, other.member, other.epoch, other.at, o.member,
+				o.epoch, o.last.at)
 		}
 	}
 	for i := range s.writes {
@@ -285,12 +252,18 @@ func (b *book) checkOwners(s *share) {
 			continue
 		}
 		if other := s.told.before(w.invoked, w.member); other.epoch > w.epoch {
-			b.add(StaleMember, []int32{other.line, w.line, w.ackLine}, "%s/%d in group %s: %s had it under epoch %d, told at %d; offset %d, committed by %s under epoch %d, sent at %d, was accepted",
-				s.part.topic.name, s.part.number, s.group.name, other.member, other.epoch, other.at, w.offset, w.member, w.epoch, w.invoked)
+			b.add(StaleMember, []int32{other.line, w.line, w.ackLine},
+				"%s/%d in group %s: %s had it under epoch %d, told at %d; offset %d, committed by %s under "+
+					"epoch %d, sent at %d, was accepted",
+				s.part.topic.name, s.part.number, s.group.name, other.member, other.epoch, other.at, w.offset,
+				w.member, w.epoch, w.invoked)
 		}
 		if other := s.commits.before(w.invoked, w.member); other.epoch > w.epoch {
-			b.add(DoubleOwnership, []int32{other.line, w.line, w.ackLine}, "%s/%d in group %s: %s committed under epoch %d by %d, then %s under epoch %d, sent at %d; both were accepted",
-				s.part.topic.name, s.part.number, s.group.name, other.member, other.epoch, other.at, w.member, w.epoch, w.invoked)
+			b.add(DoubleOwnership, []int32{other.line, w.line, w.ackLine},
+				"%s/%d in group %s: %s committed under epoch %d by %d, then %s under epoch %d, sent at %d; "+
+					"both were accepted",
+				s.part.topic.name, s.part.number, s.group.name, other.member, other.epoch, other.at, w.member,
+				w.epoch, w.invoked)
 		}
 	}
 }

@@ -85,107 +85,13 @@ func (b *book) committedInTheEnd(line int32, c *history.Committed) {
 	s.reads = append(s.reads, r)
 }
 
-// carried are the attempts that put offsets of one partition into one transaction.
-type carried struct {
-	first                           *offsetWrite
-	sameOffset, sameOwner, sameFrom bool
-}
-
-// settleWrites finds what became of the offsets in transactions: they are committed when it is. Where several requests,
-// or attempts, say different things, it is not known which of them stands, or in whose name.
-func (b *book) settleWrites(s *share) {
-	txns := map[*txn]*carried{}
-	for i := range s.writes {
-		w := &s.writes[i]
-		if w.txn == nil {
-			continue
-		}
-		w.invoked = w.txn.commitSent.at
-		if w.txn.commitSent.line == 0 {
-			w.invoked = never
-		}
-		c := txns[w.txn]
-		if c == nil {
-			txns[w.txn] = &carried{w, true, true, true}
-			continue
-		}
-		c.sameOffset = c.sameOffset && w.offset == c.first.offset
-		c.sameFrom = c.sameFrom && w.from == c.first.from
-		c.sameOwner = c.sameOwner && w.member == c.first.member && w.epoch == c.first.epoch
-	}
-	for t, c := range txns {
-		if !c.sameFrom {
-			c.first.from = -1
-		}
-		switch {
-		case t.committed.line == 0 || !c.sameOffset:
-		case c.sameOwner:
-			c.first.acked, c.first.ackLine = t.committed.at, t.committed.line
-		default:
-			s.acked.add(t.committed, c.first.offset)
-		}
-	}
-	for i := range s.writes {
-		w := &s.writes[i]
-		if !w.accepted() {
-			continue
-		}
-		s.acked.add(mark{w.acked, w.ackLine}, w.offset)
-		if w.member != "" {
-			s.commits.add(rival{mark{w.acked, w.ackLine}, w.epoch, w.member})
-		}
-	}
-	slices.SortStableFunc(s.writes, func(a, b offsetWrite) int { return cmp.Compare(a.offset, b.offset) })
-	for i := range s.reads {
-		r := &s.reads[i]
-		s.seen.add(mark{r.returned, r.line}, r.offset)
-	}
-	s.acked.sort()
-	s.seen.sort()
-	s.settleFree()
-}
-
-// settleFree sorts, where offsets may be set back, those that were committed by when that was acknowledged: each with
-// the one so far that was sent last.
-func (s *share) settleFree() {
-	if !s.free {
-		return
-	}
-	for i := range s.writes {
-		if w := &s.writes[i]; w.accepted() {
-			s.newest = append(s.newest, *w)
-		}
-	}
-	slices.SortFunc(s.newest, func(a, b offsetWrite) int { return cmp.Compare(a.acked, b.acked) })
-	for i := 1; i < len(s.newest); i++ {
-		if before := s.newest[i-1]; before.invoked > s.newest[i].invoked {
-			acked := s.newest[i].acked
-			s.newest[i] = before
-			s.newest[i].until = acked
-		} else {
-			s.newest[i].until = s.newest[i].acked
-		}
-	}
-	if len(s.newest) > 0 {
-		s.newest[0].until = s.newest[0].acked
-	}
-}
-
-// newestBefore returns, of what was acknowledged before a time, what was sent last.
-func (s *share) newestBefore(at int64) *offsetWrite {
-	i := sort.Search(len(s.newest), func(i int) bool { return s.newest[i].until >= at })
-	if i == 0 {
-		return &offsetWrite{invoked: -1, offset: -1}
-	}
-	return &s.newest[i-1]
-}
-
 // mayWrite reports whether a write can have taken effect.
 func (b *book) mayWrite(w *offsetWrite) bool {
 	if w.txn != nil {
 		return w.txn.committed.line > 0 || w.txn.aborted.line == 0 && b.may(w.op) && b.mayCommit(w.txn)
 	}
-	return w.outcome != history.Fail || !w.settled && (b.repeats || b.repeated[w.operation])
+	return w.outcome != history.Fail ||
+		!w.settled && (b.repeats || b.repeated[w.operation] || b.again && w.member != "")
 }
 
 // checkOffsets holds each committed offset that was read against what was committed and read before. While a group has
@@ -243,13 +149,16 @@ func (b *book) checkOffset(s *share, r *offsetRead) {
 		b.checkFreeOffset(s, r)
 		return
 	}
-	p := s.part
-	if known := s.acked.before(r.invoked); known.end > r.offset {
-		b.add(OffsetLost, []int32{known.line, r.line}, "%s/%d in group %s: offset %d was committed, acknowledged at %d; who asked at %d read %d",
+	// It was read when it stood: after somebody had sent it, too.
+	p, from := s.part, max(r.invoked, b.firstSent(s, r.offset))
+	if known := s.acked.before(from); known.end > r.offset {
+		b.add(OffsetLost, []int32{known.line, r.line},
+			"%s/%d in group %s: offset %d was committed, acknowledged at %d; who asked at %d read %d",
 			p.topic.name, p.number, s.group.name, known.end, known.at, r.invoked, r.offset)
 	}
-	if known := s.seen.before(r.invoked); known.end > r.offset {
-		b.add(OffsetBack, []int32{known.line, r.line}, "%s/%d in group %s: offset %d was read by %d; who asked at %d read %d",
+	if known := s.seen.before(from); known.end > r.offset {
+		b.add(OffsetBack, []int32{known.line, r.line},
+			"%s/%d in group %s: offset %d was read by %d; who asked at %d read %d",
 			p.topic.name, p.number, s.group.name, known.end, known.at, r.invoked, r.offset)
 	}
 	if r.offset >= 0 {
@@ -267,6 +176,20 @@ func (s *share) of(offset int64) []offsetWrite {
 	return s.writes[i:j]
 }
 
+// firstSent returns when an offset was first sent, by somebody who may have committed it.
+func (b *book) firstSent(s *share, offset int64) int64 {
+	first := int64(never)
+	for i := range s.of(offset) {
+		if w := &s.of(offset)[i]; b.mayWrite(w) {
+			first = min(first, w.invoked)
+		}
+	}
+	if first == never {
+		return -1
+	}
+	return first
+}
+
 // checkInvented holds that somebody sent the offset that was read, in a request that was not refused.
 func (b *book) checkInvented(s *share, r *offsetRead) {
 	if s.group.latest {
@@ -275,7 +198,7 @@ func (b *book) checkInvented(s *share, r *offsetRead) {
 	lines := []int32{r.line}
 	for i := range s.of(r.offset) {
 		w := &s.of(r.offset)[i]
-		if w.invoked < r.returned && b.mayWrite(w) {
+		if w.invoked <= r.returned && b.mayWrite(w) {
 			return
 		}
 		lines = append(lines, w.line)
@@ -299,7 +222,7 @@ func (b *book) checkFreeOffset(s *share, r *offsetRead) {
 	sent := false
 	for i := range s.of(r.offset) {
 		w := &s.of(r.offset)[i]
-		if w.invoked < r.returned && b.mayWrite(w) {
+		if w.invoked <= r.returned && b.mayWrite(w) {
 			sent = true
 			again := w.txn == nil && (b.repeats || b.repeated[w.operation]) // a setting that is delivered twice is two
 			if w.acked >= newest.invoked || again {
@@ -309,7 +232,9 @@ func (b *book) checkFreeOffset(s *share, r *offsetRead) {
 	}
 	switch {
 	case sent || r.offset < 0:
-		b.add(OffsetLost, lines, "%s/%d in group %s: offset %d was committed, acknowledged at %d; who asked at %d read %d, which was before",
+		b.add(OffsetLost, lines,
+			"%s/%d in group %s: offset %d was committed, acknowledged at %d; who asked at %d read %d, which "+
+				"was before",
 			s.part.topic.name, s.part.number, s.group.name, newest.offset, newest.acked, r.invoked, r.offset)
 	default:
 		b.checkInvented(s, r)
@@ -332,7 +257,8 @@ func (b *book) checkLateCommit(s *share, r *offsetRead, low int64) {
 		lines = append(lines, w.line)
 	}
 	if len(lines) > 0 {
-		b.add(StaleMember, append(lines[:min(3, len(lines))], other.line, r.line), "%s/%d in group %s: offset %d, committed by a member that had lost it to %s by %d, appeared after %d",
+		b.add(StaleMember, append(lines[:min(3, len(lines))], other.line, r.line),
+			"%s/%d in group %s: offset %d, committed by a member that had lost it to %s by %d, appeared after %d",
 			s.part.topic.name, s.part.number, s.group.name, r.offset, other.member, other.at, low)
 	}
 }
@@ -342,11 +268,13 @@ func (b *book) checkFinal(s *share) {
 	h, byHTTP := s.final[history.HTTP]
 	q, bySQL := s.final[history.SQL]
 	if byHTTP && bySQL && h.offset != q.offset {
-		b.add(DrainDiffers, []int32{h.line, q.line}, "%s/%d in group %s: the committed offset is %d by HTTP, and %d by SQL",
+		b.add(DrainDiffers, []int32{h.line, q.line},
+			"%s/%d in group %s: the committed offset is %d by HTTP, and %d by SQL",
 			s.part.topic.name, s.part.number, s.group.name, h.offset, q.offset)
 	}
 	if known := s.acked.before(never); !byHTTP && !bySQL && known.line > 0 {
-		b.add(NotDrained, []int32{known.line}, "%s/%d in group %s: offset %d was committed; in the end nobody looked, or there is none",
+		b.add(NotDrained, []int32{known.line},
+			"%s/%d in group %s: offset %d was committed; in the end nobody looked, or there is none",
 			s.part.topic.name, s.part.number, s.group.name, known.end)
 	}
 }

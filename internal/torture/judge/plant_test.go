@@ -57,7 +57,10 @@ func TestEachAnomalyIsCaughtByItsName(t *testing.T) {
 		}
 	}
 	if have, err := os.ReadFile(page); err != nil || string(have) != b.String() {
-		t.Errorf("docs/anomalies.md is not what was found (%v); run go test ./internal/torture/judge -run Anomaly -rewrite", err)
+		t.Errorf(
+			"docs/anomalies.md is not what was found (%v); run go test ./internal/torture/judge -run Anomaly -rewrite",
+			err,
+		)
 	}
 }
 
@@ -93,9 +96,9 @@ func (e *edit) try(p planted) (done bool) {
 
 const pageHead = `# Anomalies
 
-What the judge of a history finds (` + "`internal/torture/judge`" + `), and that it does. Each anomaly was put, by itself, into a clean
-history, which a simulated service without faults had made behind a network that loses, delays and repeats; the judge
-had to call it by its name. This page is written by that test:
+What the judge of a history finds (` + "`internal/torture/judge`" + `), and that it does. Each anomaly
+was put, by itself, into a clean history, which a simulated service without faults had made behind a network that loses,
+delays and repeats; the judge had to call it by its name. This page is written by that test:
 
     go test ./internal/torture/judge -run Anomaly -rewrite
 
@@ -116,7 +119,7 @@ func tell(t *testing.T, b *strings.Builder, p planted, a judge.Anomaly, v *judge
 				}
 			}
 		}
-		if name := fmt.Sprintf("`%s`", f.Name); f.Name != p.name && !strings.Contains(strings.Join(others, " "), name) {
+		if name := fmt.Sprintf("%#q", f.Name); f.Name != p.name && !strings.Contains(strings.Join(others, " "), name) {
 			others = append(others, name)
 		}
 	}

@@ -8,16 +8,26 @@ import (
 )
 
 func allPlanted() []planted {
-	return slices.Concat(plantedInLogs(), plantedInRequests(), plantedInTransactions(), plantedInReads(), plantedInGroups(), plantedAlarms())
+	return slices.Concat(
+		plantedInLogs(),
+		plantedInRequests(),
+		plantedInTransactions(),
+		plantedInReads(),
+		plantedInGroups(),
+		plantedAlarms(),
+	)
 }
 
 // lastOf returns a produce request that was acknowledged, and has some of its records at the end of a log.
 func (e *edit) lastOf(match func(a *history.Attempt) bool) (*history.Attempt, logKey) {
-	for _, key := range []logKey{{"plain", 0}, {"plain", 1}, {"keyed", 0}, {"keyed", 1}, {"keyed", 2}, {"input", 0}, {"output", 0}, {"output", 1}} {
+	for _, key := range []logKey{
+		{"plain", 0}, {"plain", 1}, {"keyed", 0}, {"keyed", 1}, {"keyed", 2}, {"input", 0}, {"output", 0}, {"output", 1},
+	} {
 		log := e.logs[key]
 		last := log[len(log)-1]
 		list := e.all(func(a *history.Attempt) bool {
-			return isProduce(a) && has(a.Produce.Piece, last) && (a.Produce.Producer != 0 || a.Produce.Key != "") && match(a)
+			return isProduce(a) && has(a.Produce.Piece, last) && (a.Produce.Producer != 0 || a.Produce.Key != "") &&
+				match(a)
 		})
 		if len(list) > 0 {
 			return list[0], key
@@ -58,12 +68,18 @@ func plantedInLogs() []planted {
 			e.cut(key, 1)
 			return true
 		}},
-		{judge.Duplicate, "a record of a request with an identity stands at the end of its log once more", func(e *edit) bool {
-			a := e.one(func(a *history.Attempt) bool { return acked(a) && a.Produce.Producer != 0 && a.Produce.Count == 1 })
-			key, _ := e.home(a.Produce.First)
-			e.put(key, a.Produce.First)
-			return true
-		}},
+		{
+			judge.Duplicate,
+			"a record of a request with an identity stands at the end of its log once more",
+			func(e *edit) bool {
+				a := e.one(
+					func(a *history.Attempt) bool { return acked(a) && a.Produce.Producer != 0 && a.Produce.Count == 1 },
+				)
+				key, _ := e.home(a.Produce.First)
+				e.put(key, a.Produce.First)
+				return true
+			},
+		},
 		{judge.Inconsistent, "a reader is shown another record at an offset than the log has", func(e *edit) bool {
 			a := e.one(func(a *history.Attempt) bool {
 				return a.Kind == history.KindFetch && a.Outcome == history.OK && len(a.Read.Spans) > 1
@@ -99,14 +115,25 @@ func plantedInLogs() []planted {
 				v++
 			}
 			e.insert(history.Attempt{
-				Operation: e.operation(), Try: 1, Process: "planted", Invoked: e.now() - 1, Returned: e.now(), Kind: history.KindProduce,
-				Outcome: history.Unknown, Produce: &history.Produce{Key: "planted", Piece: history.Piece{Topic: "keyed", Partition: -1, First: v, Count: 1}},
+				Operation: e.operation(),
+				Try:       1,
+				Process:   "planted",
+				Invoked:   e.now() - 1,
+				Returned:  e.now(),
+				Kind:      history.KindProduce,
+				Outcome:   history.Unknown,
+				Produce: &history.Produce{
+					Key:   "planted",
+					Piece: history.Piece{Topic: "keyed", Partition: -1, First: v, Count: 1},
+				},
 			})
 			e.put(logKey{"keyed", 1}, v)
 			return true
 		}},
 		{judge.DrainDiffers, "SQL shows one record less than HTTP", func(e *edit) bool {
-			l := e.lines[e.first(func(l *history.Line) bool { return l.Log != nil && l.Log.Source == history.SQL && l.Log.Last })].Log
+			l := e.lines[e.first(func(l *history.Line) bool {
+				return l.Log != nil && l.Log.Source == history.SQL && l.Log.Last
+			})].Log
 			l.End--
 			l.Spans[len(l.Spans)-1].Count--
 			return true
@@ -128,55 +155,79 @@ func plantedInRequests() []planted {
 			a.Produce.Places[0].Offset++
 			return true
 		}},
-		{judge.ReplayDiffers, "a repeat is answered with the offset behind that of the first answer", func(e *edit) bool {
-			a := e.one(func(a *history.Attempt) bool { return isProduce(a) && a.Replayed && a.Produce.Transaction == "" })
-			if !slices.ContainsFunc(e.tries(a.Operation), func(b *history.Attempt) bool { return acked(b) }) {
-				return false
-			}
-			places := slices.Clone(a.Produce.Places)
-			places[0].Offset++
-			a.Produce.Places = places
-			return true
-		}},
+		{
+			judge.ReplayDiffers,
+			"a repeat is answered with the offset behind that of the first answer",
+			func(e *edit) bool {
+				a := e.one(
+					func(a *history.Attempt) bool { return isProduce(a) && a.Replayed && a.Produce.Transaction == "" },
+				)
+				if !slices.ContainsFunc(e.tries(a.Operation), acked) {
+					return false
+				}
+				places := slices.Clone(a.Produce.Places)
+				places[0].Offset++
+				a.Produce.Places = places
+				return true
+			},
+		},
 		{judge.LyingFailure, "a request whose records are in the log was answered 422", func(e *edit) bool {
 			a := e.one(func(a *history.Attempt) bool { return acked(a) && len(e.tries(a.Operation)) == 1 })
 			a.Outcome, a.Status, a.Code, a.Effect = history.Fail, 422, "INVALID_RECORD", "none"
 			a.Produce.Places, a.Produce.Next = nil, 0
 			return true
 		}},
-		{judge.TornBatch, "of an acknowledged request of several records the last is not in the log", func(e *edit) bool {
-			_, key := e.lastOf(func(a *history.Attempt) bool { return acked(a) && a.Produce.Count > 1 && a.Produce.Partition >= 0 })
-			e.cut(key, 1)
-			return true
-		}},
+		{
+			judge.TornBatch,
+			"of an acknowledged request of several records the last is not in the log",
+			func(e *edit) bool {
+				_, key := e.lastOf(
+					func(a *history.Attempt) bool { return acked(a) && a.Produce.Count > 1 && a.Produce.Partition >= 0 },
+				)
+				e.cut(key, 1)
+				return true
+			},
+		},
 		{judge.WrongOrder, "two records of a request have changed places", func(e *edit) bool {
-			a := e.one(func(a *history.Attempt) bool { return acked(a) && a.Produce.Count == 2 && a.Produce.Partition >= 0 })
+			a := e.one(
+				func(a *history.Attempt) bool { return acked(a) && a.Produce.Count == 2 && a.Produce.Partition >= 0 },
+			)
 			key, i := e.home(a.Produce.First)
 			e.logs[key][i], e.logs[key][i+1] = e.logs[key][i+1], e.logs[key][i]
 			e.relog()
 			return true
 		}},
-		{judge.RealTimeOrder, "a request was acknowledged before another was sent, and stands behind it", func(e *edit) bool {
-			log := e.logs[logKey{"plain", 1}]
-			for i := len(log) - 1; i > 0; i-- {
-				a, b := e.single(log[i-1]), e.single(log[i])
-				if a != nil && b != nil && a.Returned < b.Invoked {
-					log[i-1], log[i] = log[i], log[i-1]
-					e.relog()
-					return true
+		{
+			judge.RealTimeOrder,
+			"a request was acknowledged before another was sent, and stands behind it",
+			func(e *edit) bool {
+				log := e.logs[logKey{"plain", 1}]
+				for i := len(log) - 1; i > 0; i-- {
+					a, b := e.single(log[i-1]), e.single(log[i])
+					if a != nil && b != nil && a.Returned < b.Invoked {
+						log[i-1], log[i] = log[i], log[i-1]
+						e.relog()
+						return true
+					}
 				}
-			}
-			return false
-		}},
-		{judge.SequenceGap, "the last request of a producer has a sequence ten above the one that is due", func(e *edit) bool {
-			a := e.one(func(a *history.Attempt) bool { return acked(a) && a.Produce.Producer != 0 })
-			for _, t := range e.tries(a.Operation) {
-				t.Produce.Sequence += 10
-			}
-			return true
-		}},
+				return false
+			},
+		},
+		{
+			judge.SequenceGap,
+			"the last request of a producer has a sequence ten above the one that is due",
+			func(e *edit) bool {
+				a := e.one(func(a *history.Attempt) bool { return acked(a) && a.Produce.Producer != 0 })
+				for _, t := range e.tries(a.Operation) {
+					t.Produce.Sequence += 10
+				}
+				return true
+			},
+		},
 		{judge.IdentityReused, "two requests with other records were acknowledged under one key", func(e *edit) bool {
-			list := e.all(func(a *history.Attempt) bool { return acked(a) && a.Produce.Key != "" && a.Produce.Topic == "keyed" })
+			list := e.all(
+				func(a *history.Attempt) bool { return acked(a) && a.Produce.Key != "" && a.Produce.Topic == "keyed" },
+			)
 			for _, t := range e.tries(list[1].Operation) {
 				t.Produce.Key = list[0].Produce.Key
 			}
@@ -193,15 +244,19 @@ func plantedInRequests() []planted {
 			}
 			return true
 		}},
-		{judge.RefusedWrongly, "an acknowledged request is sent again, unchanged, and answered 409", func(e *edit) bool {
-			a := *e.one(func(a *history.Attempt) bool { return acked(a) && a.Produce.Producer != 0 })
-			q := *a.Produce
-			q.Places, q.Next, a.Produce = nil, 0, &q
-			a.Try, a.Invoked, a.Returned = 99, e.now(), e.now()+1
-			a.Outcome, a.Status, a.Code, a.Effect = history.Fail, 409, "DUPLICATE_SEQUENCE_NUMBER", "none"
-			e.insert(a)
-			return true
-		}},
+		{
+			judge.RefusedWrongly,
+			"an acknowledged request is sent again, unchanged, and answered 409",
+			func(e *edit) bool {
+				a := *e.one(func(a *history.Attempt) bool { return acked(a) && a.Produce.Producer != 0 })
+				q := *a.Produce
+				q.Places, q.Next, a.Produce = nil, 0, &q
+				a.Try, a.Invoked, a.Returned = 99, e.now(), e.now()+1
+				a.Outcome, a.Status, a.Code, a.Effect = history.Fail, 409, "DUPLICATE_SEQUENCE_NUMBER", "none"
+				e.insert(a)
+				return true
+			},
+		},
 		{judge.ServerError, "a request is answered 500", func(e *edit) bool {
 			a := e.one(func(a *history.Attempt) bool { return a.Outcome == history.Unknown })
 			a.Status, a.Code, a.Effect = 500, "UNKNOWN_SERVER_ERROR", "unknown"

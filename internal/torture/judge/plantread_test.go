@@ -18,24 +18,32 @@ func plantedInReads() []planted {
 			s.Offset, s.First, s.Count = s.Offset+1, s.First+1, s.Count-1
 			return true
 		}},
-		{judge.Nonmonotonic, "a reader by cursor is given once more the last record of its answer before", func(e *edit) bool {
-			for _, a := range e.all(func(a *history.Attempt) bool {
-				return a.Kind == history.KindCursor && len(a.Read.Spans) > 0 && a.Read.Cursor != ""
-			}) {
-				s := &a.Read.Spans[0]
-				log := e.logs[logKey{a.Read.Topic, s.Partition}]
-				if s.Offset > 0 && log[s.Offset-1] == s.First-1 {
-					s.Offset, s.First, s.Count = s.Offset-1, s.First-1, s.Count+1
-					return true
+		{
+			judge.Nonmonotonic,
+			"a reader by cursor is given once more the last record of its answer before",
+			func(e *edit) bool {
+				for _, a := range e.all(func(a *history.Attempt) bool {
+					return a.Kind == history.KindCursor && len(a.Read.Spans) > 0 && a.Read.Cursor != ""
+				}) {
+					s := &a.Read.Spans[0]
+					log := e.logs[logKey{a.Read.Topic, s.Partition}]
+					if s.Offset > 0 && log[s.Offset-1] == s.First-1 {
+						s.Offset, s.First, s.Count = s.Offset-1, s.First-1, s.Count+1
+						return true
+					}
 				}
-			}
-			return false
-		}},
-		{judge.StaleRead, "a fetch finds nothing behind its offset, where records were acknowledged before", func(e *edit) bool {
-			a := e.one(func(a *history.Attempt) bool { return isFetch(a) && a.Read.End > a.Read.Offset+50 })
-			a.Read.Spans, a.Read.Next, a.Read.End = nil, a.Read.Offset, a.Read.Offset
-			return true
-		}},
+				return false
+			},
+		},
+		{
+			judge.StaleRead,
+			"a fetch finds nothing behind its offset, where records were acknowledged before",
+			func(e *edit) bool {
+				a := e.one(func(a *history.Attempt) bool { return isFetch(a) && a.Read.End > a.Read.Offset+50 })
+				a.Read.Spans, a.Read.Next, a.Read.End = nil, a.Read.Offset, a.Read.Offset
+				return true
+			},
+		},
 		{judge.WatermarkFell, "an early fetch tells a high watermark that is never reached", func(e *edit) bool {
 			e.all(isFetch)[0].Read.End += 10000
 			return true

@@ -47,39 +47,72 @@ func plantedInTransactions() []planted {
 			}
 			log := e.logs[logKey{a.Produce.Topic, max(0, a.Produce.Partition)}]
 			a.Outcome, a.Status, a.Code, a.Effect = history.OK, 200, "", ""
-			a.Produce.Places = []history.Place{{
-				Topic: a.Produce.Topic, Partition: max(0, a.Produce.Partition), Offset: int64(len(log)), Count: a.Produce.Count,
-			}}
-			return true
-		}},
-		{judge.ZombieCommit, "a transaction is committed whose producer was fenced before the commit was sent", func(e *edit) bool {
-			begin, _ := e.ended("committed", "")
-			commit := e.all(e.isEnd(begin.Transaction.ID, history.KindCommit))[0]
-			e.insert(history.Attempt{
-				Operation: e.operation(), Try: 1, Process: "planted", Invoked: commit.Invoked - 2, Returned: commit.Invoked - 1,
-				Outcome: history.OK, Status: 201, Kind: history.KindRegister,
-				Register: &history.Register{Producer: begin.Transaction.Producer, Epoch: begin.Transaction.Epoch + 1000},
-			})
-			return true
-		}},
-		{judge.TornTransaction, "of a committed transaction the record that is last in a log is left out", func(e *edit) bool {
-			a, key := e.lastOf(func(a *history.Attempt) bool {
-				return a.Produce.Transaction != "" && e.txns[a.Produce.Transaction] == "committed"
-			})
-			if a.Produce.Count < 2 {
-				return false
+			a.Produce.Places = []history.Place{
+				{
+					Topic:     a.Produce.Topic,
+					Partition: max(0, a.Produce.Partition),
+					Offset:    int64(len(log)),
+					Count:     a.Produce.Count,
+				},
 			}
-			e.cut(key, 1)
 			return true
 		}},
-		{judge.TwoFates, "who asks for the state of a committed transaction is told that it was aborted", func(e *edit) bool {
-			begin, _ := e.ended("committed", "")
-			e.insert(history.Attempt{
-				Operation: e.operation(), Try: 1, Process: "planted", Invoked: e.now(), Returned: e.now() + 1, Outcome: history.OK, Status: 200,
-				Kind: history.KindTxn, Transaction: &history.Transaction{ID: begin.Transaction.ID, State: "aborted", By: "timeout"},
-			})
-			return true
-		}},
+		{
+			judge.ZombieCommit,
+			"a transaction is committed whose producer was fenced before the commit was sent",
+			func(e *edit) bool {
+				begin, _ := e.ended("committed", "")
+				commit := e.all(e.isEnd(begin.Transaction.ID, history.KindCommit))[0]
+				e.insert(history.Attempt{
+					Operation: e.operation(),
+					Try:       1,
+					Process:   "planted",
+					Invoked:   commit.Invoked - 2,
+					Returned:  commit.Invoked - 1,
+					Outcome:   history.OK,
+					Status:    201,
+					Kind:      history.KindRegister,
+					Register: &history.Register{
+						Producer: begin.Transaction.Producer,
+						Epoch:    begin.Transaction.Epoch + 1000,
+					},
+				})
+				return true
+			},
+		},
+		{
+			judge.TornTransaction,
+			"of a committed transaction the record that is last in a log is left out",
+			func(e *edit) bool {
+				a, key := e.lastOf(func(a *history.Attempt) bool {
+					return a.Produce.Transaction != "" && e.txns[a.Produce.Transaction] == "committed"
+				})
+				if a.Produce.Count < 2 {
+					return false
+				}
+				e.cut(key, 1)
+				return true
+			},
+		},
+		{
+			judge.TwoFates,
+			"who asks for the state of a committed transaction is told that it was aborted",
+			func(e *edit) bool {
+				begin, _ := e.ended("committed", "")
+				e.insert(history.Attempt{
+					Operation:   e.operation(),
+					Try:         1,
+					Process:     "planted",
+					Invoked:     e.now(),
+					Returned:    e.now() + 1,
+					Outcome:     history.OK,
+					Status:      200,
+					Kind:        history.KindTxn,
+					Transaction: &history.Transaction{ID: begin.Transaction.ID, State: "aborted", By: "timeout"},
+				})
+				return true
+			},
+		},
 		{judge.WrongTransaction, "a transaction is committed whose commit nobody has sent", func(e *edit) bool {
 			begin, _ := e.ended("committed", "")
 			e.remove(e.isEnd(begin.Transaction.ID, history.KindCommit))
@@ -90,20 +123,37 @@ func plantedInTransactions() []planted {
 			e.put(logKey{staged.Produce.Topic, max(0, staged.Produce.Partition)}, staged.Produce.First)
 			return true
 		}},
-		{judge.UncommittedRead, "a reader is shown a record before its transaction's commit was sent", func(e *edit) bool {
-			begin, staged := e.ended("committed", "")
-			commit := e.all(e.isEnd(begin.Transaction.ID, history.KindCommit))[0]
-			key, offset := e.home(staged.Produce.First)
-			e.insert(history.Attempt{
-				Operation: e.operation(), Try: 1, Process: "planted", Invoked: commit.Invoked - 2, Returned: commit.Invoked - 1,
-				Outcome: history.OK, Status: 200, Kind: history.KindFetch, Read: &history.Read{
-					Topic: key.topic, Partition: key.partition, Reader: "planted", Offset: int64(offset),
-					Spans: []history.Span{{Partition: key.partition, Offset: int64(offset), First: staged.Produce.First, Count: 1}},
-					Next:  int64(offset) + 1, End: int64(offset) + 1,
-				},
-			})
-			return true
-		}},
+		{
+			judge.UncommittedRead,
+			"a reader is shown a record before its transaction's commit was sent",
+			func(e *edit) bool {
+				begin, staged := e.ended("committed", "")
+				commit := e.all(e.isEnd(begin.Transaction.ID, history.KindCommit))[0]
+				key, offset := e.home(staged.Produce.First)
+				e.insert(history.Attempt{
+					Operation: e.operation(),
+					Try:       1,
+					Process:   "planted",
+					Invoked:   commit.Invoked - 2,
+					Returned:  commit.Invoked - 1,
+					Outcome:   history.OK,
+					Status:    200,
+					Kind:      history.KindFetch,
+					Read: &history.Read{
+						Topic:     key.topic,
+						Partition: key.partition,
+						Reader:    "planted",
+						Offset:    int64(offset),
+						Spans: []history.Span{
+							{Partition: key.partition, Offset: int64(offset), First: staged.Produce.First, Count: 1},
+						},
+						Next: int64(offset) + 1,
+						End:  int64(offset) + 1,
+					},
+				})
+				return true
+			},
+		},
 		{judge.EarlyTimeout, "a transaction with a timeout of a minute was aborted by it at once", func(e *edit) bool {
 			begin, _ := e.ended("aborted", "timeout")
 			for _, a := range e.tries(begin.Operation) {
@@ -111,28 +161,40 @@ func plantedInTransactions() []planted {
 			}
 			return true
 		}},
-		{judge.StuckTransaction, "a transaction that nobody ended goes on in the end, long after its timeout", func(e *edit) bool {
-			begin := *e.one(func(a *history.Attempt) bool { return a.Kind == history.KindBegin && a.Outcome == history.OK })
-			q := history.Transaction{ID: "planted", Timeout: 1000, State: "ongoing"}
-			begin.Operation, begin.Transaction = e.operation(), &q
-			e.insert(begin)
-			for _, source := range []history.Source{history.HTTP, history.SQL} {
-				e.lines = append(e.lines, history.Line{Fate: &history.Fate{Source: source, ID: "planted", State: "ongoing"}})
-			}
-			late := *e.one(func(a *history.Attempt) bool { return a.Kind == history.KindFetch && a.Outcome == history.Unknown })
-			late.Operation, late.Invoked, late.Returned = e.operation(), e.now()+100_000*millisecond, e.now()+100_001*millisecond
-			e.insert(late)
-			return true
-		}},
+		{
+			judge.StuckTransaction,
+			"a transaction that nobody ended goes on in the end, long after its timeout",
+			func(e *edit) bool {
+				begin := *e.one(func(a *history.Attempt) bool { return a.Kind == history.KindBegin && a.Outcome == history.OK })
+				q := history.Transaction{ID: "planted", Timeout: 1000, State: "ongoing"}
+				begin.Operation, begin.Transaction = e.operation(), &q
+				e.insert(begin)
+				for _, source := range []history.Source{history.HTTP, history.SQL} {
+					e.lines = append(
+						e.lines,
+						history.Line{Fate: &history.Fate{Source: source, ID: "planted", State: "ongoing"}},
+					)
+				}
+				late := *e.one(func(a *history.Attempt) bool { return a.Kind == history.KindFetch && a.Outcome == history.Unknown })
+				late.Operation = e.operation()
+				late.Invoked, late.Returned = e.now()+100_000*millisecond, e.now()+100_001*millisecond
+				e.insert(late)
+				return true
+			},
+		},
 	}
 }
 
 func plantedAlarms() (list []planted) {
 	for _, name := range []judge.Name{
-		judge.Crash, judge.Panic, judge.DataRace, judge.LeakGoroutines, judge.LeakConnections, judge.LeakTransactions, judge.NoProgress,
+		judge.Crash, judge.Panic, judge.DataRace, judge.LeakGoroutines, judge.LeakConnections, judge.LeakTransactions,
+		judge.NoProgress,
 	} {
 		list = append(list, planted{name, "an alarm", func(e *edit) bool {
-			e.lines = append(e.lines, history.Line{Alarm: &history.Alarm{Name: string(name), Detail: "planted " + string(name)}})
+			e.lines = append(
+				e.lines,
+				history.Line{Alarm: &history.Alarm{Name: string(name), Detail: "planted " + string(name)}},
+			)
 			return true
 		}})
 	}

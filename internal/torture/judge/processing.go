@@ -37,7 +37,8 @@ func (b *book) checkOutput(w *process, p *partition) {
 		source := b.sources.load(v)
 		input, at := b.home(source)
 		if input == nil || input.topic != w.input {
-			b.add(Phantom, []int32{o.line, p.line(offset)}, "%s/%d: the output at offset %d was made of value %d, which is not in %s",
+			b.add(Phantom, []int32{o.line, p.line(offset)},
+				"%s/%d: the output at offset %d was made of value %d, which is not in %s",
 				p.topic.name, p.number, offset, source, w.input.name)
 			continue
 		}
@@ -46,7 +47,8 @@ func (b *book) checkOutput(w *process, p *partition) {
 			first := b.parts[*made>>44]
 			firstAt := *made&(1<<44-1) - 1
 			other := b.writer(first.at(firstAt))
-			b.add(ProcessedTwice, []int32{other.line, other.ackLine, o.line, o.ackLine}, "value %d of %s was processed twice: into %s/%d, offset %d, and offset %d of partition %d",
+			b.add(ProcessedTwice, []int32{other.line, other.ackLine, o.line, o.ackLine},
+				"value %d of %s was processed twice: into %s/%d, offset %d, and offset %d of partition %d",
 				source, w.input.name, first.topic.name, first.number, firstAt, offset, p.number)
 		} else {
 			*made = int64(p.id)<<44 | (offset + 1)
@@ -57,7 +59,9 @@ func (b *book) checkOutput(w *process, p *partition) {
 			key[1] = source % keys
 		}
 		if before, known := last[key]; known && at < before {
-			b.add(KeyOrder, []int32{o.line, p.line(offset)}, "%s/%d: the output at offset %d is of the input at offset %d of %s/%d; before it stands that of offset %d, of the same key",
+			b.add(KeyOrder, []int32{o.line, p.line(offset)},
+				"%s/%d: the output at offset %d is of the input at offset %d of %s/%d; before it stands that "+
+					"of offset %d, of the same key",
 				p.topic.name, p.number, offset, at, input.topic.name, input.number, before)
 		}
 		last[key] = at
@@ -74,12 +78,15 @@ func (b *book) checkInputs(w *process) {
 			made := w.made.load(v)
 			switch {
 			case offset < committed && made == 0:
-				b.add(NeverProcessed, []int32{p.line(offset), line}, "%s/%d: the committed offset of group %s is %d; value %d at offset %d was not processed",
+				b.add(NeverProcessed, []int32{p.line(offset), line},
+					"%s/%d: the committed offset of group %s is %d; value %d at offset %d was not processed",
 					p.topic.name, p.number, w.group.name, committed, v, offset)
 			case offset >= committed && made != 0:
 				output := b.parts[made>>44]
 				o := b.writer(output.at(made&(1<<44-1) - 1))
-				b.add(OutputApart, []int32{o.line, o.ackLine, line}, "%s/%d: the committed offset of group %s is %d; value %d at offset %d was processed, by operation %d",
+				b.add(OutputApart, []int32{o.line, o.ackLine, line},
+					"%s/%d: the committed offset of group %s is %d; value %d at offset %d was processed, by "+
+						"operation %d",
 					p.topic.name, p.number, w.group.name, committed, v, offset, o.id)
 			}
 			if offset < committed {
@@ -88,7 +95,8 @@ func (b *book) checkInputs(w *process) {
 		}
 	}
 	if total != w.total {
-		b.add(Sum, nil, "the inputs of %s below the committed offsets of group %s sum up to %d; what %s was made of, to %d",
+		b.add(Sum, nil,
+			"the inputs of %s below the committed offsets of group %s sum up to %d; what %s was made of, to %d",
 			w.input.name, w.group.name, total, w.output.name, w.total)
 	}
 }

@@ -37,7 +37,8 @@ func (b *book) registration(line int32, a *history.Attempt) {
 	if o.register != nil {
 		// Without a key, a registration that is sent again is another one.
 		if o.key != "" && (o.register.epoch != q.Epoch || !slices.Equal(o.register.next, q.Next)) {
-			b.add(ReplayDiffers, []int32{o.ackLine, line}, "registration %d was answered with epoch %d, and its repeat with epoch %d or other sequences",
+			b.add(ReplayDiffers, []int32{o.ackLine, line},
+				"registration %d was answered with epoch %d, and its repeat with epoch %d or other sequences",
 				o.id, o.register.epoch, q.Epoch)
 		}
 		if o.key != "" {
@@ -65,7 +66,8 @@ func (b *book) settleFences() {
 		for i := len(p.registrations) - 1; i > 0; i-- {
 			a, c := p.registrations[i-1], p.registrations[i]
 			if a.epoch == c.epoch {
-				b.add(FencingBroken, []int32{a.told.line, c.told.line}, "epoch %d of producer %d was given out twice, by operations %d and %d",
+				b.add(FencingBroken, []int32{a.told.line, c.told.line},
+					"epoch %d of producer %d was given out twice, by operations %d and %d",
 					a.epoch, p.id, a.op.id, c.op.id)
 			}
 			b.checkEpochs(p, a, c)
@@ -79,7 +81,8 @@ func (b *book) settleFences() {
 // checkEpochs holds that who registers after another was answered gets the higher epoch.
 func (b *book) checkEpochs(p *producer, lower, higher *register) {
 	if higher.told.at < lower.invoked {
-		b.add(FencingBroken, []int32{higher.told.line, lower.told.line}, "producer %d got epoch %d, and of a registration that was sent later epoch %d",
+		b.add(FencingBroken, []int32{higher.told.line, lower.told.line},
+			"producer %d got epoch %d, and of a registration that was sent later epoch %d",
 			p.id, higher.epoch, lower.epoch)
 	}
 }
@@ -119,7 +122,9 @@ func (b *book) lateAfterFence(p *partition, known bound, f *fetch) {
 	if d.txn != nil {
 		name, what, id = ZombieCommit, "transaction", d.txn.id
 	}
-	b.add(name, []int32{d.op.line, known.line, f.line}, "%s/%d: %s %s (operation %d) stands at offset %d under an epoch that was fenced by %d; a read sent at %d found the end at %d",
+	b.add(name, []int32{d.op.line, known.line, f.line},
+		"%s/%d: %s %s (operation %d) stands at offset %d under an epoch that was fenced by %d; a read sent at "+
+			"%d found the end at %d",
 		p.topic.name, p.number, what, id, d.op.id, known.end-1, known.at, f.invoked, f.end)
 }
 
@@ -147,12 +152,16 @@ func (b *book) checkFences() {
 		if repeat && b.beforeFence(producer, o) {
 			continue
 		}
-		b.add(FencingBroken, append(b.showTries(o), fence.line), "operation %d under epoch %d of producer %d, sent at %d, was accepted; a newer epoch was given out by %d",
+		b.add(FencingBroken, append(b.showTries(o), fence.line),
+			"operation %d under epoch %d of producer %d, sent at %d, was accepted; a newer epoch was given "+
+				"out by %d",
 			o.id, t.epoch, producer, t.invoked, fence.at)
 	}
 	for _, o := range b.ops {
-		if o.scope != nil && o.txn == nil && o.present > 0 && !o.ok && b.may(o) && !b.beforeFence(o.scope.id.producer, o) {
-			b.add(FencingBroken, append(b.showTries(o), b.showMissing(o)...), "operation %d is in the log, but was only sent under epochs of producer %d that were fenced",
+		if o.scope != nil && o.txn == nil && o.present > 0 && !o.ok && b.may(o) &&
+			!b.beforeFence(o.scope.id.producer, o) {
+			b.add(FencingBroken, append(b.showTries(o), b.showMissing(o)...),
+				"operation %d is in the log, but was only sent under epochs of producer %d that were fenced",
 				o.id, o.scope.id.producer)
 		}
 	}
@@ -168,15 +177,20 @@ func (b *book) beforeFence(producer int64, o *op) (before bool) {
 func (b *book) tornAt(p *partition, d deed, f *fetch) {
 	switch {
 	case d.txn != nil:
-		b.add(TornTransaction, []int32{d.op.line, d.txn.committed.line, f.line}, "%s/%d: a read found the end at offset %d, in the middle of transaction %s",
+		b.add(TornTransaction, []int32{d.op.line, d.txn.committed.line, f.line},
+			"%s/%d: a read found the end at offset %d, in the middle of transaction %s",
 			p.topic.name, p.number, f.end, d.txn.id)
 	case d.op.kind != history.KindUpload && d.op.copies == 0:
-		b.add(TornBatch, []int32{d.op.line, d.op.ackLine, f.line}, "%s/%d: a read found the end at offset %d, in the middle of operation %d",
+		b.add(TornBatch, []int32{d.op.line, d.op.ackLine, f.line},
+			"%s/%d: a read found the end at offset %d, in the middle of operation %d",
 			p.topic.name, p.number, f.end, d.op.id)
 	}
 }
 
 // receipt looks at what was told of an operation that somebody asked about.
 func (b *book) receipt(line int32, a *history.Attempt) {
-	b.receipts = append(b.receipts, receipt{line: line, invoked: a.Invoked, outcome: a.Outcome, status: a.Status, asked: *a.Produce})
+	b.receipts = append(
+		b.receipts,
+		receipt{line: line, invoked: a.Invoked, outcome: a.Outcome, status: a.Status, asked: *a.Produce},
+	)
 }

@@ -12,11 +12,19 @@ type reader struct {
 	from bool            // it reads from the beginning: what is not in next is at 0
 }
 
-func (b *book) readerOf(name string) *reader {
-	r := b.readers[name]
+// readerID names who reads on: a reader, in what it reads. Of a partition, fetches and events go on by themselves.
+type readerID struct {
+	name, topic string
+	partition   int
+	kind        history.Kind
+}
+
+func (b *book) readerOf(a *history.Attempt) *reader {
+	id := readerID{a.Read.Reader, a.Read.Topic, a.Read.Partition, a.Kind}
+	r := b.readers[id]
 	if r == nil {
 		r = &reader{next: map[int32]int64{}}
-		b.readers[name] = r
+		b.readers[id] = r
 	}
 	return r
 }
@@ -46,7 +54,7 @@ func (b *book) readAttempt(line int32, a *history.Attempt) {
 func (b *book) readPartition(line int32, a *history.Attempt) {
 	q := a.Read
 	p := b.partition(q.Topic, q.Partition)
-	r := b.readerOf(q.Reader)
+	r := b.readerOf(a)
 	next, known := q.Offset, q.At == "" && q.Cursor == ""
 	switch {
 	case q.At == "earliest":
@@ -71,7 +79,9 @@ func (b *book) readPartition(line int32, a *history.Attempt) {
 	if q.End >= 0 && a.Outcome == history.OK && a.Kind == history.KindFetch {
 		p.fetches = append(p.fetches, fetch{a.Invoked, a.Returned, q.End, line, true})
 		if end > q.End {
-			b.add(WatermarkFell, []int32{line}, "%s/%d: an answer has records up to offset %d, and a high watermark of %d", p.topic.name, p.number, end-1, q.End)
+			b.add(WatermarkFell, []int32{line},
+				"%s/%d: an answer has records up to offset %d, and a high watermark of %d",
+				p.topic.name, p.number, end-1, q.End)
 		}
 	}
 }
@@ -79,7 +89,7 @@ func (b *book) readPartition(line int32, a *history.Attempt) {
 // readTopic looks at a read of all partitions of a topic, which goes on where the reader's last answer told.
 func (b *book) readTopic(line int32, a *history.Attempt) {
 	q := a.Read
-	r := b.readerOf(q.Reader)
+	r := b.readerOf(a)
 	switch {
 	case q.Cursor != "" && q.Cursor == r.at:
 	case q.Cursor == "" && q.At != "latest":
@@ -129,9 +139,13 @@ func (b *book) hold(p *partition, r *reader, line int32, got, want int64) {
 	lines := []int32{r.line, line}
 	switch {
 	case got > want:
-		b.add(PollSkip, lines, "%s/%d: a reader that had all below offset %d was led on to offset %d", p.topic.name, p.number, want, got)
+		b.add(PollSkip, lines,
+			"%s/%d: a reader that had all below offset %d was led on to offset %d",
+			p.topic.name, p.number, want, got)
 	case got < want:
-		b.add(Nonmonotonic, lines, "%s/%d: a reader that had all below offset %d was led back to offset %d", p.topic.name, p.number, want, got)
+		b.add(Nonmonotonic, lines,
+			"%s/%d: a reader that had all below offset %d was led back to offset %d",
+			p.topic.name, p.number, want, got)
 	}
 }
 
@@ -143,7 +157,9 @@ func (b *book) checkReads() {
 		for j := range int64(s.count) {
 			v, offset := s.value(j), s.offset+j
 			if v == 0 {
-				b.add(Corrupt, []int32{s.line}, "%s/%d: what was read at offset %d is no value of this run", p.topic.name, p.number, offset)
+				b.add(Corrupt, []int32{s.line},
+					"%s/%d: what was read at offset %d is no value of this run",
+					p.topic.name, p.number, offset)
 				break
 			}
 			if !b.checkRead(p, s, v, offset) {
@@ -157,11 +173,15 @@ func (b *book) checkReads() {
 func (b *book) checkRead(p *partition, s *span, v, offset int64) bool {
 	o := b.writer(v)
 	if o == nil {
-		b.add(Phantom, []int32{s.line}, "%s/%d: value %d, read at offset %d, was written by nobody", p.topic.name, p.number, v, offset)
+		b.add(Phantom, []int32{s.line},
+			"%s/%d: value %d, read at offset %d, was written by nobody",
+			p.topic.name, p.number, v, offset)
 		return false
 	}
 	if o.invoked > s.returned {
-		b.add(Phantom, []int32{o.line, s.line}, "%s/%d: value %d was read at offset %d before operation %d sent it", p.topic.name, p.number, v, offset, o.id)
+		b.add(Phantom, []int32{o.line, s.line},
+			"%s/%d: value %d was read at offset %d before operation %d sent it",
+			p.topic.name, p.number, v, offset, o.id)
 		return false
 	}
 	if t := o.txn; t != nil && !b.checkReadIn(t, p, s, v, offset) {
@@ -172,15 +192,18 @@ func (b *book) checkRead(p *partition, s *span, v, offset int64) bool {
 	}
 	switch {
 	case !b.present(v):
-		b.add(LostWrite, []int32{o.line, o.ackLine, s.line, p.line(offset)}, "%s/%d: value %d of operation %d was read at offset %d, and is in no log in the end",
+		b.add(LostWrite, []int32{o.line, o.ackLine, s.line, p.line(offset)},
+			"%s/%d: value %d of operation %d was read at offset %d, and is in no log in the end",
 			p.topic.name, p.number, v, o.id, offset)
 	default:
 		home, at := b.home(v)
-		b.add(Duplicate, []int32{s.line, home.line(at)}, "value %d was read at %s/%d, offset %d, and is at %s/%d, offset %d in the end",
+		b.add(Duplicate, []int32{s.line, home.line(at)},
+			"value %d was read at %s/%d, offset %d, and is at %s/%d, offset %d in the end",
 			v, p.topic.name, p.number, offset, home.topic.name, home.number, at)
 	}
 	if other := p.at(offset); other != 0 {
-		b.add(Inconsistent, []int32{s.line, p.line(offset)}, "%s/%d: offset %d was read as value %d, and has value %d in the end",
+		b.add(Inconsistent, []int32{s.line, p.line(offset)},
+			"%s/%d: offset %d was read as value %d, and has value %d in the end",
 			p.topic.name, p.number, offset, v, other)
 	}
 	return false
@@ -190,10 +213,12 @@ func (b *book) checkRead(p *partition, s *span, v, offset int64) bool {
 func (b *book) checkReadIn(t *txn, p *partition, s *span, v, offset int64) bool {
 	switch {
 	case t.aborted.line > 0 && t.committed.line == 0:
-		b.add(AbortedRead, []int32{t.line, t.aborted.line, s.line}, "%s/%d: value %d was read at offset %d; its transaction %s was aborted by %s",
+		b.add(AbortedRead, []int32{t.line, t.aborted.line, s.line},
+			"%s/%d: value %d was read at offset %d; its transaction %s was aborted by %s",
 			p.topic.name, p.number, v, offset, t.id, t.by)
 	case t.commitSent.line == 0 || t.commitSent.at > s.returned:
-		b.add(UncommittedRead, []int32{t.line, s.line, t.commitSent.line}, "%s/%d: value %d was read at offset %d by %d; its transaction %s was first to be committed at %d",
+		b.add(UncommittedRead, []int32{t.line, s.line, t.commitSent.line},
+			"%s/%d: value %d was read at offset %d by %d; its transaction %s was first to be committed at %d",
 			p.topic.name, p.number, v, offset, s.returned, t.id, t.commitSent.at)
 	default:
 		return true

@@ -42,7 +42,9 @@ func (b *book) checkReceipt(s *scope, r *receipt) {
 		}
 		for j := range int64(at.Count) {
 			if o := b.writer(p.at(at.Offset + j)); o == nil || o.scope != s {
-				b.add(AckDiffers, []int32{r.line, p.line(at.Offset + j)}, "the receipt of sequence %d of producer %d says %s/%d, offset %d; there is value %d, which is none of that producer's",
+				b.add(AckDiffers, []int32{r.line, p.line(at.Offset + j)},
+					"the receipt of sequence %d of producer %d says %s/%d, offset %d; there is value %d, "+
+						"which is none of that producer's",
 					r.asked.Sequence, s.id.producer, p.topic.name, p.number, at.Offset+j, p.at(at.Offset+j))
 				return
 			}
@@ -55,7 +57,9 @@ func (b *book) checkNoReceipt(s *scope, r *receipt) {
 	for ; i < len(s.ops) && s.ops[i].sequence == r.asked.Sequence; i++ {
 		o := s.ops[i]
 		if acked := (deed{o, o.txn}).acked(); o.ok && o.present > 0 && !b.trimmed(o) && acked.at < r.invoked {
-			b.add(RefusedWrongly, []int32{o.line, acked.line, r.line}, "sequence %d of producer %d was acknowledged at %d; who asked for its receipt at %d was told that there is none",
+			b.add(RefusedWrongly, []int32{o.line, acked.line, r.line},
+				"sequence %d of producer %d was acknowledged at %d; who asked for its receipt at %d was told "+
+					"that there is none",
 				o.sequence, s.id.producer, acked.at, r.invoked)
 		}
 	}

@@ -109,7 +109,9 @@ func (b *book) checkOutOfOrder(t *try) {
 	known := o.scope.acked.before(t.invoked)
 	switch {
 	case t.expected >= 0 && t.expected < known.end:
-		b.refused(t, nil, "it told that sequence %d is expected; sequence %d was acknowledged at %d, before it was sent at %d (line %d)",
+		b.refused(t, nil,
+			"it told that sequence %d is expected; sequence %d was acknowledged at %d, before it was sent at "+
+				"%d (line %d)",
 			t.expected, known.end-1, known.at, t.invoked, known.line)
 	case known.end >= o.sequence && b.rivals(o) == nil && b.unharmed(o):
 		b.refused(t, nil, "sequence %d, just before it, was acknowledged at %d, before it was sent at %d (line %d)",

@@ -36,7 +36,8 @@ func (b *book) trimmed(o *op) bool {
 func (b *book) checkBatch(o *op, count int64) {
 	switch {
 	case o.present == 0 && o.ok:
-		b.add(LostWrite, []int32{o.line, o.ackLine}, "operation %d was acknowledged; its %d records from value %d on are in no log",
+		b.add(LostWrite, []int32{o.line, o.ackLine},
+			"operation %d was acknowledged; its %d records from value %d on are in no log",
 			o.id, count, o.pieces[0].first)
 	case o.present > 0 && o.present < count:
 		b.add(TornBatch, b.showMissing(o), "operation %d: %d of its %d records are in the log", o.id, o.present, count)
@@ -45,7 +46,9 @@ func (b *book) checkBatch(o *op, count int64) {
 				o.id, count-o.present, count)
 		}
 	case o.present > 0 && !b.may(o):
-		b.add(LyingFailure, b.showTries(o), "operation %d was refused, each time, and its %d records are in the log", o.id, o.present)
+		b.add(LyingFailure, b.showTries(o),
+			"operation %d was refused, each time, and its %d records are in the log",
+			o.id, o.present)
 	}
 }
 
@@ -61,13 +64,17 @@ func (b *book) checkUpload(o *op, count int64) {
 	}
 	switch {
 	case prefix < acked:
-		b.add(LostWrite, b.showMissing(o), "upload %d was told that %d of its records are stored; value %d, its record %d, is in no log",
+		b.add(LostWrite, b.showMissing(o),
+			"upload %d was told that %d of its records are stored; value %d, its record %d, is in no log",
 			o.id, acked, o.pieces[0].first+prefix, prefix)
 	case o.present > prefix:
-		b.add(SequenceGap, b.showMissing(o), "upload %d: %d of its records are in the log, and record %d, which is before some of them, is not",
+		b.add(SequenceGap, b.showMissing(o),
+			"upload %d: %d of its records are in the log, and record %d, which is before some of them, is not",
 			o.id, o.present, prefix)
 	case o.present > 0 && !b.may(o) && o.next == o.sequence:
-		b.add(LyingFailure, b.showTries(o), "upload %d was refused, each time, and %d records of it are in the log", o.id, o.present)
+		b.add(LyingFailure, b.showTries(o),
+			"upload %d was refused, each time, and %d records of it are in the log",
+			o.id, o.present)
 	}
 }
 
@@ -83,7 +90,8 @@ func (b *book) checkPlaces(o *op) {
 				continue
 			}
 			if b.present(v) {
-				b.add(AckDiffers, []int32{o.ackLine, p.line(at.offset + j)}, "operation %d was told that value %d is at %s/%d, offset %d; there is %d",
+				b.add(AckDiffers, []int32{o.ackLine, p.line(at.offset + j)},
+					"operation %d was told that value %d is at %s/%d, offset %d; there is %d",
 					o.id, v, p.topic.name, p.number, at.offset+j, p.at(at.offset+j))
 				break
 			}
@@ -99,7 +107,8 @@ func (b *book) checkClaims() {
 		for i := 1; i < len(p.placed); i++ {
 			a, c := &p.placed[i-1], &p.placed[i]
 			if c.offset < a.offset+int64(a.count) && a.op != c.op {
-				b.add(OffsetReuse, []int32{a.op.ackLine, c.op.ackLine}, "operations %d and %d were both told that they have offset %d of %s/%d",
+				b.add(OffsetReuse, []int32{a.op.ackLine, c.op.ackLine},
+					"operations %d and %d were both told that they have offset %d of %s/%d",
 					a.op.id, c.op.id, c.offset, p.topic.name, p.number)
 			}
 		}

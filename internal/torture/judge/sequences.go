@@ -108,10 +108,14 @@ func (b *book) checkTiles(s *scope) {
 		}
 		switch {
 		case from > expected:
-			b.add(SequenceGap, lines, "producer %d, %s (scope %d): operation %d with sequence %d is in the log, and nothing from sequence %d on before it",
+			b.add(SequenceGap, lines,
+				"producer %d, %s (scope %d): operation %d with sequence %d is in the log, and nothing from "+
+					"sequence %d on before it",
 				s.id.producer, s.id.topic, s.id.scope, o.id, from, expected)
 		case from < expected && last != nil:
-			b.add(IdentityReused, lines, "producer %d, %s (scope %d): operation %d with sequence %d is in the log, and so is operation %d, up to sequence %d",
+			b.add(IdentityReused, lines,
+				"producer %d, %s (scope %d): operation %d with sequence %d is in the log, and so is operation "+
+					"%d, up to sequence %d",
 				s.id.producer, s.id.topic, s.id.scope, o.id, from, last.id, expected-1)
 		}
 		if to > expected {
@@ -129,7 +133,8 @@ func (b *book) checkTwins(ops []*op, identity func(*op) int64, what string) {
 			continue
 		}
 		if last != nil && identity(last) == identity(o) && o.count() > 0 && last.count() > 0 {
-			b.add(IdentityReused, []int32{last.ackLine, o.ackLine}, "operations %d and %d have the same %s %d%s and other records; both were accepted",
+			b.add(IdentityReused, []int32{last.ackLine, o.ackLine},
+				"operations %d and %d have the same %s %d%s and other records; both were accepted",
 				last.id, o.id, what, identity(o), o.key)
 		}
 		last = o
@@ -182,7 +187,8 @@ func (b *book) wrongNext(s *scope, r *register, o *op, next int64, when string) 
 		return
 	}
 	from, to := o.stored()
-	b.add(NextSequences, []int32{o.line, o.ackLine, r.told.line}, "registration %d (epoch %d) told the next sequence %d of %s; operation %d, %s, has the sequences %d to %d",
+	b.add(NextSequences, []int32{o.line, o.ackLine, r.told.line},
+		"registration %d (epoch %d) told the next sequence %d of %s; operation %d, %s, has the sequences %d to %d",
 		r.op.id, r.epoch, next, s.id.topic, o.id, when, from, to-1)
 }
 

@@ -182,7 +182,15 @@ func (s *service) produce(a *history.Attempt) {
 	case q.Key != "":
 		identity = "key " + q.Topic + " " + q.Transaction + " " + q.Key
 	case q.Producer != 0:
-		identity = "sequence " + strconv.FormatInt(q.Producer, 10) + " " + q.Topic + " " + strconv.Itoa(q.Scope) + " " + strconv.FormatInt(q.Sequence, 10)
+		identity = "sequence " + strconv.FormatInt(
+			q.Producer,
+			10,
+		) + " " + q.Topic + " " + strconv.Itoa(
+			q.Scope,
+		) + " " + strconv.FormatInt(
+			q.Sequence,
+			10,
+		)
 	}
 	t := s.txns[q.Transaction]
 	if known := s.stored[identity]; identity != "" && known != nil {

@@ -8,12 +8,11 @@ import (
 
 // storedGroup is a group. Partitions are in the order of topic and number.
 type storedGroup struct {
-	epoch    int64
-	members  []*storedMember
-	gone     map[string]bool // members whose instance another one took over
-	parts    []*ownedPart
-	byPart   map[part]*ownedPart
-	lastSeen int64
+	epoch   int64
+	members []*storedMember
+	gone    map[string]bool // members whose instance another one took over
+	parts   []*ownedPart
+	byPart  map[part]*ownedPart
 }
 
 type part struct {
@@ -134,7 +133,10 @@ func (s *service) join(a *history.Attempt) {
 	}
 	if m == nil {
 		m = &storedMember{name: q.Member, instance: q.Instance, topics: q.Topics, session: q.Session * millisecond}
-		at := slices.IndexFunc(g.members, func(other *storedMember) bool { return q.Instance != "" && other.instance == q.Instance })
+		at := slices.IndexFunc(
+			g.members,
+			func(other *storedMember) bool { return q.Instance != "" && other.instance == q.Instance },
+		)
 		if at >= 0 {
 			old := g.members[at]
 			g.gone[old.name] = true
@@ -277,41 +279,11 @@ func (s *service) offsets(a *history.Attempt) {
 	}
 	for _, p := range g.parts {
 		if p.committed >= 0 {
-			q.Offsets = append(q.Offsets, history.Commit{Topic: p.topic, Partition: p.number, From: -1, Offset: p.committed})
+			q.Offsets = append(
+				q.Offsets,
+				history.Commit{Topic: p.topic, Partition: p.number, From: -1, Offset: p.committed},
+			)
 		}
 	}
 	ok(a, 200)
-}
-
-// checkOffsets refuses the offsets of a transaction.
-func (s *service) checkOffsets(commits []history.Commit) (code string, status int) {
-	for _, c := range commits {
-		g := s.group(c.Group)
-		if c.Member != "" {
-			if code, status = g.check(c.Member, c.Epoch, []history.Commit{c}); code != "" {
-				return code, status
-			}
-		} else if len(g.members) > 0 {
-			return "NON_EMPTY_GROUP", 409
-		}
-		if c.From >= 0 && max(0, g.part(c.Topic, c.Partition).committed) != c.From {
-			return "COMMITTED_OFFSET_MISMATCH", 409
-		}
-	}
-	return "", 0
-}
-
-func (s *service) commitOffsets(commits []history.Commit) {
-	for _, c := range commits {
-		g := s.group(c.Group)
-		p := g.part(c.Topic, c.Partition)
-		if c.Member == "" {
-			p.committed = c.Offset
-			continue
-		}
-		p.committed = max(p.committed, c.Offset)
-		if m := g.member(c.Member); m.epoch == c.Epoch {
-			m.used = true
-		}
-	}
 }

@@ -103,7 +103,10 @@ func (w *world) drain() {
 		slices.Sort(ids)
 		for _, id := range ids {
 			t := w.txns[id]
-			w.lines = append(w.lines, history.Line{Fate: &history.Fate{Source: source, ID: id, State: t.state, By: t.by}})
+			w.lines = append(
+				w.lines,
+				history.Line{Fate: &history.Fate{Source: source, ID: id, State: t.state, By: t.by}},
+			)
 		}
 		w.drainOffsets(source)
 	}

@@ -36,7 +36,13 @@ func (s *service) put(a *history.Attempt) {
 		fail(a, 409, "CONCURRENT_TRANSACTIONS")
 		return
 	}
-	t := &storedTxn{id: q.ID, producer: p, state: "ongoing", content: append([]history.Piece{}, q.Pieces...), commits: q.Offsets}
+	t := &storedTxn{
+		id:       q.ID,
+		producer: p,
+		state:    "ongoing",
+		content:  append([]history.Piece{}, q.Pieces...),
+		commits:  q.Offsets,
+	}
 	if code, status := s.checkOffsets(q.Offsets); code != "" {
 		fail(a, status, code)
 		return
@@ -107,7 +113,10 @@ func (s *service) end(a *history.Attempt) {
 func (s *service) commit(t *storedTxn) {
 	t.state = "committed"
 	slices.SortStableFunc(t.parts, func(a, b stagedPart) int {
-		return slices.Compare([]string{a.topic, string(rune(a.partition))}, []string{b.topic, string(rune(b.partition))})
+		return slices.Compare(
+			[]string{a.topic, string(rune(a.partition))},
+			[]string{b.topic, string(rune(b.partition))},
+		)
 	})
 	for _, at := range s.appendParts(t.parts, 0) {
 		at.Indexes = nil

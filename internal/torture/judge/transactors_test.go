@@ -41,7 +41,12 @@ func (w *world) transact(id string) {
 }
 
 func (w *world) about(by string, kind history.Kind, id string) history.Attempt {
-	return history.Attempt{Operation: w.newOperation(), Process: by, Kind: kind, Transaction: &history.Transaction{ID: id}}
+	return history.Attempt{
+		Operation:   w.newOperation(),
+		Process:     by,
+		Kind:        kind,
+		Transaction: &history.Transaction{ID: id},
+	}
 }
 
 // stage sends n requests into a transaction, each a sequence.
@@ -137,9 +142,14 @@ func (w *world) transactUnbound() {
 		a := w.about(by, history.KindBegin, id)
 		a.Transaction.Timeout = 1000
 		w.until(a, w.put, func(*history.Attempt) {
-			p := history.Attempt{Operation: w.newOperation(), Process: by, Kind: history.KindProduce, Produce: &history.Produce{
-				Piece: w.piece(4), Key: "k", Transaction: id,
-			}}
+			p := history.Attempt{
+				Operation: w.newOperation(),
+				Process:   by,
+				Kind:      history.KindProduce,
+				Produce: &history.Produce{
+					Piece: w.piece(4), Key: "k", Transaction: id,
+				},
+			}
 			w.until(p, w.produce, func(*history.Attempt) {
 				w.until(w.about(by, history.KindCommit, id), w.end, func(*history.Attempt) { w.again(step) })
 			})

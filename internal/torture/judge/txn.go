@@ -28,10 +28,7 @@ type txn struct {
 	fateLine   int32
 
 	places  []history.Place
-	commits []history.Commit // all offsets that it carries
-	deadAt  mark             // when its producer was fenced
-	stamp   int32            // of the walk
-	told    bool             // of the walk
+	stamp   int32 // of the walk
 	present int64
 }
 

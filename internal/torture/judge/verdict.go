@@ -49,8 +49,16 @@ func (v *Verdict) OK() bool { return len(v.Totals) == 0 }
 // Write prints the verdict for a person.
 func (v *Verdict) Write(w io.Writer) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d operations in %d attempts, %d of them answered as repeats; %d records in the end (seed %d, version %s)\n",
-		v.Operations, v.Attempts, v.Replayed, v.Records, v.Seed, v.Version)
+	fmt.Fprintf(
+		&b,
+		"%d operations in %d attempts, %d of them answered as repeats; %d records in the end (seed %d, version %s)\n",
+		v.Operations,
+		v.Attempts,
+		v.Replayed,
+		v.Records,
+		v.Seed,
+		v.Version,
+	)
 	table(&b, "attempts", v.Kinds)
 	table(&b, "transactions", v.Fates)
 	table(&b, "faults", v.Faults)

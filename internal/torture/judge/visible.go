@@ -63,11 +63,13 @@ func (b *book) checkVisible() {
 
 func (b *book) checkEnd(p *partition, f *fetch) {
 	if known := p.acked.before(f.invoked); known.end > f.end {
-		b.add(StaleRead, []int32{known.line, f.line}, "%s/%d: offset %d was acknowledged at %d; a read sent at %d found the end at %d",
+		b.add(StaleRead, []int32{known.line, f.line},
+			"%s/%d: offset %d was acknowledged at %d; a read sent at %d found the end at %d",
 			p.topic.name, p.number, known.end-1, known.at, f.invoked, f.end)
 	}
 	if known := p.seen.before(f.invoked); known.end > f.end {
-		b.add(WatermarkFell, []int32{known.line, f.line}, "%s/%d: the high watermark was %d, told at %d; a read sent at %d found it at %d",
+		b.add(WatermarkFell, []int32{known.line, f.line},
+			"%s/%d: the high watermark was %d, told at %d; a read sent at %d found it at %d",
 			p.topic.name, p.number, known.end, known.at, f.invoked, f.end)
 	}
 	if known := p.fenced.before(f.invoked); known.end > f.end {

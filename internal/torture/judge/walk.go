@@ -84,14 +84,16 @@ func (b *book) piece(p *partition, d deed, i, j int64) {
 		if d.txn != nil {
 			name = TornTransaction
 		}
-		b.add(name, []int32{d.op.line, d.op.ackLine, p.line(p.start + i)}, "%s/%d: others stand before offset %d, between records of operation %d",
+		b.add(name, []int32{d.op.line, d.op.ackLine, p.line(p.start + i)},
+			"%s/%d: others stand before offset %d, between records of operation %d",
 			p.topic.name, p.number, p.start+i, d.op.id)
 	}
 	for ; i < j; i++ {
 		v := p.log[i]
 		o := b.writer(v)
 		if o.order == p.id+1 && v <= o.newest && o.copies == 0 {
-			b.add(WrongOrder, []int32{o.line, p.line(p.start + i)}, "%s/%d: value %d of operation %d stands at offset %d, behind its value %d",
+			b.add(WrongOrder, []int32{o.line, p.line(p.start + i)},
+				"%s/%d: value %d of operation %d stands at offset %d, behind its value %d",
 				p.topic.name, p.number, v, o.id, p.start+i, o.newest)
 		}
 		if o.order != p.id+1 {
@@ -108,7 +110,8 @@ func (b *book) sequenceOrder(p *partition, o *op, offset int64) {
 		return
 	}
 	if s.stamp == p.id+1 && o.sequence < s.newest.sequence {
-		b.add(WrongOrder, []int32{s.newest.line, o.line, p.line(offset)}, "%s/%d: sequence %d of producer %d stands at offset %d, behind its sequence %d",
+		b.add(WrongOrder, []int32{s.newest.line, o.line, p.line(offset)},
+			"%s/%d: sequence %d of producer %d stands at offset %d, behind its sequence %d",
 			p.topic.name, p.number, o.sequence, s.id.producer, offset, s.newest.sequence)
 	}
 	s.stamp, s.newest = p.id+1, o

@@ -48,14 +48,25 @@ func (n *Nemesis) Heal(ctx context.Context) bool {
 			settled = sleep(ctx, pollTime)
 		}
 	}
-	counted := n.counted()
-	for name, count := range counted {
-		n.note(name, "", 0, int(count))
+	for name, count := range n.counted() {
+		if isRepeat(name) {
+			n.count(name, int(count))
+		} else {
+			n.note(name, "", 0, int(count))
+		}
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.healed = true
 	return settled
+}
+
+// Clients begins the kind of a fault between clients and proxies. Those that are repeats are written down by whoever
+// knows of which operation, at the time.
+const Clients = "clients: "
+
+func isRepeat(name string) bool {
+	return strings.HasPrefix(name, Clients+"twice") || strings.HasPrefix(name, Clients+"again")
 }
 
 // wakeBackends lets every process of PostgreSQL go on. Those that were stopped are let go on by whoever did it; it is
@@ -78,7 +89,7 @@ func (n *Nemesis) counted() map[string]int64 {
 	counts := map[string]int64{}
 	for name, count := range n.cfg.Network.Counts() {
 		if !strings.Contains(name, ": ") { // else it is how one of them was answered
-			counts["clients: "+name] += count
+			counts[Clients+name] += count
 		}
 	}
 	for _, d := range n.cfg.Database {

@@ -109,7 +109,8 @@ func (n *Nemesis) Skipped() []string { return n.skipped }
 // HitDatabase reports whether any of the faults is done to PostgreSQL, or to the way there.
 func (n *Nemesis) HitDatabase() bool {
 	return slices.ContainsFunc(n.chosen, func(f *fault) bool {
-		return !slices.Contains(proxyFaults, f) && !strings.HasPrefix(f.name, "crash-") && !strings.HasSuffix(f.name, "-clients")
+		return !slices.Contains(proxyFaults, f) &&
+			!strings.HasPrefix(f.name, "crash-") && !strings.HasSuffix(f.name, "-clients")
 	})
 }
 
@@ -159,7 +160,8 @@ func (n *Nemesis) steps(lane int) func(yield func(step) bool) {
 	return func(yield func(step) bool) {
 		for i := 0; len(planned) > 0; i++ {
 			f := next(i)
-			s := step{fault: f, pick: random.Uint64N(1 << 32), lasts: f.least, pause: n.cfg.Pause/4 + between(random, 0, 3*n.cfg.Pause/2)}
+			s := step{fault: f, pick: random.Uint64N(1 << 32)}
+			s.pause = n.cfg.Pause/4 + between(random, 0, 3*n.cfg.Pause/2)
 			s.lasts = between(random, f.least, f.most)
 			if !yield(s) {
 				return
@@ -212,10 +214,16 @@ func (n *Nemesis) note(name, target string, began int64, count int) {
 	if count == 0 {
 		return
 	}
+	n.count(name, count)
+	n.cfg.Writer.Write(history.Line{Fault: &history.Fault{
+		Kind: name, Target: target, Began: began, Ended: n.cfg.Now(), Count: count,
+	}})
+}
+
+func (n *Nemesis) count(name string, count int) {
 	n.mu.Lock()
+	defer n.mu.Unlock()
 	n.counts[name] += int64(count)
-	n.mu.Unlock()
-	n.cfg.Writer.Write(history.Line{Fault: &history.Fault{Kind: name, Target: target, Began: began, Ended: n.cfg.Now(), Count: count}})
 }
 
 // Counts returns how often each fault has happened so far.

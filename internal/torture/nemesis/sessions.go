@@ -21,14 +21,17 @@ var sessionFaults = []*fault{
 		do: func(ctx context.Context, n *Nemesis, s step) (string, int) {
 			table := []string{"partitions", "producers", "groups", "transactions"}[s.pick%4]
 			order := []string{"partition_id", "producer_id", "group_id", "transaction_ref"}[s.pick%4]
-			return table, n.hold(ctx, fmt.Sprintf("SELECT FROM %s ORDER BY md5(%s::text || '%d') LIMIT 20 FOR UPDATE", table, order, s.pick))
+			const sql = "SELECT FROM %s ORDER BY md5(%s::text || '%d') LIMIT 20 FOR UPDATE"
+			return table, n.hold(ctx, fmt.Sprintf(sql, table, order, s.pick))
 		},
 	},
 	{
 		name: "lock-table", weight: 2, least: time.Second, most: 3 * time.Second,
 		do: func(ctx context.Context, n *Nemesis, s step) (string, int) {
-			tables := []string{"batches", "partitions", "producers", "transactions", "groups", "members", "committed_offsets", "staged_requests"}
-			table := tables[s.pick%uint64(len(tables))]
+			tables := []string{
+				"batches", "partitions", "producers", "transactions", "groups", "members", "committed_offsets", "staged_requests",
+			}
+			table := tables[s.pick%8]
 			mode := []string{"ACCESS EXCLUSIVE", "SHARE ROW EXCLUSIVE"}[s.pick/8%2]
 			return table, n.hold(ctx, "LOCK TABLE "+table+" IN "+mode+" MODE")
 		},
@@ -71,7 +74,8 @@ func takeSlots(ctx context.Context, n *Nemesis, s step) (string, int) {
 	const end = `
 		SELECT pg_terminate_backend(pid)
 		FROM pg_stat_activity
-		WHERE backend_type = 'client backend' AND state <> 'idle in transaction' AND pid <> pg_backend_pid() AND NOT pid = ANY ($1)
+		WHERE backend_type = 'client backend' AND state <> 'idle in transaction'
+		  AND pid <> pg_backend_pid() AND NOT pid = ANY ($1)
 		ORDER BY md5(pid::text || $2)
 		LIMIT 6`
 	var taken []*pgx.Conn

@@ -42,7 +42,7 @@ type Shares [faultsCount]int
 // Bad are the shares of a network that is bad, but not so bad that nothing gets done.
 var Bad = Shares{
 	CutBefore: 40, CutRequest: 60, CutWaiting: 40, CutAnswer: 60, CutHeader: 20, CutBody: 40, Stall: 10, Delay: 100,
-	Parallel: 40, Soon: 40, Again: 40, Late: 60,
+	Parallel: 40, Soon: 40, Again: 80, Late: 100,
 }
 
 // Times returns shares that are n times as high.

@@ -112,6 +112,7 @@ func (n *Network) repeat(w *way, x *exchange, keep *recording) {
 	n.running.Go(func() {
 		defer n.paid()
 		if waits == nil {
+			n.repeated(x.fault.String(), x)
 			n.deliver(w, x, keep)
 			return
 		}
@@ -124,8 +125,16 @@ func (n *Network) repeat(w *way, x *exchange, keep *recording) {
 			name += " " + m.name
 		}
 		n.note(name, x.String())
+		n.repeated(name, x)
 		n.deliver(w, x, keep)
 	})
+}
+
+// repeated tells of a request that arrives once more; one that is late arrives once.
+func (n *Network) repeated(fault string, x *exchange) {
+	if n.cfg.Repeated != nil && x.fault != Late {
+		n.cfg.Repeated(fault, x.req)
+	}
 }
 
 // choose picks one of the moments; in a fifth of the cases none, which is a time.

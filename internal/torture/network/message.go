@@ -14,28 +14,36 @@ const maxHead = 1 << 20
 
 // readHead reads the head of a message as it is, up to and with its empty line. Of a connection that ends before it
 // began, the error is io.EOF.
-func readHead(in *bufio.Reader) ([]byte, error) {
-	var head []byte
-	for begun := 0; ; { // bytes of the line that is being read
-		line, err := in.ReadSlice('\n')
-		if begun += len(line); begun == len(line) && len(head) == 0 && strings.Trim(string(line), "\r\n") == "" && err == nil {
-			begun = 0 // RFC 9112, 2.2: an empty line before a request is to be ignored
-			continue
+func readHead(in *bufio.Reader) (head []byte, err error) {
+	for {
+		begin := len(head)
+		head, err = appendLine(head, in)
+		if errors.Is(err, io.EOF) && len(head) > 0 {
+			err = io.ErrUnexpectedEOF
 		}
-		head = append(head, line...)
-		switch {
-		case errors.Is(err, bufio.ErrBufferFull) && len(head) < maxHead:
-			continue
-		case errors.Is(err, io.EOF) && len(head) > 0:
-			return nil, io.ErrUnexpectedEOF
-		case err != nil:
+		if err != nil {
 			return nil, err
-		case len(head) > maxHead:
-			return nil, bufio.ErrBufferFull
-		case begun <= 2 && strings.Trim(string(line), "\r\n") == "":
+		}
+		empty := len(bytes.Trim(head[begin:], "\r\n")) == 0
+		switch {
+		case empty && begin == 0:
+			head = head[:0] // RFC 9112, 2.2: an empty line before a request is to be ignored
+		case empty:
 			return head, nil
 		}
-		begun = 0
+	}
+}
+
+// appendLine appends a line, which ends with \n.
+func appendLine(head []byte, in *bufio.Reader) ([]byte, error) {
+	for {
+		piece, err := in.ReadSlice('\n')
+		if head = append(head, piece...); len(head) > maxHead {
+			return head, bufio.ErrBufferFull
+		}
+		if !errors.Is(err, bufio.ErrBufferFull) {
+			return head, err
+		}
 	}
 }
 

@@ -15,11 +15,14 @@ import (
 func TestMessagesPassByteForByte(t *testing.T) {
 	t.Parallel()
 	for name, message := range map[string]string{
-		"no body":            "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
-		"sized":              "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello",
-		"chunks":             "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nA;x=y\r\n0123456789\r\n0\r\n\r\n",
-		"chunks and trailer": "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\nA: b\r\nC: d\r\n\r\n",
-		"bare line ends":     "POST / HTTP/1.1\nHost: a\nContent-Length: 2\n\n\r\n",
+		"no body": "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+		"sized":   "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello",
+		"long":    "GET / HTTP/1.1\r\nHost: a\r\nA: " + strings.Repeat("a", 10_000) + "\r\n\r\n",
+		"chunks": "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" +
+			"5\r\nhello\r\nA;x=y\r\n0123456789\r\n0\r\n\r\n",
+		"chunks and trailer": "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" +
+			"1\r\nx\r\n0\r\nA: b\r\nC: d\r\n\r\n",
+		"bare line ends": "POST / HTTP/1.1\nHost: a\nContent-Length: 2\n\n\r\n",
 	} {
 		for way, read := range map[string]func(io.Reader) io.Reader{
 			"at once": func(r io.Reader) io.Reader { return r }, "byte by byte": iotest.OneByteReader,
@@ -56,6 +59,7 @@ func passed(in *bufio.Reader) (string, error) {
 
 func TestBodiesOfAnswersEndWhereTheyEnd(t *testing.T) {
 	t.Parallel()
+	const chunks = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 	for name, test := range map[string]struct {
 		method, head, rest, want string
 	}{
@@ -63,9 +67,9 @@ func TestBodiesOfAnswersEndWhereTheyEnd(t *testing.T) {
 		"to a HEAD":   {http.MethodHead, "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n", "abc", ""},
 		"204":         {http.MethodDelete, "HTTP/1.1 204 No Content\r\n\r\n", "abc", ""},
 		"to the end":  {http.MethodGet, "HTTP/1.0 200 OK\r\n\r\n", "abcdef", "abcdef"},
-		"chunks":      {http.MethodGet, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "1\r\nx\r\n0\r\n\r\nHTTP", "1\r\nx\r\n0\r\n\r\n"},
+		"chunks":      {http.MethodGet, chunks, "1\r\nx\r\n0\r\n\r\nHTTP", "1\r\nx\r\n0\r\n\r\n"},
 		"unmodified":  {http.MethodGet, "HTTP/1.1 304 Not Modified\r\nContent-Length: 3\r\n\r\n", "abc", ""},
-		"empty chunk": {http.MethodGet, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "0\r\n\r\n", "0\r\n\r\n"},
+		"empty chunk": {http.MethodGet, chunks, "0\r\n\r\n", "0\r\n\r\n"},
 	} {
 		resp, err := parseAnswer([]byte(test.head), &http.Request{Method: test.method})
 		if err != nil {

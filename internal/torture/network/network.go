@@ -33,6 +33,9 @@ type Config struct {
 
 	// Note hears of each fault and of its request, from many goroutines; nil: nobody does.
 	Note func(fault string)
+
+	// Repeated hears of each request that is about to arrive once more; nil: nobody does.
+	Repeated func(fault string, req *http.Request)
 }
 
 // Network is the way to each of the proxies. Its methods may be called at any time by anybody.

@@ -70,8 +70,10 @@ func TestEveryFaultIsSeenFromBothEnds(t *testing.T) {
 		for name, body := range sizes {
 			t.Run(f.String()+"/"+name, func(t *testing.T) {
 				t.Parallel()
-				var arrived atomic.Int64
-				n := newNetwork(t, Config{Seed: 7, Shares: only(f), Stall: 20 * time.Millisecond}, 2, func(w http.ResponseWriter, r *http.Request) {
+				var arrived, repeated atomic.Int64
+				cfg := Config{Seed: 7, Shares: only(f), Stall: 20 * time.Millisecond}
+				cfg.Repeated = func(string, *http.Request) { repeated.Add(1) }
+				n := newNetwork(t, cfg, 2, func(w http.ResponseWriter, r *http.Request) {
 					got, err := io.ReadAll(r.Body)
 					if err != nil {
 						return
@@ -112,6 +114,9 @@ func TestEveryFaultIsSeenFromBothEnds(t *testing.T) {
 					if got := arrived.Load() - before; got != want.arrives {
 						t.Errorf("arrived %d times, want %d", got, want.arrives)
 					}
+				}
+				if got := repeated.Load(); got != 10*max(0, want.arrives-1) {
+					t.Errorf("%d requests were said to arrive once more, %d did", got, 10*(want.arrives-1))
 				}
 				if got := n.Counts()[f.String()]; f != Through && got != 10 {
 					t.Errorf("counted %d, want 10: %v", got, n.Counts())

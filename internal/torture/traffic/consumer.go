@@ -2,7 +2,6 @@ package traffic
 
 import (
 	"context"
-	"net/http"
 	"time"
 
 	"github.com/eos-proxy/eos-proxy/internal/torture/history"
@@ -36,7 +35,7 @@ func (c *consumer) run(ctx context.Context) {
 			h.rest(ctx, 0, time.Second)
 		case n < 12:
 			c.die(ctx)
-		case n < 30:
+		case n < 32:
 			c.replaced(ctx)
 		case n < 60:
 			c.heartbeat(ctx)
@@ -110,8 +109,7 @@ func (c *consumer) replaced(ctx context.Context) {
 	case 0:
 		h.settle(ctx, z.pollRequest(commits, nil, 10, 0))
 	case 1:
-		o := z.request(history.KindHeartbeat, history.Member{Epoch: z.epoch}, http.MethodPost, "/heartbeat", body(`{"member_epoch":%d}`, z.epoch))
-		h.settle(ctx, o)
+		h.settle(ctx, z.heartbeatRequest())
 	default:
 		h.settle(ctx, z.pollRequest(nil, nil, 10, 0))
 	}

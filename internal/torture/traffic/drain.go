@@ -192,7 +192,8 @@ func (p *plainClient) once(ctx context.Context, method, path string, body []byte
 		return 0, nil, errors.New("no proxy lives")
 	}
 	p.n++
-	r, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(urls[p.n%len(urls)], "/")+path, bytes.NewReader(body))
+	base := strings.TrimSuffix(urls[p.n%len(urls)], "/")
+	r, err := http.NewRequestWithContext(ctx, method, base+path, bytes.NewReader(body))
 	if err != nil {
 		return 0, nil, err
 	}

@@ -23,7 +23,8 @@ type fetched struct {
 // fetch returns an operation that reads from an offset. Who reads is for the caller to say.
 func (h *hand) fetch(tp *topic, reader string, partition int, offset int64, most int, wait time.Duration) *operation {
 	r := &history.Read{Topic: tp.Topic.Topic, Reader: reader, Partition: partition, Offset: offset}
-	path := fmt.Sprintf("/v1/topics/%s/partitions/%d/records?offset=%d&max_records=%d", tp.Topic.Topic, partition, offset, most)
+	path := fmt.Sprintf("/v1/topics/%s/partitions/%d/records?offset=%d&max_records=%d",
+		tp.Topic.Topic, partition, offset, most)
 	if wait > 0 {
 		path += fmt.Sprintf("&wait_ms=%d", wait.Milliseconds())
 	}
@@ -77,7 +78,7 @@ func (f *fetcher) run(ctx context.Context) {
 		for _, d := range h.t.declared() {
 			for p := 0; p < d.Partitions && h.goesOn(); p++ {
 				f.read(ctx, h.t.topics[d.Topic], p)
-				h.rest(ctx, 0, 20*time.Millisecond)
+				h.rest(ctx, 0, 40*time.Millisecond)
 			}
 		}
 	}

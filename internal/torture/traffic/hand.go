@@ -174,7 +174,8 @@ func (h *hand) ended(a *history.Attempt) {
 // onlyReads reports whether a success says nothing of writes.
 func onlyReads(k history.Kind) bool {
 	switch k {
-	case history.KindFetch, history.KindCursor, history.KindEvents, history.KindReceipt, history.KindTxn, history.KindOffsets:
+	case history.KindFetch, history.KindCursor, history.KindEvents,
+		history.KindReceipt, history.KindTxn, history.KindOffsets:
 		return true
 	default:
 		return false

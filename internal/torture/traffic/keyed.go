@@ -18,13 +18,13 @@ func (k *keyed) run(ctx context.Context) {
 	for h.goesOn() {
 		old := k.done.any(h)
 		switch n := h.rand.IntN(1000); {
-		case n < 15 && old != nil: // the key with other records
+		case n < 25 && old != nil: // the key with other records
 			p := old.ask.Produce
 			to := target{h.t.topics[p.Topic], p.Scope, p.Partition, p.Scope == 0 && p.Partition >= 0}
 			wrong := h.produceSized(to, p.Count, h.size())
 			wrong.ask.Produce.Key = p.Key
 			h.settle(ctx, wrong)
-		case n < 40 && old != nil:
+		case n < 50 && old != nil:
 			h.try(ctx, old)
 		case n < 65 && old != nil && old.ask.Produce.Scope > 0: // by the other URL of its topic
 			h.try(ctx, old.by("/v1/topics/"+old.ask.Produce.Topic+"/records"))

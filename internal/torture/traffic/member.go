@@ -111,7 +111,7 @@ func (m *member) pollRequest(commits, positions []history.Commit, records int, w
 
 // poll polls until there is an answer, and returns it. A member that is none any more has epoch 0 then.
 func (m *member) poll(ctx context.Context, commits, positions []history.Commit, records int) *history.Attempt {
-	wait := time.Duration(m.hand.rand.Int64N(int64(min(session/3, m.hand.t.cfg.Timeout/4))))
+	wait := time.Duration(m.hand.rand.Int64N(int64(min(time.Second, m.hand.t.cfg.Timeout/4))))
 	if !m.hand.goesOn() {
 		wait = 0
 	}
@@ -133,8 +133,12 @@ func (m *member) hear(a *history.Attempt) {
 
 // heartbeat says that it lives.
 func (m *member) heartbeat(ctx context.Context) {
-	ask := history.Member{Epoch: m.epoch}
-	m.hear(m.hand.settle(ctx, m.request(history.KindHeartbeat, ask, http.MethodPost, "/heartbeat", body(`{"member_epoch":%d}`, m.epoch))))
+	m.hear(m.hand.settle(ctx, m.heartbeatRequest()))
+}
+
+func (m *member) heartbeatRequest() *operation {
+	text := body(`{"member_epoch":%d}`, m.epoch)
+	return m.request(history.KindHeartbeat, history.Member{Epoch: m.epoch}, http.MethodPost, "/heartbeat", text)
 }
 
 // leave says that it is a member no more.

@@ -2,6 +2,7 @@ package traffic
 
 import (
 	"context"
+	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
 	"slices"
@@ -99,54 +100,73 @@ type loop struct {
 	run  func(ctx context.Context, h *hand)
 }
 
-// kind is a kind of client, of which there are at least so many.
+// kind is a kind of client, of which there are at least so many; readers are never more, as each reads all that the
+// others write.
 type kind struct {
 	name  string
 	least int
-	run   func(ctx context.Context, h *hand)
+	reads bool
+	run   client
 }
 
-// kinds returns all kinds. Those whose names end in -pair share a transactional id, and fence each other.
+// client is a loop, of the n-th of its kind.
+type client func(ctx context.Context, h *hand, n int)
+
+// kinds returns all kinds. Two and two of those that are called pairs share a transactional id, and fence each other.
 func (t *Traffic) kinds() []kind {
-	first, second, txns := t.name("pair"), t.name("pair"), t.name("pair")
-	readers, statics, latest := t.name("readers"), t.name("statics"), t.name("latest")
+	p := t.cfg.Prefix
+	id := func(kind string, n int) string { return fmt.Sprintf("%s%s-id-%d", p, kind, n) }
+	readers, statics, latest := p+"readers", p+"statics", p+"latest"
 	return []kind{
-		{"sequenced", 7, func(ctx context.Context, h *hand) { newSequenced(h, "", false).run(ctx) }},
-		{"restarted", 3, func(ctx context.Context, h *hand) { newSequenced(h, t.name("id"), false).run(ctx) }},
-		{"first-pair", 2, func(ctx context.Context, h *hand) { newSequenced(h, first, true).run(ctx) }},
-		{"second-pair", 2, func(ctx context.Context, h *hand) { newSequenced(h, second, true).run(ctx) }},
-		{"keyed", 4, func(ctx context.Context, h *hand) { (&keyed{hand: h}).run(ctx) }},
-		{"plain", 2, runPlain},
-		{"upload", 1, func(ctx context.Context, h *hand) { newUploader(h).run(ctx) }},
-		{"one-shot", 4, func(ctx context.Context, h *hand) { newOneShots(h).run(ctx) }},
-		{"staged", 5, func(ctx context.Context, h *hand) { newStaged(h, t.name("id"), false).run(ctx) }},
-		{"staged-pair", 2, func(ctx context.Context, h *hand) { newStaged(h, txns, true).run(ctx) }},
-		{"fetch", 2, func(ctx context.Context, h *hand) { newFetcher(h).run(ctx) }},
-		{"cursor", 1, func(ctx context.Context, h *hand) { (&cursorReader{hand: h}).run(ctx) }},
-		{"events", 1, func(ctx context.Context, h *hand) { newFollower(h).run(ctx) }},
-		{"reader", 2, func(ctx context.Context, h *hand) { newConsumer(h, readers, "", "").run(ctx) }},
-		{"static", 2, func(ctx context.Context, h *hand) { newConsumer(h, statics, t.name("instance"), "").run(ctx) }},
-		{"latest", 1, func(ctx context.Context, h *hand) { newConsumer(h, latest, "", "latest").run(ctx) }},
-		{"worker", 3, func(ctx context.Context, h *hand) { newWorker(h, "").run(ctx) }},
-		{"static-worker", 1, func(ctx context.Context, h *hand) { newWorker(h, t.name("instance")).run(ctx) }},
-		{"observer", 1, func(ctx context.Context, h *hand) { newObserver(h).run(ctx) }},
+		{"sequenced", 7, false, func(ctx context.Context, h *hand, _ int) { newSequenced(h, "", false).run(ctx) }},
+		{"restarted", 3, false, func(ctx context.Context, h *hand, n int) {
+			newSequenced(h, id("restarted", n), false).run(ctx)
+		}},
+		{"pair", 4, false, func(ctx context.Context, h *hand, n int) { newSequenced(h, id("pair", n/2), true).run(ctx) }},
+		{"keyed", 4, false, func(ctx context.Context, h *hand, _ int) { (&keyed{hand: h}).run(ctx) }},
+		{"plain", 2, false, func(ctx context.Context, h *hand, _ int) { runPlain(ctx, h) }},
+		{"upload", 1, false, func(ctx context.Context, h *hand, n int) { newUploader(h, id("upload", n)).run(ctx) }},
+		{"one-shot", 4, false, func(ctx context.Context, h *hand, n int) { newOneShots(h, id("one-shot", n)).run(ctx) }},
+		{"staged", 5, false, func(ctx context.Context, h *hand, n int) { newStaged(h, id("staged", n), false).run(ctx) }},
+		{"staged-pair", 2, false, func(ctx context.Context, h *hand, n int) {
+			newStaged(h, id("staged-pair", n/2), true).run(ctx)
+		}},
+		{"fetch", 2, true, func(ctx context.Context, h *hand, _ int) { newFetcher(h).run(ctx) }},
+		{"cursor", 1, true, func(ctx context.Context, h *hand, _ int) { (&cursorReader{hand: h}).run(ctx) }},
+		{"events", 1, true, func(ctx context.Context, h *hand, _ int) { newFollower(h).run(ctx) }},
+		{"reader", 2, true, func(ctx context.Context, h *hand, _ int) { newConsumer(h, readers, "", "").run(ctx) }},
+		{"static", 2, true, func(ctx context.Context, h *hand, n int) {
+			newConsumer(h, statics, id("static", n), "").run(ctx)
+		}},
+		{"latest", 1, true, func(ctx context.Context, h *hand, _ int) { newConsumer(h, latest, "", "latest").run(ctx) }},
+		{"worker", 3, false, func(ctx context.Context, h *hand, _ int) { newWorker(h, "").run(ctx) }},
+		{"static-worker", 1, false, func(ctx context.Context, h *hand, n int) { newWorker(h, id("worker", n)).run(ctx) }},
+		{"observer", 1, true, func(ctx context.Context, h *hand, _ int) { newObserver(h).run(ctx) }},
 	}
 }
 
-// mix returns the clients of the run: of each kind in proportion, and at least the least.
+// mix returns the clients of the run: of each kind at least the least, and else in proportion.
 func (t *Traffic) mix() []loop {
 	kinds := t.kinds()
-	sum := 0
+	writers, readers := 0, 0
 	for _, k := range kinds {
-		sum += k.least
+		if k.reads {
+			readers += k.least
+		} else {
+			writers += k.least
+		}
 	}
 	var loops []loop
 	for _, k := range kinds {
 		if len(t.cfg.Only) > 0 && !slices.Contains(t.cfg.Only, k.name) {
 			continue
 		}
-		for range max(k.least, k.least*t.cfg.Clients/sum) {
-			loops = append(loops, loop{t.newHand(t.name(k.name)), k.run})
+		n := k.least
+		if !k.reads {
+			n = max(n, n*(t.cfg.Clients-readers)/writers)
+		}
+		for i := range n {
+			loops = append(loops, loop{t.newHand(t.name(k.name)), func(ctx context.Context, h *hand) { k.run(ctx, h, i) }})
 		}
 	}
 	return loops

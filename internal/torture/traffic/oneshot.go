@@ -13,8 +13,8 @@ type oneShots struct {
 	done      shelf
 }
 
-func newOneShots(h *hand) *oneShots {
-	return &oneShots{producer: &producer{hand: h, transactionalID: h.t.name("id")}, solo: h.newSolo()}
+func newOneShots(h *hand, transactionalID string) *oneShots {
+	return &oneShots{producer: &producer{hand: h, transactionalID: transactionalID}, solo: h.newSolo()}
 }
 
 func (s *oneShots) run(ctx context.Context) {

@@ -28,6 +28,7 @@ type producer struct {
 // register registers the producer, with a key or without, until it is registered or ctx ends, and reports whether
 // it is.
 func (p *producer) register(ctx context.Context) bool {
+	const most = 100
 	h := p.hand
 	for ctx.Err() == nil {
 		o := p.registration()
@@ -48,7 +49,7 @@ func (p *producer) register(ctx context.Context) bool {
 			p.next[scope{n.Topic, n.Scope}] = n.Sequence
 		}
 		if o.ask.Register.Key != "" {
-			p.keyed = append(p.keyed, o)
+			p.keyed = append(p.keyed[max(0, len(p.keyed)-most):], o)
 		}
 		return true
 	}

@@ -30,13 +30,13 @@ func (s *sequenced) run(ctx context.Context) {
 		switch n := h.rand.IntN(1000); {
 		case n < 15:
 			s.reuse(ctx)
-		case n < 17:
+		case n < 20:
 			s.skip(ctx)
-		case n < 40:
-			s.repeat(ctx)
 		case n < 45:
+			s.repeat(ctx)
+		case n < 50:
 			s.repeatRegistration(ctx)
-		case n < 47 && s.transactionalID != "" || n < 46:
+		case n < 52 && s.transactionalID != "" || n < 51:
 			s.id = 0
 		default:
 			s.append(ctx)

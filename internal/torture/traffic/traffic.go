@@ -76,12 +76,13 @@ func New(cfg Config) *Traffic {
 		cfg: cfg, topics: map[string]*topic{}, began: cfg.Began, over: make(chan struct{}),
 		txns: map[string]struct{}{}, groups: map[string]struct{}{},
 	}
-	t.pacer.gap = 0
 	if cfg.Rate > 0 {
 		t.pacer.gap = time.Duration(float64(time.Second) / cfg.Rate)
 	}
 	for _, d := range t.declared() {
-		t.topics[d.Topic] = &topic{Topic: d, ends: make([]atomic.Int64, d.Partitions), done: make([]atomic.Int64, d.Partitions)}
+		t.topics[d.Topic] = &topic{
+			Topic: d, ends: make([]atomic.Int64, d.Partitions), done: make([]atomic.Int64, d.Partitions),
+		}
 	}
 	return t
 }

@@ -19,8 +19,8 @@ type uploader struct {
 	*producer
 }
 
-func newUploader(h *hand) *uploader {
-	return &uploader{producer: &producer{hand: h, transactionalID: h.t.name("id")}}
+func newUploader(h *hand, transactionalID string) *uploader {
+	return &uploader{producer: &producer{hand: h, transactionalID: transactionalID}}
 }
 
 func (u *uploader) run(ctx context.Context) {
