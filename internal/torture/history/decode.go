@@ -14,6 +14,23 @@ type Decoder struct {
 	at    int
 	odd   bool // something that is left to encoding/json
 	known map[string]string
+
+	attempts slab[Attempt]
+	produces slab[Produce]
+	reads    slab[Read]
+	members  slab[Member]
+}
+
+// slab gives out values of which many are allocated at once.
+type slab[T any] struct{ free []T }
+
+func (s *slab[T]) next() *T {
+	if len(s.free) == 0 {
+		s.free = make([]T, 64)
+	}
+	next := &s.free[0]
+	s.free = s.free[1:]
+	return next
 }
 
 // NewDecoder returns a decoder.

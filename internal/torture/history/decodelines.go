@@ -4,7 +4,7 @@ func (d *Decoder) line(l *Line) {
 	for first := true; ; {
 		switch string(d.key(&first)) {
 		case "attempt":
-			l.Attempt = new(Attempt)
+			l.Attempt = d.attempts.next()
 			d.attempt(l.Attempt)
 		case "log":
 			l.Log = new(Log)
@@ -53,7 +53,7 @@ func (d *Decoder) attempt(a *Attempt) {
 		case "kind":
 			a.Kind = Kind(d.name())
 		case "produce":
-			a.Produce = new(Produce)
+			a.Produce = d.produces.next()
 			d.produce(a.Produce)
 		case "register":
 			a.Register = new(Register)
@@ -62,10 +62,10 @@ func (d *Decoder) attempt(a *Attempt) {
 			a.Transaction = new(Transaction)
 			d.transaction(a.Transaction)
 		case "read":
-			a.Read = new(Read)
+			a.Read = d.reads.next()
 			d.read(a.Read)
 		case "member":
-			a.Member = new(Member)
+			a.Member = d.members.next()
 			d.member(a.Member)
 		case "offsets":
 			a.Offsets = new(Offsets)

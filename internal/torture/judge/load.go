@@ -52,9 +52,15 @@ func decoded(r io.Reader, each func(number int64, l *history.Line) error) error 
 	var failed error
 	go func() {
 		defer close(batches)
-		var batch []history.Line
-		failed = history.Lines(r, func(_ int64, _ []byte, l *history.Line) error {
-			if batch = append(batch, *l); len(batch) < atOnce {
+		d := history.NewDecoder()
+		batch := make([]history.Line, 0, atOnce)
+		failed = history.Texts(r, func(number int64, text []byte) error {
+			batch = append(batch, history.Line{})
+			if err := d.Decode(text, &batch[len(batch)-1]); err != nil {
+				batch = batch[:len(batch)-1]
+				return fmt.Errorf("line %d: %w", number, err)
+			}
+			if len(batch) < atOnce {
 				return nil
 			}
 			select {
