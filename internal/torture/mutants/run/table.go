@@ -67,7 +67,7 @@ func (t table) put(m *mutants.Mutant, r result) {
 	if m.Name == service.Name {
 		without = "nothing"
 	}
-	t[m.Name] = fmt.Sprintf("| `%s` | %s | %s | %s | %s | %d | %d | %.0f |\n", m.Name, m.Breaks, m.Rule,
+	t[m.Name] = fmt.Sprintf("| %#q | %s | %s | %s | %s | %d | %d | %.0f |\n", m.Name, m.Breaks, m.Rule,
 		cmp.Or(strings.Join(m.Faults, ", "), "none"), cmp.Or(strings.Join(by, ", "), without), r.operations, r.faults, r.traffic.Seconds())
 }
 
