@@ -14,7 +14,7 @@ endif
 GO_TEST = $(RACE) go test $(if $(RACE),-race) -timeout 25m
 
 .DEFAULT_GOAL := help
-.PHONY: help build run demo torture torture-billing test race note-race lint format generate bench bench-short bench-compare pgo fuzz conformance browser ci
+.PHONY: help build run demo mutants torture torture-billing test race note-race lint format generate bench bench-short bench-compare pgo fuzz conformance browser ci
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ torture: ## a history of all operations, judged, while all that there is breaks;
 
 torture-billing: ## 100,000 ad views through dying workers, proxies and databases, each billed once; SEED=1
 	go run ./examples/internal/chaos/run -seed $(or $(SEED),1) $(TORTURE)
+
+mutants: ## versions of the service that are broken on purpose, each tortured until it is caught; MUTANTS='NAME ...'
+	go run ./internal/torture/mutants/run $(MUTANTS)
 
 test: note-race ## every test, on a PostgreSQL that it starts itself
 	go run ./internal/pgtest/with -- env $(GO_TEST) ./...

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/eos-proxy/eos-proxy/internal/torture"
+	"github.com/eos-proxy/eos-proxy/internal/torture/history"
 	"github.com/eos-proxy/eos-proxy/internal/torture/judge"
 	"github.com/eos-proxy/eos-proxy/internal/torture/mutants"
 )
@@ -65,7 +66,7 @@ func hunt(ctx context.Context, cfg config, tree *mutants.Tree, m *mutants.Mutant
 			r.add(verdict, cfg.piece)
 			fmt.Fprintf(out, "  %3.0f s: %d operations, %d faults, anomalies: %s\n", r.traffic.Seconds(), r.operations, r.faults, total(verdict.Totals))
 			if r.isCaught() {
-				fmt.Fprintf(out, "    %s\n", verdict.Found[0].What)
+				fmt.Fprintf(out, "    %.300s\n", verdict.Found[0].What)
 			}
 			runs.Seed++
 		}
@@ -85,6 +86,9 @@ func (r *result) add(v *judge.Verdict, traffic time.Duration) {
 	})
 }
 
+// endTime is how long a run may take beside its traffic: to start, to heal, and to read what is left.
+const endTime = 2 * time.Minute
+
 // judged does one run in a directory of its own, and judges its history.
 func judged(ctx context.Context, cfg torture.Config, keep bool) (v *judge.Verdict, err error) {
 	if cfg.Temp, err = os.MkdirTemp(cfg.Temp, "hunt-"); err != nil {
@@ -100,19 +104,48 @@ func judged(ctx context.Context, cfg torture.Config, keep bool) (v *judge.Verdic
 	}()
 	var said bytes.Buffer
 	cfg.Out = &said
-	if err := torture.Run(ctx, cfg); err != nil && !errors.Is(err, torture.ErrAnomaly) {
-		return nil, fmt.Errorf("%w\n%s", err, said.Bytes())
+	limited, cancel := context.WithTimeout(ctx, cfg.Duration+endTime)
+	defer cancel()
+	failed := torture.Run(limited, cfg)
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
 	}
 	histories, err := filepath.Glob(filepath.Join(cfg.Temp, "*", "history.jsonl"))
 	if err != nil || len(histories) != 1 {
-		return nil, fmt.Errorf("there is not one history below %s: %v", cfg.Temp, histories)
+		return nil, errors.Join(failed, fmt.Errorf("there is not one history below %s: %v", cfg.Temp, histories))
 	}
 	file, err := os.Open(histories[0])
 	if err != nil {
 		return nil, err
 	}
 	defer file.Close() //nolint:errcheck // only read
+	if failed != nil && !errors.Is(failed, torture.ErrAnomaly) {
+		return broken(file, failed)
+	}
 	return judge.Judge(file)
+}
+
+// broken judges a run that did not come to its end, with a service that answered before: what could not be read to its
+// end is an anomaly, and so are the alarms until then.
+func broken(file io.Reader, failed error) (*judge.Verdict, error) {
+	v := &judge.Verdict{Totals: map[judge.Name]int64{judge.NotDrained: 1}, Faults: map[string]int64{}}
+	v.Found = []judge.Found{{Name: judge.NotDrained, What: failed.Error()}}
+	operations := map[int64]bool{}
+	err := history.Lines(file, func(_ int64, _ []byte, l *history.Line) error {
+		switch {
+		case l.Attempt != nil:
+			operations[l.Attempt.Operation] = true
+		case l.Fault != nil:
+			v.Faults[l.Fault.Kind] += int64(max(1, l.Fault.Count))
+		case l.Alarm != nil:
+			v.Totals[judge.Name(l.Alarm.Name)]++
+		}
+		return nil
+	})
+	if v.Operations = int64(len(operations)); v.Operations == 0 {
+		return nil, errors.Join(failed, err) // it did not even start
+	}
+	return v, nil // of a history that breaks off, the last line may be half a one
 }
 
 // total tells anomalies and how often each was.

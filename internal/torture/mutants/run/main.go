@@ -83,8 +83,13 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 			continue
 		}
 		result, err := hunt(ctx, cfg, tree, m, out)
-		if err != nil {
-			return fmt.Errorf("%s: %w", m.Name, err)
+		if ctx.Err() != nil {
+			return err
+		}
+		if err != nil { // the others can still be caught
+			fmt.Fprintf(out, "%s: %.2000s\n", m.Name, err)
+			wrong = append(wrong, m.Name)
+			continue
 		}
 		if table.put(m, result); result.isCaught() == (m.Name == service.Name) {
 			wrong = append(wrong, m.Name)
