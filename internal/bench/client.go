@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"strconv"
+	"time"
 )
 
 // A conn is one connection of the client: one request at a time, written and read without net/http, because
@@ -58,21 +60,32 @@ func closeAll(conns []*conn) {
 	}
 }
 
-// do sends a request and reads its answer, whose body is valid until the next one. Any status but 2xx
-// is an error.
+// do sends a request and reads its answer, whose body is valid until the next one. What had no effect and may be tried
+// again is sent again, for retryTime; the time that this takes is the request's. Any other status but 2xx is an error.
 func (c *conn) do(request []byte) (body []byte, err error) {
-	if _, err := c.net.Write(request); err != nil {
-		return nil, err
+	for began := time.Now(); ; time.Sleep(retryPause) {
+		if _, err := c.net.Write(request); err != nil {
+			return nil, err
+		}
+		status, body, err := c.answer()
+		if err != nil {
+			return nil, err
+		}
+		again := status == http.StatusServiceUnavailable && bytes.Contains(body, []byte(`"effect":"none"`))
+		switch {
+		case again && time.Since(began) < retryTime:
+		case status/100 != 2:
+			return nil, &statusError{status, string(body)}
+		default:
+			return body, nil
+		}
 	}
-	status, body, err := c.answer()
-	if err != nil {
-		return nil, err
-	}
-	if status/100 != 2 {
-		return nil, &statusError{status, string(body)}
-	}
-	return body, nil
 }
+
+const (
+	retryTime  = 10 * time.Second
+	retryPause = 20 * time.Millisecond
+)
 
 // A statusError is an answer that is no success.
 type statusError struct {

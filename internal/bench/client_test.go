@@ -38,6 +38,30 @@ func TestAnswersWithLengthAndInChunks(t *testing.T) {
 	}
 }
 
+func TestWhatHadNoEffectIsSentAgain(t *testing.T) {
+	t.Parallel()
+	requests := 0 // one at a time
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		requests++
+		if r.URL.Path == "/unknown" || requests < 3 {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			_, _ = w.Write([]byte(map[string]string{"/none": `{"effect":"none"}`, "/unknown": `{"effect":"unknown"}`}[r.URL.Path]))
+		}
+	}))
+	t.Cleanup(server.Close)
+	c, err := dial(t.Context(), strings.TrimPrefix(server.URL, "http://"), 4096)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.close()
+	if _, err := c.do(appendRequest(nil, "GET", "/none", "")); err != nil || requests != 3 {
+		t.Errorf("after %d requests: %v", requests, err)
+	}
+	if _, err := c.do(appendRequest(nil, "GET", "/unknown", "")); err == nil || requests != 4 {
+		t.Errorf("unknown: %v after %d requests", err, requests)
+	}
+}
+
 func TestRequestsAllocateNothing(t *testing.T) { // not parallel: AllocsPerRun counts those of others, too
 	out := make([]byte, 0, 4096)
 	for name, next := range map[string]maker{"sequenced": sequenced("t", 1001, one, 1), "keyed": keyed("t", 3, one), "plain": plain("t", one)} {
