@@ -38,10 +38,11 @@ var rooms = map[string][]string{
 	"internal/torture/history": {},
 	"internal/torture/judge":   {"internal/torture/history"},
 	"internal/torture/traffic": {"internal/torture/history"},
-	"internal/torture/network": {},
+	"internal/torture/network": {"internal/program"},
 	"internal/torture/cluster": {"internal/crash", "internal/embedded", "internal/program"},
 	"internal/torture/nemesis": {
-		"internal/crash", "internal/faults", "internal/torture/cluster", "internal/torture/history", "internal/torture/network",
+		"internal/crash", "internal/faults", "internal/program",
+		"internal/torture/cluster", "internal/torture/history", "internal/torture/network",
 	},
 	"internal/torture/sim": {"internal/eos"},
 }
