@@ -33,7 +33,7 @@ var rooms = map[string][]string{
 	"internal/shortcut": {"internal/charset", "internal/crash"},
 	"internal/bench":    {"internal/embedded"},
 	"internal/program":  {},
-	"internal/faults":   {},
+	"internal/faults":   {"internal/program"},
 
 	"internal/torture/history": {},
 	"internal/torture/judge":   {"internal/torture/history"},
