@@ -207,17 +207,40 @@ func (b *book) checkTransactionPlaces(t *txn) {
 	}
 }
 
-// grace is how long, in nanoseconds, a transaction may go on beyond its timeout: proxies may all be down for a while.
-const grace = 60e9
+// grace is how long, in nanoseconds, a transaction may go on beyond its timeout: proxies may all be down for a while; calm
+// is the same where nothing was done to anybody.
+const (
+	grace = 60e9
+	calm  = 10e9
+)
 
+// checkStuck holds that a transaction that was open is not open long after its timeout, nor one that nobody has named
+// since.
 func (b *book) checkStuck(t *txn) {
+	if t.timeout <= 0 {
+		return
+	}
+	most := t.timeout*1e6 + grace
+	if len(b.Faults) == 0 {
+		most = t.timeout*1e6 + calm
+	}
 	f := t.fates[history.HTTP]
 	if f == nil {
 		f = t.fates[history.SQL]
 	}
-	if f != nil && f.State == "ongoing" && t.timeout > 0 && b.now-t.active > t.timeout*1e6+grace {
-		b.add(StuckTransaction, []int32{t.line, t.fateLine},
-			"transaction %s with a timeout of %d ms goes on %d s after it was last heard of",
-			t.id, t.timeout, (b.now-t.active)/1e9)
+	late := t.asked
+	if f != nil && f.State == "ongoing" {
+		late = mark{b.now, t.fateLine}
+		if b.now-t.active > most {
+			b.add(StuckTransaction, []int32{t.line, t.fateLine},
+				"transaction %s with a timeout of %d ms goes on %d s after it was last heard of",
+				t.id, t.timeout, (b.now-t.active)/1e9)
+			return
+		}
+	}
+	if t.open.line > 0 && late.at-t.open.at > most {
+		b.add(StuckTransaction, []int32{t.open.line, late.line},
+			"transaction %s with a timeout of %d ms was open at %d, and is still so, as was told to who asked %d s later",
+			t.id, t.timeout, t.open.at, (late.at-t.open.at)/1e9)
 	}
 }
