@@ -225,20 +225,37 @@ func (b *book) checkTransactionPlaces(t *txn) {
 }
 
 // grace is how long, in nanoseconds, a transaction may go on beyond its timeout while some proxy runs: it is aborted
-// within a second (T5).
-const grace = 5e9
+// within a second (T5). Outage is the same while faults are about: proxies may all be down for a while.
+const (
+	grace  = 5e9
+	outage = 60e9
+)
 
+// checkStuck holds that a transaction that was open is not open long after its timeout, nor one that nobody has named
+// since.
 func (b *book) checkStuck(t *txn) {
+	if t.timeout <= 0 {
+		return
+	}
 	f := t.fates[history.HTTP]
 	if f == nil {
 		f = t.fates[history.SQL]
 	}
-	if f == nil || f.State != "ongoing" || t.timeout == 0 || b.back == 0 {
-		return
+	if f != nil && f.State == "ongoing" && b.back > 0 {
+		if due := max(b.back, t.active+t.timeout*1e6); b.now > due+grace {
+			b.add(StuckTransaction, []int32{t.line, t.fateLine},
+				"transaction %s with a timeout of %d ms goes on %d s after it was last heard of, and %d s after the last fault",
+				t.id, t.timeout, (b.now-t.active)/1e9, (b.now-b.back)/1e9)
+			return
+		}
 	}
-	if due := max(b.back, t.active+t.timeout*1e6); b.now > due+grace {
-		b.add(StuckTransaction, []int32{t.line, t.fateLine},
-			"transaction %s with a timeout of %d ms goes on %d s after it was last heard of, and %d s after the last fault",
-			t.id, t.timeout, (b.now-t.active)/1e9, (b.now-b.back)/1e9)
+	most := t.timeout*1e6 + outage
+	if len(b.Faults) == 0 {
+		most = t.timeout*1e6 + grace
+	}
+	if t.open.line > 0 && t.asked.at-t.open.at > most {
+		b.add(StuckTransaction, []int32{t.open.line, t.asked.line},
+			"transaction %s with a timeout of %d ms was open at %d, and is still so, as was told to who asked %d s later",
+			t.id, t.timeout, t.open.at, (t.asked.at-t.open.at)/1e9)
 	}
 }

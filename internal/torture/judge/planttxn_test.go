@@ -163,6 +163,27 @@ func plantedInTransactions() []planted {
 		}},
 		{
 			judge.StuckTransaction,
+			"who asks two minutes after its beginning is told that a transaction with a timeout of a second goes on",
+			func(e *edit) bool {
+				begin := *e.one(func(a *history.Attempt) bool { return a.Kind == history.KindBegin && a.Outcome == history.OK })
+				q := history.Transaction{ID: "planted", Timeout: 1000, State: "ongoing"}
+				begin.Operation, begin.Transaction = e.operation(), &q
+				e.insert(begin)
+				asked := begin
+				asked.Operation, asked.Kind = e.operation(), history.KindTxn
+				asked.Invoked, asked.Returned = begin.Returned+120e9, begin.Returned+121e9
+				asked.Transaction = &history.Transaction{ID: "planted", State: "ongoing"}
+				e.insert(asked)
+				for _, source := range []history.Source{history.HTTP, history.SQL} {
+					e.lines = append(e.lines, history.Line{Fate: &history.Fate{
+						Source: source, ID: "planted", State: "aborted", By: "timeout",
+					}})
+				}
+				return true
+			},
+		},
+		{
+			judge.StuckTransaction,
 			"a transaction that nobody ended goes on in the end, long after its timeout",
 			func(e *edit) bool {
 				begin := *e.one(func(a *history.Attempt) bool { return a.Kind == history.KindBegin && a.Outcome == history.OK })

@@ -24,6 +24,8 @@ type txn struct {
 	by         string
 	byLine     int32
 	ongoing    mark // the last answer that says so
+	open       mark // the first that does
+	asked      mark // when the last GET was sent that was told so
 	active     int64
 	fates      map[history.Source]*history.Fate
 	fateLine   int32
@@ -126,6 +128,10 @@ func (b *book) state(t *txn, line int32, a *history.Attempt) {
 	case "ongoing":
 		if a.Invoked > t.ongoing.at {
 			t.ongoing = mark{a.Invoked, line}
+		}
+		t.open.earliest(a.Returned, line)
+		if a.Kind == history.KindTxn && a.Invoked > t.asked.at {
+			t.asked = mark{a.Invoked, line}
 		}
 	}
 }

@@ -238,7 +238,7 @@ func (s *staged) settleFate(ctx context.Context, abort *operation) string {
 // abandon waits until the service has aborted the transaction.
 func (s *staged) abandon(ctx context.Context, x *open) string {
 	h := s.hand
-	for range 20 {
+	for range 60 {
 		rest(ctx, nil, 300*time.Millisecond)
 		a := h.settle(ctx, h.simple(history.KindTxn, x.id))
 		s.fenced(a)
