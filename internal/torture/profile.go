@@ -1,6 +1,7 @@
 package torture
 
 import (
+	"cmp"
 	"flag"
 	"fmt"
 	"slices"
@@ -14,17 +15,18 @@ import (
 // Flags defines the flags of a run, with their defaults. Complete is called when they are parsed.
 func (c *Config) Flags(fs *flag.FlagSet) {
 	fs.Uint64Var(&c.Seed, "seed", 0, "`number` that decides what happens; 0 takes a fresh one and prints it")
-	fs.StringVar(&c.Profile, "profile", "full", "how long: short (45 s), full (5 minutes), soak (30 minutes)")
+	fs.StringVar(&c.Profile, "profile", "",
+		"`name` of what the others come from: short (45 s), full (5 minutes), soak (30 minutes); none: as the duration suits")
 	fs.DurationVar(&c.Duration, "duration", 0, "`time` of traffic with faults; 0: the profile's")
 	fs.Int64Var(&c.Operations, "operations", 0, "`number` of operations after which it ends before that; 0: no bound")
-	fs.IntVar(&c.Clients, "clients", 0, "about how many `clients`; 0: the least that has all kinds")
+	fs.IntVar(&c.Clients, "clients", 0, "about how many `clients`; 0: the profile's, or the least that has all kinds")
 	fs.Func("only", "`kinds` of clients, separated by commas; none: all", list(&c.Only))
 	fs.Float64Var(&c.Rate, "rate", 0, "most `requests` a second; 0: no bound")
 	fs.IntVar(&c.Proxies, "proxies", 3, "how many `proxies`")
 	fs.Func("faults", "`names` of faults, separated by commas, all, or none; one behind a minus is left out of all",
 		list(&c.Faults))
-	fs.IntVar(&c.AtOnce, "at-once", 3, "how many faults `at once`; 1: each in turn")
-	fs.DurationVar(&c.Pause, "pause", 2*time.Second, "`time` between two faults, about")
+	fs.IntVar(&c.AtOnce, "at-once", 0, "how many faults `at once`; 1: each in turn; 0: the profile's")
+	fs.DurationVar(&c.Pause, "pause", 0, "`time` between two faults, about; 0: the profile's")
 	fs.IntVar(&c.Worse, "worse", 1, "how many `times` as often the networks cut as they do by default")
 	fs.StringVar(&c.Root, "root", ".", "`directory` of the module that is built")
 	fs.StringVar(&c.Program, "program", "", "`file`: an eos-proxy that was built with -tags torture, to be run instead")
@@ -42,16 +44,49 @@ func list(to *[]string) func(string) error {
 	}
 }
 
+// profile is what a run takes from its profile, where no flag says otherwise.
+type profile struct {
+	duration time.Duration
+	clients  int // 0: the least that has all kinds
+	atOnce   int
+	pause    time.Duration
+}
+
+// profiles are short enough for each merge, long enough for all kinds of cuts, and long and busy enough for everything:
+// between the faults of a soak there is time in which much is done.
+var profiles = map[string]profile{
+	"short": {duration: 45 * time.Second, atOnce: 3, pause: 2 * time.Second},
+	"full":  {duration: 5 * time.Minute, clients: 100, atOnce: 3, pause: 2 * time.Second},
+	"soak":  {duration: 30 * time.Minute, clients: 500, atOnce: 2, pause: 5 * time.Second},
+}
+
+// suitable returns the name of the profile for a duration that nobody has given a profile for.
+func suitable(d time.Duration) string {
+	switch {
+	case d == 0:
+		return "full"
+	case d < fullTime:
+		return "short"
+	case d < soakTime:
+		return "full"
+	}
+	return "soak"
+}
+
 // Complete puts in what the flags left open; an error if one of them has no meaning.
 func (c *Config) Complete() error {
-	times := map[string]time.Duration{"short": 45 * time.Second, "full": 5 * time.Minute, "soak": 30 * time.Minute}
-	if times[c.Profile] == 0 {
+	if c.Profile == "" {
+		c.Profile = suitable(c.Duration)
+	}
+	p, ok := profiles[c.Profile]
+	if !ok {
 		return fmt.Errorf("-profile %q: must be short, full or soak", c.Profile)
 	}
-	if c.Duration == 0 {
-		c.Duration = times[c.Profile]
-	}
-	if c.Proxies < 1 || c.AtOnce < 1 || c.Worse < 0 {
+	c.Duration = cmp.Or(c.Duration, p.duration)
+	c.Clients = cmp.Or(c.Clients, p.clients)
+	c.AtOnce = cmp.Or(c.AtOnce, p.atOnce)
+	c.Pause = cmp.Or(c.Pause, p.pause)
+	if c.Proxies < 1 || c.AtOnce < 1 || c.Pause < 0 || c.Worse < 0 {
 		return fmt.Errorf("there must be a proxy at least, one fault at a time, and no negative number of cuts")
 	}
 	if !slices.Contains([]string{cluster.Loop, cluster.Memory, cluster.None}, c.Disk) {

@@ -99,7 +99,7 @@ func TestARunThatIsInterruptedLeavesNoProcessAndNoDisk(t *testing.T) {
 			cancel()
 		}
 	}}
-	cfg = newConfig(t, out, "-seed", "1", "-duration", "1h")
+	cfg = newConfig(t, out, "-seed", "1", "-profile", "short", "-duration", "1h")
 	if err := torture.Run(ctx, cfg); !errors.Is(err, context.Canceled) {
 		t.Errorf("%v\n%s", err, out.text.String())
 	}
@@ -107,6 +107,19 @@ func TestARunThatIsInterruptedLeavesNoProcessAndNoDisk(t *testing.T) {
 		t.Errorf("it took %s to end", took)
 	}
 	mustBeGone(t, cfg.Temp)
+}
+
+func TestADurationDecidesTheProfile(t *testing.T) {
+	t.Parallel()
+	for duration, want := range map[string]string{"0s": "full", "40s": "short", "5m": "full", "30m": "soak"} {
+		cfg := mustComplete(t, []string{"-duration", duration})
+		if cfg.Profile != want || cfg.Pause == 0 || cfg.AtOnce == 0 || cfg.Duration == 0 {
+			t.Errorf("%s: %+v, want profile %s, complete", duration, cfg, want)
+		}
+		if cfg := mustComplete(t, []string{"-duration", duration, "-pause", "7s"}); cfg.Pause != 7*time.Second {
+			t.Errorf("%s: -pause 7s is %s", duration, cfg.Pause)
+		}
+	}
 }
 
 func TestArgumentsRepeatARun(t *testing.T) {
