@@ -194,9 +194,10 @@ func (s *server) GetHealth(w http.ResponseWriter, r *http.Request) {
 	s.answer(w, r, http.StatusOK, api.Status{Status: "ok"})
 }
 
-// GetReadiness answers whether the database does.
+// GetReadiness answers whether the database does, also a client that has ended its sending side: it may read the answer
+// yet, and hanging up says nothing of the database.
 func (s *server) GetReadiness(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), 2*time.Second)
 	defer cancel()
 	if err := s.store.Ping(ctx); err != nil {
 		s.problem(w, r, eos.Unavailable.Errorf("the database does not answer"))

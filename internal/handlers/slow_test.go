@@ -99,6 +99,21 @@ func TestHungUpClientGetsNoAnswer(t *testing.T) {
 	}
 }
 
+// TestReadyForWhoHasEndedSending: it reads whether the database answers, not
+// that it has hung up.
+func TestReadyForWhoHasEndedSending(t *testing.T) {
+	t.Parallel()
+	p := newProxy(t)
+	for range 30 {
+		w := newWire(t, p)
+		w.send(t, "GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n")
+		if err := w.CloseWrite(); err != nil {
+			t.Fatal(err)
+		}
+		w.answer(t, http.MethodGet).mustBe(t, http.StatusOK, "")
+	}
+}
+
 // TestBodiesBeyondTheMemory: what many large bodies take together is bounded,
 // and given back when they are answered.
 func TestBodiesBeyondTheMemory(t *testing.T) {
