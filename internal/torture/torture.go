@@ -185,7 +185,17 @@ func (r *run) torture(ctx context.Context) error {
 	}
 	draining, done := context.WithTimeout(ctx, drainTime)
 	defer done()
-	return r.traffic.Drain(draining)
+	err = r.traffic.Drain(draining)
+	r.checkLost()
+	return err
+}
+
+// checkLost raises the alarm if the answer to a COMMIT was lost where nothing was done to PostgreSQL, nor to the way
+// there: who hangs up, or dies, takes nothing with him that others share.
+func (r *run) checkLost() {
+	if lost := r.cluster.LostCommits(); !r.nemesis.HitDatabase() && len(lost) > 0 {
+		r.alarm("lost-commit", fmt.Sprintf("nothing was done to the database, and COMMITs were not answered: %v", lost))
+	}
 }
 
 // rage does the faults until the time is over, or there were enough operations.

@@ -65,6 +65,7 @@ const (
 	LeakMemory       Name = "leak-memory"
 	LeakData         Name = "leak-data"
 	LeakWAL          Name = "leak-wal"
+	LostCommit       Name = "lost-commit"
 	NoProgress       Name = "no-progress"
 )
 
@@ -137,5 +138,6 @@ var Anomalies = []Anomaly{
 	{LeakMemory, "", "the memory of the proxies grew to the end of a long run"},
 	{LeakData, "", "the bytes that a record takes grew to the end of a long run"},
 	{LeakWAL, "", "the write-ahead log grew to the end of a long run, beyond what it may have"},
+	{LostCommit, "P12", "the answer to a COMMIT was lost, and nothing was done to PostgreSQL or to the way there"},
 	{NoProgress, "", "nothing was accepted for too long after all was healed"},
 }

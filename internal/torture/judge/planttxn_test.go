@@ -210,7 +210,7 @@ func plantedAlarms() (list []planted) {
 	for _, name := range []judge.Name{
 		judge.Crash, judge.Panic, judge.DataRace, judge.LeakGoroutines, judge.LeakConnections, judge.LeakTransactions,
 		judge.LeakMemory, judge.LeakData, judge.LeakWAL,
-		judge.NoProgress,
+		judge.LostCommit, judge.NoProgress,
 	} {
 		list = append(list, planted{name, "an alarm", func(e *edit) bool {
 			e.lines = append(

@@ -84,6 +84,9 @@ func (w *worker) process(ctx context.Context, polled *history.Member) bool {
 		h.rest(ctx, 0, 500*time.Millisecond) // it computes
 	case n < 24: // it is frozen, and commits when others have its partitions
 		h.rest(ctx, session, session+2*time.Second)
+	case n < 44:
+		w.replaced(ctx, polled)
+		return true
 	}
 	batches := [][]history.Polled{polled.Polled}
 	if h.chance(300) { // each partition in a transaction of its own
@@ -104,6 +107,22 @@ func (w *worker) process(ctx context.Context, polled *history.Member) bool {
 		}
 	}
 	return did
+}
+
+// replaced has another process take the member's place, or the member join once more, before its results are committed
+// under the epoch that it had.
+func (w *worker) replaced(ctx context.Context, polled *history.Member) {
+	pieces, offsets := w.results(polled.Polled)
+	if w.instance != "" {
+		w.again()
+	}
+	if !w.begin(ctx) || len(pieces) == 0 {
+		return
+	}
+	t := &history.Transaction{ID: w.hand.t.name("work"), Pieces: pieces, Offsets: offsets}
+	if a := w.hand.settle(ctx, w.hand.put(history.KindOneShot, t)); a.Outcome == history.OK {
+		w.hand.t.processed(offsets)
+	}
 }
 
 // results returns what came of polled records, a piece for each partition, and the offsets behind them.
