@@ -39,7 +39,9 @@ func (w *observer) run(ctx context.Context) {
 }
 
 func (w *observer) set(ctx context.Context, offsets []history.Commit) {
-	offsets[0].From = -1
+	for i := range offsets {
+		offsets[i].From = -1
+	}
 	if a := w.hand.settle(ctx, w.hand.setOffsets(w.solo.group, offsets)); a.Outcome == history.OK {
 		w.solo.did(offsets)
 	}

@@ -56,6 +56,7 @@ const (
 // open is a transaction that the client began.
 type open struct {
 	id      string
+	begin   *operation
 	bound   bool
 	offsets []history.Commit // staged
 	staged  []*operation     // produces that were answered
@@ -65,8 +66,8 @@ type open struct {
 func (s *staged) one(ctx context.Context) {
 	h := s.hand
 	t := &history.Transaction{ID: h.t.name("txn"), Timeout: 20_000}
-	x := &open{id: t.ID, bound: s.takesTurns || h.chance(600)}
-	if x.bound {
+	bound := s.takesTurns || h.chance(600)
+	if bound {
 		t.Producer, t.Epoch = s.id, s.epoch
 	}
 	if h.chance(200) {
@@ -76,11 +77,11 @@ func (s *staged) one(ctx context.Context) {
 	if abandoned {
 		t.Timeout = 1000 + h.rand.Int64N(2000)
 	}
-	o := h.put(history.KindBegin, t)
-	a := h.settleOnceOrTwice(ctx, o)
+	x := &open{id: t.ID, begin: h.put(history.KindBegin, t), bound: bound}
+	a := h.settleOnceOrTwice(ctx, x.begin)
 	if a.Outcome != history.OK {
 		if !s.fenced(a) && ctx.Err() == nil {
-			h.giveUp(ctx, o)
+			h.giveUp(ctx, x.begin)
 		}
 		return
 	}
@@ -135,6 +136,9 @@ func (s *staged) stage(ctx context.Context, x *open) {
 			s.anew = s.anew || isOfSequence(a.Code)
 			return
 		}
+		if h.chance(40) {
+			s.reuse(ctx, x)
+		}
 	}
 	if offsets := s.solo.next(h); offsets != nil && h.chance(300) {
 		b := append(appendOffsets([]byte(`{"offsets":`), offsets), '}')
@@ -169,6 +173,19 @@ func (s *staged) produce(
 		}
 	}
 	return a
+}
+
+// reuse sends other records under an identity that the open transaction has, its own or that of staged records, which
+// is refused.
+func (s *staged) reuse(ctx context.Context, x *open) {
+	h := s.hand
+	if t := clone(x.begin.ask.Transaction); len(t.Pieces) > 0 && h.chance(500) {
+		t.Pieces = h.pieces(2)
+		s.fenced(h.settle(ctx, h.put(history.KindBegin, t)))
+		return
+	}
+	older := x.staged[h.rand.IntN(len(x.staged))]
+	s.fenced(h.settle(ctx, h.reuse(older, older.ask.Produce.Count)))
 }
 
 // beginAnother begins a second transaction while one is open, which is refused.

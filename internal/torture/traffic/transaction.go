@@ -139,18 +139,22 @@ func (h *hand) newSolo() *solo {
 	return s
 }
 
-// next returns an offset to be committed that is not below the one that is; nothing if the log has not grown.
-func (s *solo) next(h *hand) []history.Commit {
+// next returns offsets of some partitions of a topic to be committed, none below the one that is; nothing if their logs
+// have not grown.
+func (s *solo) next(h *hand) (offsets []history.Commit) {
+	const most = 3
 	tp := h.anyTopic()
-	partition := h.rand.IntN(tp.Partitions)
-	was, end := s.committed[scope{tp.Topic.Topic, partition}], tp.ends[partition].Load()
-	if end <= was {
-		return nil
+	for _, partition := range h.rand.Perm(tp.Partitions)[:min(1+h.rand.IntN(most), tp.Partitions)] {
+		was, end := s.committed[scope{tp.Topic.Topic, partition}], tp.ends[partition].Load()
+		if end <= was {
+			continue
+		}
+		offsets = append(offsets, history.Commit{
+			Group: s.group, Topic: tp.Topic.Topic, Partition: partition,
+			From: was, Offset: was + 1 + h.rand.Int64N(end-was),
+		})
 	}
-	return []history.Commit{{
-		Group: s.group, Topic: tp.Topic.Topic, Partition: partition,
-		From: was, Offset: was + 1 + h.rand.Int64N(end-was),
-	}}
+	return offsets
 }
 
 // did notes that offsets are committed.
