@@ -140,32 +140,3 @@ func (p *Process) Excuse(ctx context.Context) error {
 	}
 	return fmt.Errorf("%s ended by itself (%w), and said: %s", p.cmd.Path, p.err, p.last)
 }
-
-// Await waits until done returns true; it returns false if ctx ends first.
-func Await(ctx context.Context, done func() bool) bool {
-	ticker := time.NewTicker(2 * time.Millisecond)
-	defer ticker.Stop()
-	for !done() {
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			return false
-		}
-	}
-	return ctx.Err() == nil
-}
-
-// Sleep waits for d. It returns false if ctx ends first.
-func Sleep(ctx context.Context, d time.Duration) bool {
-	if d <= 0 {
-		return ctx.Err() == nil
-	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}

@@ -20,7 +20,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/eos-proxy/eos-proxy/internal/program"
+	"github.com/eos-proxy/eos-proxy/internal/wait"
 )
 
 // Config says what a cluster is made of.
@@ -102,7 +102,7 @@ func Start(ctx context.Context, cfg Config) (_ *Cluster, err error) {
 	}
 	waiting, done := context.WithTimeout(ctx, 2*time.Minute)
 	defer done()
-	if !program.Await(waiting, func() bool { return len(ended) > 0 || c.ready(waiting) }) {
+	if !wait.Until(waiting, func() bool { return len(ended) > 0 || c.ready(waiting) }) {
 		return nil, fmt.Errorf("the proxies do not get ready: %w", waiting.Err())
 	}
 	if len(ended) > 0 {

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/eos-proxy/eos-proxy/internal/program"
+	"github.com/eos-proxy/eos-proxy/internal/wait"
 )
 
 // How much more than at the start there may be when all is over: goroutines and descriptors of a connection that is
@@ -49,7 +49,7 @@ func awaitQuiet(ctx context.Context, look func() map[string]string) map[string]s
 		if still == quiet {
 			return nil
 		}
-		program.Sleep(ctx, lookTime)
+		wait.For(ctx, lookTime)
 	}
 }
 

@@ -6,7 +6,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/eos-proxy/eos-proxy/internal/program"
+	"github.com/eos-proxy/eos-proxy/internal/wait"
 )
 
 // What is done to PostgreSQL's disks.
@@ -39,7 +39,7 @@ var diskFaults = []*fault{
 			go func() { filled <- n.cfg.Cluster.Postgres.WAL.Fill(ctx) }()
 			// What segments it has ready it uses up.
 			_ = n.session(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
-				for err == nil && program.Sleep(ctx, pollTime) {
+				for err == nil && wait.For(ctx, pollTime) {
 					_, err = conn.Exec(ctx, "SELECT pg_switch_wal()")
 				}
 				return err

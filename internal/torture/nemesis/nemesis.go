@@ -18,8 +18,7 @@ import (
 	"github.com/eos-proxy/eos-proxy/internal/torture/cluster"
 	"github.com/eos-proxy/eos-proxy/internal/torture/history"
 	"github.com/eos-proxy/eos-proxy/internal/torture/network"
-
-	"github.com/eos-proxy/eos-proxy/internal/program"
+	"github.com/eos-proxy/eos-proxy/internal/wait"
 )
 
 // Config says who is hit, and by what.
@@ -193,7 +192,7 @@ func (n *Nemesis) Run(ctx context.Context) {
 	for lane := range n.cfg.AtOnce {
 		lanes.Go(func() {
 			for s := range n.steps(lane) {
-				if !program.Sleep(ctx, s.pause) {
+				if !wait.For(ctx, s.pause) {
 					return
 				}
 				n.do(ctx, s)

@@ -7,8 +7,7 @@ import (
 
 	"github.com/eos-proxy/eos-proxy/internal/crash"
 	"github.com/eos-proxy/eos-proxy/internal/torture/cluster"
-
-	"github.com/eos-proxy/eos-proxy/internal/program"
+	"github.com/eos-proxy/eos-proxy/internal/wait"
 )
 
 // What is done to proxies.
@@ -33,7 +32,7 @@ var proxyFaults = []*fault{
 			p, q := n.proxy(s.pick), n.proxy(s.pick+1)
 			count := one(p.Restart(ctx))
 			for count > 0 && ctx.Err() == nil && !p.Ready(ctx) {
-				program.Sleep(ctx, pollTime)
+				wait.For(ctx, pollTime)
 			}
 			if q != p {
 				count += one(q.Restart(ctx))

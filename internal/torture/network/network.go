@@ -18,7 +18,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/eos-proxy/eos-proxy/internal/program"
+	"github.com/eos-proxy/eos-proxy/internal/wait"
 )
 
 // Config says what there is and what is done to it.
@@ -188,4 +188,4 @@ func (n *Network) note(fault, request string) {
 }
 
 // wait waits for d; it returns false if the network ends first.
-func (n *Network) wait(d time.Duration) bool { return program.Sleep(n.ctx, d) }
+func (n *Network) wait(d time.Duration) bool { return wait.For(n.ctx, d) }
