@@ -44,10 +44,10 @@ type Process struct {
 	last   string // line that it printed; guarded by mu
 }
 
-// Start starts a program, without the settings of the environment but with those of env, and tells each line that it
-// prints, on stdout or stderr. The program is told to end when ctx ends.
+// Start starts a program, without the settings of the environment but with those of env, and calls onLine with each
+// line that it prints, on stdout or stderr. The program is told to end when ctx ends.
 func Start(
-	ctx context.Context, binary string, args []string, tell func(p *Process, line string), env ...string,
+	ctx context.Context, binary string, args []string, onLine func(p *Process, line string), env ...string,
 ) (*Process, error) {
 	p := &Process{cmd: exec.CommandContext(ctx, binary, args...), ended: make(chan struct{})}
 	p.cmd.Env = slices.DeleteFunc(os.Environ(), func(s string) bool { return strings.HasPrefix(s, "EOS_") })
@@ -73,7 +73,7 @@ func Start(
 			p.mu.Lock()
 			p.last = lines.Text()
 			p.mu.Unlock()
-			tell(p, lines.Text())
+			onLine(p, lines.Text())
 		}
 		_, _ = io.Copy(io.Discard, out) // behind a line that is too long
 		p.err = p.cmd.Wait()
@@ -90,8 +90,8 @@ func (p *Process) Wait() error {
 	return p.err
 }
 
-// Successful reports whether the process, which has ended, did so with status 0: Wait may tell of the signal that it was
-// sent.
+// Successful reports whether the process, which has ended, did so with status 0: Wait may tell of the signal that it
+// was sent.
 func (p *Process) Successful() bool { return p.cmd.ProcessState.Success() }
 
 // Last returns the last line that the process has printed.

@@ -66,12 +66,12 @@ func (r *run) awaitProgress(ctx context.Context) {
 			return
 		}
 	}
-	r.say("everybody has made progress %s after everything was healed", time.Since(healed).Round(time.Millisecond))
+	r.printf("everybody has made progress %s after everything was healed", time.Since(healed).Round(time.Millisecond))
 }
 
 // drain waits until the service has come to rest, and writes down what is left. Nobody sends anything any more.
 func (r *run) drain(ctx context.Context) error {
-	r.say("no more traffic; reading what is left")
+	r.printf("no more traffic; reading what is left")
 	if err := r.network.Close(); err != nil {
 		return err
 	}

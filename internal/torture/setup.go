@@ -26,7 +26,7 @@ import (
 
 // start starts everything, from the bottom up.
 func (r *run) start(ctx context.Context) (err error) {
-	r.say("building and starting %d proxies, seed %d", r.cfg.Proxies, r.cfg.Seed)
+	r.printf("building and starting %d proxies, seed %d", r.cfg.Proxies, r.cfg.Seed)
 	r.cluster, err = cluster.Start(ctx, cluster.Config{
 		Root: r.cfg.Root, Program: r.cfg.Program, Dir: r.dir, Proxies: r.cfg.Proxies, Race: r.cfg.Race, Clocks: r.cfg.Clocks,
 		Disk: r.cfg.Disk, DataBytes: dataBytes, WALBytes: walBytes, Database: r.openDatabase, Alarm: r.alarm,
@@ -71,9 +71,9 @@ func (r *run) start(ctx context.Context) (err error) {
 	}
 	r.missing = slices.Concat(r.cluster.Missing, r.nemesis.Skipped())
 	for _, missing := range r.missing {
-		r.say("NOT HERE: %s", missing)
+		r.printf("NOT HERE: %s", missing)
 	}
-	r.say("the traffic begins, and %d kinds of faults, for %s; the plan is in plan.txt",
+	r.printf("the traffic begins, and %d kinds of faults, for %s; the plan is in plan.txt",
 		len(r.cfg.Faults)-len(r.nemesis.Skipped()), r.cfg.Duration)
 	plan := strings.Join(r.nemesis.Plan(500), "\n") + "\n"
 	return os.WriteFile(filepath.Join(r.dir, "plan.txt"), []byte(plan), 0o600)
@@ -141,22 +141,22 @@ func version(cfg Config) string {
 
 // report says what the run took, and how it is repeated.
 func (r *run) report(v *judge.Verdict, judging time.Duration) {
-	r.say("judged in %s", judging.Round(10*time.Millisecond))
+	r.printf("judged in %s", judging.Round(10*time.Millisecond))
 	if c := r.course; c.Samples > 0 {
-		r.say("in the thirds of the run: memory of a proxy %s, data (which stay) %s, write-ahead log %s; "+
+		r.printf("in the thirds of the run: memory of a proxy %s, data (which stay) %s, write-ahead log %s; "+
 			"records sent %d, %d, %d",
 			megabytes(c.Memory), megabytes(c.Data), megabytes(c.WAL), c.Records[0], c.Records[1], c.Records[2])
 	}
-	r.say("COMMITs cut: %d (%s)", cutOf(v), counts(cutCommits, func(f faults.Fault) (string, int64) {
+	r.printf("COMMITs cut: %d (%s)", cutOf(v), counts(cutCommits, func(f faults.Fault) (string, int64) {
 		return f.String(), v.Faults[nemesis.Database+f.String()]
 	}))
 	lost := r.cluster.LostCommits()
-	r.say("COMMITs without an answer, as the proxies found out that lived on: %s",
+	r.printf("COMMITs without an answer, as the proxies found out that lived on: %s",
 		counts(slices.Sorted(maps.Keys(lost)), func(name string) (string, int64) { return name, int64(lost[name]) }))
 	for _, missing := range r.missing {
-		r.say("NOT HERE: %s", missing)
+		r.printf("NOT HERE: %s", missing)
 	}
-	r.say("again: eos-torture run %s", r.cfg.Arguments())
+	r.printf("again: eos-torture run %s", r.cfg.Arguments())
 }
 
 // counts tells how many there are of each.

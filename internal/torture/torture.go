@@ -97,7 +97,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	}
 	defer func() {
 		if err != nil || cfg.Keep {
-			r.say("the history and the logs are in %s", r.dir)
+			r.printf("the history and the logs are in %s", r.dir)
 			return
 		}
 		err = os.RemoveAll(r.dir)
@@ -140,7 +140,7 @@ func (r *run) torture(ctx context.Context) (err error) {
 	senders.Go(func() { r.feedRetention(sending) })
 	r.injectFaults(ctx)
 	if ctx.Err() == nil {
-		r.say("%d operations; healing", r.traffic.Operations())
+		r.printf("%d operations; healing", r.traffic.Operations())
 		r.heal(ctx)
 	}
 	stop()
@@ -161,7 +161,7 @@ func (r *run) injectFaults(ctx context.Context) {
 	<-hitting.Done()
 }
 
-// watchOperations says how far the run is, now and then, until ctx ends; enough ends it when there were enough.
+// watchOperations prints how far the run is, now and then, until ctx ends; enough ends it when there were enough.
 func (r *run) watchOperations(ctx context.Context, enough context.CancelFunc) {
 	const saidEvery = 10 // seconds
 	ticker := time.NewTicker(time.Second)
@@ -173,7 +173,7 @@ func (r *run) watchOperations(ctx context.Context, enough context.CancelFunc) {
 			return
 		}
 		if second%saidEvery == 0 {
-			r.sayHowFar()
+			r.printProgress()
 		}
 		if most := r.cfg.Operations; most > 0 && r.traffic.Operations() >= most {
 			enough()
@@ -181,8 +181,8 @@ func (r *run) watchOperations(ctx context.Context, enough context.CancelFunc) {
 	}
 }
 
-// sayHowFar says how far the run is.
-func (r *run) sayHowFar() {
+// printProgress says how far the run is.
+func (r *run) printProgress() {
 	count := int64(0)
 	for _, n := range r.nemesis.Counts() {
 		count += n
@@ -190,7 +190,7 @@ func (r *run) sayHowFar() {
 	r.mu.Lock()
 	alarms := r.alarms
 	r.mu.Unlock()
-	r.say("%d operations in %d attempts, %d faults, %d alarms; last success %s ago", r.traffic.Operations(),
+	r.printf("%d operations in %d attempts, %d faults, %d alarms; last success %s ago", r.traffic.Operations(),
 		r.traffic.Attempts(), count, alarms, time.Since(r.traffic.LastOK()).Round(time.Millisecond))
 }
 
@@ -234,13 +234,13 @@ func (r *run) judge() error {
 // alarm writes an alarm into the history.
 func (r *run) alarm(name, detail string) {
 	r.writer.Write(history.Line{Alarm: &history.Alarm{Name: name, Detail: detail, At: time.Since(r.began).Nanoseconds()}})
-	r.say("ALARM %s: %s", name, detail)
+	r.printf("ALARM %s: %s", name, detail)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.alarms++
 }
 
-// say tells a person.
-func (r *run) say(format string, args ...any) {
+// printf tells a person, behind the seconds since the run began.
+func (r *run) printf(format string, args ...any) {
 	_, _ = fmt.Fprintf(r.cfg.Out, "%7.1f  %s\n", time.Since(r.began).Seconds(), fmt.Sprintf(format, args...))
 }

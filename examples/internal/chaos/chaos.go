@@ -36,7 +36,8 @@ type strike struct {
 func plan(random *rand.Rand, cfg Config) []strike {
 	var strikes []strike
 	counts := [targetsCount]int{
-		aWorker: cfg.WorkerKills, aProxy: cfg.ProxyKills, thePostgres: cfg.PostgresKills, aFreeze: cfg.Freezes, aZombie: cfg.Zombies,
+		aWorker: cfg.WorkerKills, aProxy: cfg.ProxyKills, thePostgres: cfg.PostgresKills,
+		aFreeze: cfg.Freezes, aZombie: cfg.Zombies,
 	}
 	for t := range targetsCount {
 		share := 0.9
@@ -78,7 +79,7 @@ func (c *chaos) run(ctx context.Context, strikes []strike) (err error) {
 	for _, s := range strikes {
 		ready := func() bool { return int(c.progress.Load()) >= s.at }
 		// Anywhere in the course of a request.
-		if !wait.Until(ctx, ready) || client.Sleep(ctx, time.Duration(c.random.Int64N(int64(20*time.Millisecond)))) != nil {
+		if !wait.Until(ctx, ready) || !wait.For(ctx, time.Duration(c.random.Int64N(int64(20*time.Millisecond)))) {
 			return context.Cause(ctx)
 		}
 		// Who is not there is waited for: a strike that hits nobody is none.

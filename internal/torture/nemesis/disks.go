@@ -20,14 +20,14 @@ var diskFaults = []*fault{
 			return ""
 		},
 		do: func(ctx context.Context, n *Nemesis, _ step) (string, int) {
-			return "write-ahead log", one(n.cfg.Cluster.Postgres.WAL.Slow(ctx) == nil)
+			return "write-ahead log", oneIf(n.cfg.Cluster.Postgres.WAL.Slow(ctx) == nil)
 		},
 	},
 	{
 		name: "full-data-disk", database: true, weight: 1, least: time.Second, most: 6 * time.Second,
 		can: func(n *Nemesis) string { return noDisk(n.cfg.Cluster.Postgres.Data == nil) },
 		do: func(ctx context.Context, n *Nemesis, _ step) (string, int) {
-			return "data", one(n.cfg.Cluster.Postgres.Data.Fill(ctx) == nil)
+			return "data", oneIf(n.cfg.Cluster.Postgres.Data.Fill(ctx) == nil)
 		},
 	},
 	{
@@ -44,7 +44,7 @@ var diskFaults = []*fault{
 				}
 				return err
 			})
-			return "write-ahead log", one(<-filled == nil)
+			return "write-ahead log", oneIf(<-filled == nil)
 		},
 	},
 }

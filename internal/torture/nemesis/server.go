@@ -78,7 +78,7 @@ func (n *Nemesis) untilItIsBack(ctx context.Context, target string, hit bool) (s
 	if hit && !n.awaitServer(ctx) {
 		target += ", not back at the end"
 	}
-	return target, one(hit)
+	return target, oneIf(hit)
 }
 
 // awaitServer waits until the server takes connections again. It returns false if ctx ends first.

@@ -58,9 +58,9 @@ func (p *problem) check(status int) error {
 	return nil
 }
 
-// tell puts the outcome into an attempt; of a success with what read finds in its body. What read cannot make out is
-// an unknown outcome, with an error.
-func (g *answer) tell(a *history.Attempt, read func(*history.Attempt, []byte) error) {
+// classify puts the outcome into an attempt; of a success with what read finds in its body. What read cannot make out
+// is an unknown outcome, with an error.
+func (g *answer) classify(a *history.Attempt, read func(*history.Attempt, []byte) error) {
 	a.Status, a.Replayed = g.status, g.replayed
 	switch {
 	case g.err != nil:
@@ -82,7 +82,7 @@ func (g *answer) tell(a *history.Attempt, read func(*history.Attempt, []byte) er
 			a.Outcome, a.Error = history.Unknown, badAnswer+err.Error()
 			return
 		}
-		p.tell(a)
+		p.classify(a)
 	}
 }
 
@@ -113,8 +113,8 @@ func readNothing(a *history.Attempt, body []byte) error {
 // noSuchStatus is for answers that succeed with one status only, which was another.
 func noSuchStatus(a *history.Attempt, _ []byte) error { return fmt.Errorf("status %d", a.Status) }
 
-// tell puts a refusal into an attempt that has its status.
-func (p *problem) tell(a *history.Attempt) {
+// classify puts a refusal into an attempt that has its status.
+func (p *problem) classify(a *history.Attempt) {
 	a.Code, a.Effect = p.Code, p.Effect
 	if a.Status >= http.StatusInternalServerError {
 		a.Error = p.Detail

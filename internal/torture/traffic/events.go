@@ -89,7 +89,7 @@ func (f *follower) refused(a *history.Attempt, resp *http.Response, err error, u
 		g.err = errors.Join(g.err, resp.Body.Close())
 	}
 	a.Returned = f.hand.t.Now()
-	g.tell(a, noSuchStatus)
+	g.classify(a, noSuchStatus)
 	f.hand.ended(a)
 }
 

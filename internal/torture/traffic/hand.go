@@ -144,7 +144,7 @@ func (h *hand) send(ctx context.Context, a *history.Attempt, r *request, read fu
 	}
 	got.err, got.unsent = err, h.sent.Load() == before
 	a.Returned = h.t.Now()
-	got.tell(a, read)
+	got.classify(a, read)
 	h.ended(a)
 }
 
