@@ -122,10 +122,15 @@ func (h *hand) produceSized(to target, n, size int) *operation {
 	return o
 }
 
+// targetOf returns where a request has gone.
+func (h *hand) targetOf(p *history.Produce) target {
+	return target{h.t.topics[p.Topic], p.Scope, p.Partition, p.Scope == 0 && p.Partition >= 0}
+}
+
 // reuse returns an operation that appends n other records under the identity of an older one, which is refused.
 func (h *hand) reuse(older *operation, n int) *operation {
 	p := older.ask.Produce
-	o := h.produceSized(target{h.t.topics[p.Topic], p.Scope, p.Partition, p.Scope == 0 && p.Partition >= 0}, n, h.size())
+	o := h.produceSized(h.targetOf(p), n, h.size())
 	q := o.ask.Produce
 	q.Producer, q.Epoch, q.Sequence, q.Key, q.Transaction = p.Producer, p.Epoch, p.Sequence, p.Key, p.Transaction
 	return o

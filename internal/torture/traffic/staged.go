@@ -126,9 +126,6 @@ func (s *staged) stage(ctx context.Context, x *open) {
 	if x.bound && h.chance(120) {
 		s.beginAnother(ctx)
 	}
-	if x.bound && h.chance(60) {
-		s.appendOutside(ctx)
-	}
 	for range h.rand.IntN(5) {
 		a := s.produce(ctx, x, h.settleOnceOrTwice)
 		if a.Outcome != history.OK {
@@ -138,6 +135,9 @@ func (s *staged) stage(ctx context.Context, x *open) {
 		}
 		if h.chance(40) {
 			s.reuse(ctx, x)
+		}
+		if x.bound && s.id != 0 && h.chance(40) {
+			s.appendOutside(ctx, a.Produce)
 		}
 	}
 	if offsets := s.solo.next(h); offsets != nil && h.chance(300) {
@@ -202,13 +202,12 @@ func (s *staged) beginAnother(ctx context.Context) {
 	}
 }
 
-// appendOutside appends under the producer's next sequence, but not in its open transaction, which is refused. Should
-// a late copy of it come when the transaction has ended, it takes that sequence, and the client is told so by the next
-// refusal.
-func (s *staged) appendOutside(ctx context.Context) {
+// appendOutside appends where the last records of the open transaction are, under the sequence behind them, but not in
+// the transaction, which is refused: else its abort would leave a gap before them. Should a late copy of it come when
+// the transaction has ended, it takes that sequence, and the client is told so by the next refusal.
+func (s *staged) appendOutside(ctx context.Context, last *history.Produce) {
 	h := s.hand
-	to := h.target(h.anyTopic())
-	o := s.producer.append(to, 1+h.rand.IntN(4), s.next[scope{to.topic.Topic.Topic, to.scope}])
+	o := s.producer.append(h.targetOf(last), 1+h.rand.IntN(4), s.next[scope{last.Topic, last.Scope}])
 	a := h.settle(ctx, o)
 	s.fenced(a)
 	s.anew = s.anew || a.Outcome == history.OK // the transaction was aborted meanwhile
