@@ -30,6 +30,9 @@ func TestAnOutcomeIsWhatTheClientCanKnow(t *testing.T) {
 	}{
 		{"success", answer{status: 200}, good, history.OK, true},
 		{"created", answer{status: 201}, good, history.OK, true},
+		{"packed", answer{status: 200, encoding: "gzip", body: gzipped(nil)}, good, history.OK, true},
+		{"half of what was packed", answer{status: 200, encoding: "gzip", body: gzipped(nil)[:5]}, good, history.Unknown, false},
+		{"packed as nobody asked for", answer{status: 200, encoding: "br"}, good, history.Unknown, false},
 		{"no content", answer{status: 204}, nil, history.OK, true},
 		{"success that cannot be read", answer{status: 200}, bad, history.Unknown, false},
 		{"half a success", answer{status: 200, err: io.ErrUnexpectedEOF}, good, history.Unknown, false},
