@@ -136,7 +136,7 @@ func (s *staged) stage(ctx context.Context, x *open) {
 		if h.chance(40) {
 			s.reuse(ctx, x)
 		}
-		if x.bound && s.id != 0 && h.chance(40) {
+		if x.bound && s.id != 0 && h.chance(80) {
 			s.appendOutside(ctx, a.Produce)
 		}
 	}
