@@ -31,6 +31,7 @@ func (h *hand) fetch(tp *topic, reader string, partition int, offset int64, most
 	if wait > 0 {
 		path += fmt.Sprintf("&wait_ms=%d", wait.Milliseconds())
 	}
+	path += h.more()
 	o := h.operation(history.Attempt{Kind: history.KindFetch, Read: r}, http.MethodGet, path, nil)
 	o.read = func(a *history.Attempt, body []byte) error {
 		var got fetched
@@ -48,6 +49,17 @@ func (h *hand) fetch(tp *topic, reader string, partition int, offset int64, most
 		return nil
 	}
 	return o
+}
+
+// more returns further parameters of a read, most of the time none: few bytes, or what must be answered the same.
+func (h *hand) more() (query string) {
+	if h.chance(100) {
+		query = fmt.Sprintf("&max_bytes=%d", 1+h.rand.IntN(1<<h.rand.IntN(17)))
+	}
+	if h.chance(50) {
+		query += "&isolation_level=read_uncommitted"
+	}
+	return query
 }
 
 // readBack reads what was just acknowledged, from another proxy. Nobody reads on from there: each time it is another

@@ -14,7 +14,7 @@ type oneShots struct {
 }
 
 func newOneShots(h *hand, transactionalID string) *oneShots {
-	return &oneShots{producer: &producer{hand: h, transactionalID: transactionalID}, solo: h.newSolo()}
+	return &oneShots{producer: &producer{hand: h, transactionalID: transactionalID}, solo: h.newSolo(3)}
 }
 
 func (s *oneShots) run(ctx context.Context) {

@@ -20,7 +20,7 @@ type staged struct {
 func newStaged(h *hand, transactionalID string, takesTurns bool) *staged {
 	return &staged{
 		producer:   &producer{hand: h, transactionalID: transactionalID},
-		takesTurns: takesTurns, solo: h.newSolo(),
+		takesTurns: takesTurns, solo: h.newSolo(2),
 	}
 }
 
