@@ -67,6 +67,9 @@ type step struct {
 	pause time.Duration // before it
 }
 
+// always is how long a fault lasts that is there all the time: longer than any run.
+const always = 365 * 24 * time.Hour
+
 // all are the faults that there are.
 func all() []*fault {
 	return slices.Concat(proxyFaults, crashFaults(), serverFaults, diskFaults, sessionFaults, networkFaults)
@@ -204,7 +207,7 @@ func (n *Nemesis) Run(ctx context.Context) {
 	}
 	for _, f := range n.chosen {
 		if f.weight == 0 && f.do != nil {
-			lanes.Go(func() { n.do(ctx, step{fault: f, lasts: 100 * 365 * 24 * time.Hour}) })
+			lanes.Go(func() { n.do(ctx, step{fault: f, lasts: always}) })
 		}
 	}
 	lanes.Wait()
