@@ -4,7 +4,8 @@
 //	eos-torture judge FILE                 judges a history that was kept
 //	eos-torture faults                     names the faults that there are
 //
-// It ends with status 1 if there is an anomaly, or if too little happened in a run for its verdict to mean anything. Each flag of run is also an environment variable, TORTURE_SEED.
+// It ends with status 1 if there is an anomaly, or if too little happened in a run for its verdict to mean anything.
+// Each flag of run is also an environment variable, as TORTURE_SEED.
 package main
 
 import (

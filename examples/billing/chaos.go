@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/eos-proxy/eos-proxy/examples/internal/client"
-	"github.com/eos-proxy/eos-proxy/internal/program"
+	"github.com/eos-proxy/eos-proxy/internal/wait"
 )
 
 // chaos kills the proxy and its database while the tills work. It goes by their progress, not by the clock,
@@ -58,17 +58,17 @@ func (c *chaos) run(ctx context.Context, strikes []strike) {
 		ready := func() bool {
 			return c.progress.sent() >= s.at && (s.blind || c.progress.acknowledged.Load() > seen)
 		}
-		if !program.Await(ctx, ready) || client.Sleep(ctx, time.Duration(c.random.Int64N(int64(c.delay(s))))) != nil {
+		if !wait.Until(ctx, ready) || client.Sleep(ctx, time.Duration(c.random.Int64N(int64(c.delay(s))))) != nil {
 			return
 		}
 		// A proxy or database that is not there is waited for: a strike that hits nobody is none.
 		if s.postgres {
-			if !program.Await(ctx, func() bool { return c.proxy.postgres.Kill() != 0 }) {
+			if !wait.Until(ctx, func() bool { return c.proxy.postgres.Kill() != 0 }) {
 				return
 			}
 			c.postgresKills.Add(1)
 		} else {
-			if !program.Await(ctx, c.proxy.Kill) {
+			if !wait.Until(ctx, c.proxy.Kill) {
 				return
 			}
 			c.kills.Add(1)

@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/eos-proxy/eos-proxy/examples/internal/client"
-	"github.com/eos-proxy/eos-proxy/internal/program"
+	"github.com/eos-proxy/eos-proxy/internal/wait"
 )
 
 // How many of a thousand requests lose their answer on the way back; how many lose their connection at once
@@ -39,7 +39,7 @@ type cutter struct {
 
 // settle waits until no request is under way any more; it returns false if ctx ends first.
 func (c *cutter) settle(ctx context.Context) bool {
-	return program.Await(ctx, func() bool { return c.underway.Load() == 0 })
+	return wait.Until(ctx, func() bool { return c.underway.Load() == 0 })
 }
 
 // listen answers on a free port until the returned function is called.

@@ -34,7 +34,7 @@ func (p *proxy) run(ctx context.Context) error {
 	}
 	defer log.Close()      //nolint:errcheck // what it says matters only while the proxy runs
 	defer p.postgres.End() // left behind by a proxy that was killed last
-	p.Tell = func(line string) { fmt.Fprintln(log, line) }
+	p.OnLine = func(line string) { fmt.Fprintln(log, line) }
 	if err := p.Run(ctx); err != nil {
 		text, _ := os.ReadFile(log.Name())
 		return fmt.Errorf("%w: …%s", err, text[max(0, len(text)-1500):])

@@ -16,7 +16,7 @@ const (
 	Mute            // the COMMIT is forwarded; no answer ever comes, and nothing is cut
 	Delay           // the COMMIT is forwarded afterwards; then all goes on
 	Freeze          // the client is cut; the backend has the COMMIT, but is stopped before, and goes on afterwards
-	FreezeIn        // the same, but the backend is stopped when it is at it; if it has answered by then, that is a CutAfter
+	FreezeIn        // the same, but the backend is stopped when it is at it; has it answered by then, that is a CutAfter
 
 	// The faults of other messages.
 

@@ -19,7 +19,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/eos-proxy/eos-proxy/internal/program"
+	"github.com/eos-proxy/eos-proxy/internal/wait"
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
@@ -219,7 +219,7 @@ func (p *Proxy) pass() {
 }
 
 // wait waits for d, or for the end of the proxy.
-func (p *Proxy) wait(d time.Duration) { program.Sleep(p.ctx, d) }
+func (p *Proxy) wait(d time.Duration) { wait.For(p.ctx, d) }
 
 func (p *Proxy) accept() {
 	for p.ctx.Err() == nil {

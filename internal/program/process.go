@@ -44,10 +44,10 @@ type Process struct {
 	last   string // line that it printed; guarded by mu
 }
 
-// Start starts a program, without the settings of the environment but with those of env, and tells each line that it
-// prints, on stdout or stderr. The program is told to end when ctx ends.
+// Start starts a program, without the settings of the environment but with those of env, and calls onLine with each
+// line that it prints, on stdout or stderr. The program is told to end when ctx ends.
 func Start(
-	ctx context.Context, binary string, args []string, tell func(p *Process, line string), env ...string,
+	ctx context.Context, binary string, args []string, onLine func(p *Process, line string), env ...string,
 ) (*Process, error) {
 	p := &Process{cmd: exec.CommandContext(ctx, binary, args...), ended: make(chan struct{})}
 	p.cmd.Env = slices.DeleteFunc(os.Environ(), func(s string) bool { return strings.HasPrefix(s, "EOS_") })
@@ -73,7 +73,7 @@ func Start(
 			p.mu.Lock()
 			p.last = lines.Text()
 			p.mu.Unlock()
-			tell(p, lines.Text())
+			onLine(p, lines.Text())
 		}
 		_, _ = io.Copy(io.Discard, out) // behind a line that is too long
 		p.err = p.cmd.Wait()
@@ -90,8 +90,8 @@ func (p *Process) Wait() error {
 	return p.err
 }
 
-// Successful reports whether the process, which has ended, did so with status 0: Wait may tell of the signal that it was
-// sent.
+// Successful reports whether the process, which has ended, did so with status 0: Wait may tell of the signal that it
+// was sent.
 func (p *Process) Successful() bool { return p.cmd.ProcessState.Success() }
 
 // Last returns the last line that the process has printed.
@@ -139,33 +139,4 @@ func (p *Process) Excuse(ctx context.Context) error {
 		return nil
 	}
 	return fmt.Errorf("%s ended by itself (%w), and said: %s", p.cmd.Path, p.err, p.last)
-}
-
-// Await waits until done returns true; it returns false if ctx ends first.
-func Await(ctx context.Context, done func() bool) bool {
-	ticker := time.NewTicker(2 * time.Millisecond)
-	defer ticker.Stop()
-	for !done() {
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			return false
-		}
-	}
-	return ctx.Err() == nil
-}
-
-// Sleep waits for d. It returns false if ctx ends first.
-func Sleep(ctx context.Context, d time.Duration) bool {
-	if d <= 0 {
-		return ctx.Err() == nil
-	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

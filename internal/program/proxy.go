@@ -11,7 +11,7 @@ import (
 type Proxy struct {
 	Binary string
 	Args   []string          // of serve
-	Tell   func(line string) // hears each line that it prints
+	OnLine func(line string) // hears each line that it prints
 
 	mu      sync.Mutex
 	process *Process // nil while none runs; guarded by mu
@@ -25,7 +25,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 	args := append([]string{"serve", "--listen", "127.0.0.1:0", "--log-format", "text"}, p.Args...)
 	for ctx.Err() == nil {
 		started, err := Start(ctx, p.Binary, args, func(from *Process, line string) {
-			p.Tell(line)
+			p.OnLine(line)
 			if address, ok := strings.CutPrefix(line, "eos-proxy answers on http://"); ok {
 				p.set(from, address)
 			}

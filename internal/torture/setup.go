@@ -24,9 +24,9 @@ import (
 	"github.com/eos-proxy/eos-proxy/internal/torture/traffic"
 )
 
-// make starts everything, from the bottom up.
-func (r *run) make(ctx context.Context) (err error) {
-	r.say("building and starting %d proxies, seed %d", r.cfg.Proxies, r.cfg.Seed)
+// start starts everything, from the bottom up.
+func (r *run) start(ctx context.Context) (err error) {
+	r.printf("building and starting %d proxies, seed %d", r.cfg.Proxies, r.cfg.Seed)
 	r.cluster, err = cluster.Start(ctx, cluster.Config{
 		Root: r.cfg.Root, Program: r.cfg.Program, Dir: r.dir, Proxies: r.cfg.Proxies, Race: r.cfg.Race, Clocks: r.cfg.Clocks,
 		Disk: r.cfg.Disk, DataBytes: dataBytes, WALBytes: walBytes, Database: r.openDatabase, Alarm: r.alarm,
@@ -71,9 +71,9 @@ func (r *run) make(ctx context.Context) (err error) {
 	}
 	r.missing = slices.Concat(r.cluster.Missing, r.nemesis.Skipped())
 	for _, missing := range r.missing {
-		r.say("NOT HERE: %s", missing)
+		r.printf("NOT HERE: %s", missing)
 	}
-	r.say("the traffic begins, and %d kinds of faults, for %s; the plan is in plan.txt",
+	r.printf("the traffic begins, and %d kinds of faults, for %s; the plan is in plan.txt",
 		len(r.cfg.Faults)-len(r.nemesis.Skipped()), r.cfg.Duration)
 	plan := strings.Join(r.nemesis.Plan(500), "\n") + "\n"
 	return os.WriteFile(filepath.Join(r.dir, "plan.txt"), []byte(plan), 0o600)
@@ -83,7 +83,8 @@ func (r *run) make(ctx context.Context) (err error) {
 // flush for seconds is rare.
 var cuts = faults.Shares{
 	faults.CutBefore: 80, faults.Abandon: 15, faults.Stall: 5, faults.CutAfter: 160, faults.Late: 40, faults.Mute: 1,
-	faults.Delay: 30, faults.Freeze: 8, faults.FreezeIn: 16, faults.BreakRequest: 1, faults.BreakAnswer: 1, faults.BreakReady: 2,
+	faults.Delay: 30, faults.Freeze: 8, faults.FreezeIn: 16,
+	faults.BreakRequest: 1, faults.BreakAnswer: 1, faults.BreakReady: 2,
 }
 
 // openDatabase puts a proxy that cuts between one of ours and PostgreSQL.
@@ -140,22 +141,22 @@ func version(cfg Config) string {
 
 // report says what the run took, and how it is repeated.
 func (r *run) report(v *judge.Verdict, judging time.Duration) {
-	k := r.course
-	r.say("judged in %s", judging.Round(10*time.Millisecond))
-	if k.Samples > 0 {
-		r.say("in the thirds of the run: memory of a proxy %s, data (which stay) %s, write-ahead log %s; records sent %d, %d, %d",
-			megabytes(k.Memory), megabytes(k.Data), megabytes(k.WAL), k.Records[0], k.Records[1], k.Records[2])
+	r.printf("judged in %s", judging.Round(10*time.Millisecond))
+	if c := r.course; c.Samples > 0 {
+		r.printf("in the thirds of the run: memory of a proxy %s, data (which stay) %s, write-ahead log %s; "+
+			"records sent %d, %d, %d",
+			megabytes(c.Memory), megabytes(c.Data), megabytes(c.WAL), c.Records[0], c.Records[1], c.Records[2])
 	}
-	r.say("COMMITs cut: %d (%s)", cutOf(v), counts(cutCommits, func(f faults.Fault) (string, int64) {
+	r.printf("COMMITs cut: %d (%s)", cutOf(v), counts(cutCommits, func(f faults.Fault) (string, int64) {
 		return f.String(), v.Faults[nemesis.Database+f.String()]
 	}))
 	lost := r.cluster.LostCommits()
-	r.say("COMMITs without an answer, as the proxies found out that lived on: %s",
+	r.printf("COMMITs without an answer, as the proxies found out that lived on: %s",
 		counts(slices.Sorted(maps.Keys(lost)), func(name string) (string, int64) { return name, int64(lost[name]) }))
 	for _, missing := range r.missing {
-		r.say("NOT HERE: %s", missing)
+		r.printf("NOT HERE: %s", missing)
 	}
-	r.say("again: eos-torture run %s", r.cfg.Arguments())
+	r.printf("again: eos-torture run %s", r.cfg.Arguments())
 }
 
 // counts tells how many there are of each.

@@ -4,6 +4,7 @@
 // (judge). Here the parts are put together, in this order:
 //
 //	start → traffic and faults → heal → progress? → no traffic → floors? → what is left → the verdict
+//	setup.go  torture.go         heal.go                                                  torture.go, enough.go
 //
 // What a run keeps is below a directory of its own, which is removed when all is well: history.jsonl, the log of each
 // process and of what was done (run.log), the figures, and what was planned.
@@ -17,7 +18,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 
@@ -62,15 +62,6 @@ const (
 	walBytes  = 640 << 20
 )
 
-// How long things may take when nothing is done to the service any more.
-const (
-	healTime     = 90 * time.Second // until every proxy is ready
-	databaseTime = 30 * time.Second // until all make progress, if something was done to the database
-	proxyTime    = 10 * time.Second // the same, if it was not
-	floorTime    = 60 * time.Second // until connections are back to what they were
-	drainTime    = 10 * time.Minute
-)
-
 // run is one run.
 type run struct {
 	cfg      Config
@@ -106,7 +97,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	}
 	defer func() {
 		if err != nil || cfg.Keep {
-			r.say("the history and the logs are in %s", r.dir)
+			r.printf("the history and the logs are in %s", r.dir)
 			return
 		}
 		err = os.RemoveAll(r.dir)
@@ -126,10 +117,12 @@ func Run(ctx context.Context, cfg Config) (err error) {
 			r.hurry()
 		}
 	})()
-	if err := r.make(ctx); err != nil {
+	if err := r.start(ctx); err != nil {
 		return errors.Join(err, context.Cause(ctx), r.stop())
 	}
-	err = r.torture(ctx)
+	if err = r.torture(ctx); err == nil {
+		err = r.drain(ctx)
+	}
 	if stopped := r.stop(); err == nil {
 		err = stopped
 	}
@@ -139,93 +132,57 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	return r.judge()
 }
 
-// torture makes traffic and does the faults, heals, and writes down what is left.
-func (r *run) torture(ctx context.Context) error {
+// torture makes traffic and does the faults, and heals. When it returns, nobody sends anything any more.
+func (r *run) torture(ctx context.Context) (err error) {
 	sending, stop := context.WithCancel(ctx)
-	defer stop()
-	sent := make(chan error, 1)
-	go func() { sent <- r.traffic.Run(sending) }()
-	go r.leave(sending)
-	r.rage(ctx)
-	if ctx.Err() != nil {
-		return context.Cause(ctx) // nobody waits for what the clients may still find out
+	var senders sync.WaitGroup
+	senders.Go(func() { err = errors.Join(err, r.traffic.Run(ctx, sending)) })
+	senders.Go(func() { r.feedRetention(sending) })
+	r.injectFaults(ctx)
+	if ctx.Err() == nil {
+		r.printf("%d operations; healing", r.traffic.Operations())
+		r.heal(ctx)
 	}
-	r.say("%d operations; healing", r.traffic.Operations())
-	healing, done := context.WithTimeout(context.WithoutCancel(ctx), healTime)
-	r.nemesis.Undo(healing)
-	progressed := make(chan struct{})
-	go func() {
-		defer close(progressed)
-		r.awaitProgress(ctx)
-	}()
-	if !r.nemesis.Settle(healing) {
-		r.alarm("no-progress", fmt.Sprintf("not every proxy is ready %s after nothing was done to it any more", healTime))
-	}
-	done()
-	<-progressed
 	stop()
-	err := <-sent
-	if cause := context.Cause(ctx); cause != nil {
-		return cause
-	}
-	if err != nil {
-		return err
-	}
-	r.say("no more traffic; reading what is left")
-	if err := r.network.Close(); err != nil {
-		return err
-	}
-	falling, done := context.WithTimeout(ctx, floorTime)
-	r.cluster.AwaitFloor(falling)
-	done()
-	if k := r.cluster.Course(); r.lasted >= soakTime {
-		for name, detail := range k.Leaks() {
-			r.alarm(name, detail)
-		}
-	}
-	draining, done := context.WithTimeout(ctx, drainTime)
-	defer done()
-	err = r.traffic.Drain(draining)
-	r.checkLost()
-	return err
+	senders.Wait()
+	return errors.Join(err, context.Cause(ctx))
 }
 
-// checkLost raises the alarm if the answer to a COMMIT was lost where nothing was done to PostgreSQL, nor to the way
-// there: who hangs up, or dies, takes nothing with him that others share.
-func (r *run) checkLost() {
-	if lost := r.cluster.LostCommits(); !r.nemesis.HitDatabase() && len(lost) > 0 {
-		r.alarm("lost-commit", fmt.Sprintf("nothing was done to the database, and COMMITs were not answered: %v", lost))
-	}
-}
-
-// rage does the faults until the time is over, or there were enough operations.
-func (r *run) rage(ctx context.Context) {
-	raging, calm := context.WithTimeout(ctx, r.cfg.Duration)
+// injectFaults does the faults until the time is over, or there were enough operations.
+func (r *run) injectFaults(ctx context.Context) {
+	hitting, calm := context.WithTimeout(ctx, r.cfg.Duration)
 	defer calm()
 	began := time.Now()
 	defer func() { r.lasted = time.Since(began) }()
-	go func() {
-		ticker := time.NewTicker(time.Second)
-		defer ticker.Stop()
-		for i := 1; raging.Err() == nil; i++ {
-			select {
-			case <-ticker.C:
-			case <-raging.Done():
-			}
-			if i%10 == 0 {
-				r.tell()
-			}
-			if enough := r.cfg.Operations; enough > 0 && r.traffic.Operations() >= enough {
-				calm()
-			}
-		}
-	}()
-	r.nemesis.Run(raging)
-	<-raging.Done()
+	var watching sync.WaitGroup
+	defer watching.Wait()
+	watching.Go(func() { r.watchOperations(hitting, calm) })
+	r.nemesis.Run(hitting)
+	<-hitting.Done()
 }
 
-// tell says how far the run is.
-func (r *run) tell() {
+// watchOperations prints how far the run is, now and then, until ctx ends; enough ends it when there were enough.
+func (r *run) watchOperations(ctx context.Context, enough context.CancelFunc) {
+	const saidEvery = 10 // seconds
+	ticker := time.NewTicker(time.Second)
+	defer ticker.Stop()
+	for second := 1; ; second++ {
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+		if second%saidEvery == 0 {
+			r.printProgress()
+		}
+		if most := r.cfg.Operations; most > 0 && r.traffic.Operations() >= most {
+			enough()
+		}
+	}
+}
+
+// printProgress says how far the run is.
+func (r *run) printProgress() {
 	count := int64(0)
 	for _, n := range r.nemesis.Counts() {
 		count += n
@@ -233,45 +190,8 @@ func (r *run) tell() {
 	r.mu.Lock()
 	alarms := r.alarms
 	r.mu.Unlock()
-	r.say("%d operations in %d attempts, %d faults, %d alarms; last success %s ago", r.traffic.Operations(),
+	r.printf("%d operations in %d attempts, %d faults, %d alarms; last success %s ago", r.traffic.Operations(),
 		r.traffic.Attempts(), count, alarms, time.Since(r.traffic.LastOK()).Round(time.Millisecond))
-}
-
-// progress are the kinds of requests of which one must succeed when all is healed, if clients make them.
-var progress = []history.Kind{
-	history.KindProduce, history.KindOneShot, history.KindCommit, history.KindFetch, history.KindPoll,
-}
-
-// awaitProgress waits until a write succeeds through each proxy, and one of each kind of progress, that was sent from
-// now on.
-func (r *run) awaitProgress(ctx context.Context) {
-	limit := databaseTime
-	if !r.nemesis.HitDatabase() {
-		limit = proxyTime
-	}
-	if r.cfg.Rate > 0 {
-		limit += time.Duration(100 / r.cfg.Rate * float64(time.Second)) // until it is everybody's turn
-	}
-	healed := time.Now()
-	ticker := time.NewTicker(20 * time.Millisecond)
-	defer ticker.Stop()
-	for {
-		without := r.traffic.Without(healed, progress...)
-		if len(without) == 0 {
-			break
-		}
-		if time.Since(healed) > limit {
-			r.alarm("no-progress", fmt.Sprintf("without a success in %s after everything was healed: %s",
-				limit, strings.Join(without, ", ")))
-			return
-		}
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			return
-		}
-	}
-	r.say("everybody has made progress %s after everything was healed", time.Since(healed).Round(time.Millisecond))
 }
 
 // stop ends everything, from the top down. It may be called at any point.
@@ -314,13 +234,13 @@ func (r *run) judge() error {
 // alarm writes an alarm into the history.
 func (r *run) alarm(name, detail string) {
 	r.writer.Write(history.Line{Alarm: &history.Alarm{Name: name, Detail: detail, At: time.Since(r.began).Nanoseconds()}})
-	r.say("ALARM %s: %s", name, detail)
+	r.printf("ALARM %s: %s", name, detail)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.alarms++
 }
 
-// say tells a person.
-func (r *run) say(format string, args ...any) {
+// printf tells a person, behind the seconds since the run began.
+func (r *run) printf(format string, args ...any) {
 	_, _ = fmt.Fprintf(r.cfg.Out, "%7.1f  %s\n", time.Since(r.began).Seconds(), fmt.Sprintf(format, args...))
 }

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/eos-proxy/eos-proxy/examples/internal/client"
-	"github.com/eos-proxy/eos-proxy/internal/program"
+	"github.com/eos-proxy/eos-proxy/internal/wait"
 )
 
 // target is whom a strike hits.
@@ -36,7 +36,8 @@ type strike struct {
 func plan(random *rand.Rand, cfg Config) []strike {
 	var strikes []strike
 	counts := [targetsCount]int{
-		aWorker: cfg.WorkerKills, aProxy: cfg.ProxyKills, thePostgres: cfg.PostgresKills, aFreeze: cfg.Freezes, aZombie: cfg.Zombies,
+		aWorker: cfg.WorkerKills, aProxy: cfg.ProxyKills, thePostgres: cfg.PostgresKills,
+		aFreeze: cfg.Freezes, aZombie: cfg.Zombies,
 	}
 	for t := range targetsCount {
 		share := 0.9
@@ -78,13 +79,13 @@ func (c *chaos) run(ctx context.Context, strikes []strike) (err error) {
 	for _, s := range strikes {
 		ready := func() bool { return int(c.progress.Load()) >= s.at }
 		// Anywhere in the course of a request.
-		if !program.Await(ctx, ready) || client.Sleep(ctx, time.Duration(c.random.Int64N(int64(20*time.Millisecond)))) != nil {
+		if !wait.Until(ctx, ready) || !wait.For(ctx, time.Duration(c.random.Int64N(int64(20*time.Millisecond)))) {
 			return context.Cause(ctx)
 		}
 		// Who is not there is waited for: a strike that hits nobody is none.
 		if s.target == aZombie {
 			c.zombie(ctx, &zombies, fail)
-		} else if program.Await(ctx, func() bool { return c.hit(s.target) }) {
+		} else if wait.Until(ctx, func() bool { return c.hit(s.target) }) {
 			c.hits[s.target].Add(1)
 		}
 	}
@@ -110,7 +111,7 @@ func (c *chaos) hit(t target) bool {
 func (c *chaos) zombie(ctx context.Context, all *sync.WaitGroup, fail func(error)) {
 	var p *post
 	var w *worker
-	if !program.Await(ctx, func() bool { p, w = c.torture.crew.pick(c.random); return w != nil }) {
+	if !wait.Until(ctx, func() bool { p, w = c.torture.crew.pick(c.random); return w != nil }) {
 		return
 	}
 	all.Go(func() {

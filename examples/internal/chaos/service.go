@@ -37,7 +37,7 @@ func (s *service) addProxy() *program.Proxy {
 	name := fmt.Sprint("proxy-", len(s.proxies))
 	p := &program.Proxy{
 		Binary: s.binary, Args: []string{"--database-url", s.url},
-		Tell: func(line string) { s.log.line(name, line) },
+		OnLine: func(line string) { s.log.line(name, line) },
 	}
 	s.proxies = append(s.proxies, p)
 	return p

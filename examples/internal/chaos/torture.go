@@ -24,6 +24,7 @@ import (
 	"github.com/eos-proxy/eos-proxy/examples/internal/client"
 	"github.com/eos-proxy/eos-proxy/internal/program"
 	"github.com/eos-proxy/eos-proxy/internal/torture/network"
+	"github.com/eos-proxy/eos-proxy/internal/wait"
 )
 
 // Config says what is done, and to whom. The numbers of faults are what must have been reached in the end.
@@ -173,7 +174,7 @@ func (t *torture) work(ctx context.Context, c *chaos) error {
 	if err := <-posted; err != nil {
 		return err
 	}
-	if !program.Await(ctx, func() bool { return int(c.progress.Load()) >= t.cfg.Views }) {
+	if !wait.Until(ctx, func() bool { return int(c.progress.Load()) >= t.cfg.Views }) {
 		return context.Cause(ctx)
 	}
 	t.network.Settle(ctx)

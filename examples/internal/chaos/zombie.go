@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/eos-proxy/eos-proxy/examples/internal/client"
-	"github.com/eos-proxy/eos-proxy/internal/program"
+	"github.com/eos-proxy/eos-proxy/internal/wait"
 )
 
 // zombieTime is how long a worker stands still at most: a session, and what PostgreSQL's absences add.
@@ -120,7 +120,7 @@ func (t *torture) outlive(ctx context.Context, w *worker) (string, error) {
 // replace lets the worker go on when another one has its instance: it must learn that it is replaced, and end.
 func (t *torture) replace(ctx context.Context, p *post, w *worker) (string, error) {
 	close(w.relieved)
-	joined := program.Await(ctx, func() bool {
+	joined := wait.Until(ctx, func() bool {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		return p.worker != w && p.worker.free()

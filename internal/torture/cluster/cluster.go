@@ -20,7 +20,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/eos-proxy/eos-proxy/internal/program"
+	"github.com/eos-proxy/eos-proxy/internal/wait"
 )
 
 // Config says what a cluster is made of.
@@ -48,14 +48,14 @@ type Cluster struct {
 	Postgres *Postgres
 	Missing  []string // what was asked for and could not be had, and why
 
-	log     *log
-	figures *figures
-	hurry   chan struct{} // closed by Hurry
-	hurried sync.Once
-	cancel  context.CancelFunc // ends the proxies
-	proxies sync.WaitGroup
-	last    context.CancelFunc // ends PostgreSQL
-	server  sync.WaitGroup
+	log           *log
+	figures       *figures
+	hurry         chan struct{} // closed by Hurry
+	hurried       sync.Once
+	cancelProxies context.CancelFunc
+	proxies       sync.WaitGroup
+	cancelServer  context.CancelFunc
+	server        sync.WaitGroup
 }
 
 // Start builds and starts all, and returns when each proxy answers. The end of ctx interrupts it, but does not end
@@ -81,7 +81,7 @@ func Start(ctx context.Context, cfg Config) (_ *Cluster, err error) {
 	c.Missing = c.Postgres.Missing
 	serverLife, last := context.WithCancel(context.WithoutCancel(ctx))
 	proxyLife, cancel := context.WithCancel(serverLife)
-	c.last, c.cancel = last, cancel
+	c.cancelServer, c.cancelProxies = last, cancel
 	ended := make(chan error, cfg.Proxies+1)
 	c.server.Go(func() {
 		if err := c.Postgres.server.Run(serverLife); err != nil {
@@ -102,7 +102,7 @@ func Start(ctx context.Context, cfg Config) (_ *Cluster, err error) {
 	}
 	waiting, done := context.WithTimeout(ctx, 2*time.Minute)
 	defer done()
-	if !program.Await(waiting, func() bool { return len(ended) > 0 || c.ready(waiting) }) {
+	if !wait.Until(waiting, func() bool { return len(ended) > 0 || c.ready(waiting) }) {
 		return nil, fmt.Errorf("the proxies do not get ready: %w", waiting.Err())
 	}
 	if len(ended) > 0 {
@@ -210,12 +210,12 @@ func (c *Cluster) Stop() (err error) {
 		err = c.figures.close()
 		c.figures = nil
 	}
-	if c.cancel != nil {
-		c.cancel()
+	if c.cancelProxies != nil {
+		c.cancelProxies()
 	}
 	c.proxies.Wait()
-	if c.last != nil {
-		c.last()
+	if c.cancelServer != nil {
+		c.cancelServer()
 		c.endServer()
 	}
 	if c.Postgres != nil {

@@ -15,8 +15,8 @@ import (
 
 	"github.com/eos-proxy/eos-proxy/internal/crash"
 	"github.com/eos-proxy/eos-proxy/internal/faults"
-	"github.com/eos-proxy/eos-proxy/internal/program"
 	"github.com/eos-proxy/eos-proxy/internal/torture/cluster"
+	"github.com/eos-proxy/eos-proxy/internal/wait"
 )
 
 // alarms are those that were raised.
@@ -167,16 +167,16 @@ func (r *rig) testCrashPoints(t *testing.T) {
 		p.Arm(string(point) + ":1")
 		starts := p.Starts()
 		// What it does at its start may be at the point already.
-		if !p.Kill(0) || !program.Await(ctx, func() bool { return p.Starts() > starts && p.Ready(ctx) || crashed() }) {
+		if !p.Kill(0) || !wait.Until(ctx, func() bool { return p.Starts() > starts && p.Ready(ctx) || crashed() }) {
 			t.Fatalf("%s: the proxy does not come back", point)
 		}
 		if !crashed() {
 			err = r.provoke(ctx, point)
 		}
-		if !program.Await(ctx, crashed) {
+		if !wait.Until(ctx, crashed) {
 			t.Fatalf("%s: no crash, but %v", point, err)
 		}
-		if !program.Await(ctx, func() bool { return p.Ready(ctx) }) {
+		if !wait.Until(ctx, func() bool { return p.Ready(ctx) }) {
 			t.Fatalf("%s: the proxy does not come back", point)
 		}
 	}
@@ -188,18 +188,18 @@ func (r *rig) testCrashPoints(t *testing.T) {
 func (r *rig) testEnds(t *testing.T) {
 	p := r.Proxies[0]
 	for i, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL, syscall.SIGQUIT} {
-		if !program.Await(t.Context(), func() bool { return p.Ready(t.Context()) }) {
+		if !wait.Until(t.Context(), func() bool { return p.Ready(t.Context()) }) {
 			t.Fatal("the proxy does not come back")
 		}
 		if err := syscall.Kill(p.PID(), signal); err != nil {
 			t.Fatal(err)
 		}
 		const want = "crash: proxy-0 ended by itself"
-		program.Await(t.Context(), func() bool { return strings.Count(r.alarms.text(), want) == i+1 })
+		wait.Until(t.Context(), func() bool { return strings.Count(r.alarms.text(), want) == i+1 })
 	}
 	starts := p.Starts()
-	if !program.Await(t.Context(), func() bool { return p.Restart(t.Context()) }) ||
-		!program.Await(t.Context(), func() bool { return p.Starts() > starts && p.Ready(t.Context()) }) {
+	if !wait.Until(t.Context(), func() bool { return p.Restart(t.Context()) }) ||
+		!wait.Until(t.Context(), func() bool { return p.Starts() > starts && p.Ready(t.Context()) }) {
 		t.Error("it could not be told to end")
 	}
 	if got := r.alarms.take(); strings.Count(got, "\n")+1 != 3 {

@@ -13,7 +13,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/eos-proxy/eos-proxy/internal/program"
+	"github.com/eos-proxy/eos-proxy/internal/wait"
 )
 
 // A Disk is a small file system of its own, of which PostgreSQL keeps a part of its data. Its methods may be called by
@@ -101,7 +101,7 @@ func (d *Disk) Fill(ctx context.Context) error {
 	file, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
 	for err == nil && ctx.Err() == nil {
 		err = fill(file)
-		program.Sleep(ctx, 100*time.Millisecond) // and what PostgreSQL has freed meanwhile
+		wait.For(ctx, 100*time.Millisecond) // and what PostgreSQL has freed meanwhile
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -13,7 +13,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/eos-proxy/eos-proxy/internal/program"
+	"github.com/eos-proxy/eos-proxy/internal/wait"
 )
 
 // Figures are what a proxy takes.
@@ -74,7 +74,7 @@ func newFigures(c *Cluster, name string) (*figures, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	f.cancel = cancel
 	f.running.Go(func() {
-		for program.Sleep(ctx, every) {
+		for wait.For(ctx, every) {
 			f.take(ctx)
 		}
 	})

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/eos-proxy/eos-proxy/internal/program"
+	"github.com/eos-proxy/eos-proxy/internal/wait"
 )
 
 // How much more than at the start there may be when all is over: goroutines and descriptors of a connection that is
@@ -27,21 +27,29 @@ const (
 // transaction of a second, whenever it looked for 2.5 s; what does not come down until ctx ends is told as an alarm.
 // Nobody may send requests any more, and no connections to the proxies may be left.
 func (c *Cluster) AwaitFloor(ctx context.Context) {
-	var left map[string]string
-	for nothing := 0; nothing < quiet; {
-		now := c.leaks(ctx)
-		if ctx.Err() != nil {
-			break
-		}
-		if left, nothing = now, nothing+1; len(left) > 0 {
-			nothing = 0
-		}
-		if !program.Sleep(ctx, lookTime) {
-			break
-		}
-	}
-	for name, detail := range left {
+	for name, detail := range awaitQuiet(ctx, func() map[string]string { return c.leaks(ctx) }) {
 		c.log.alarm(name, detail)
+	}
+}
+
+// awaitQuiet looks until nothing is left for quiet looks in a row. If ctx ends first, it returns what was left when
+// something last was.
+func awaitQuiet(ctx context.Context, look func() map[string]string) map[string]string {
+	var last map[string]string
+	for still := 0; ; {
+		left := look()
+		switch {
+		case ctx.Err() != nil: // who was asked may not have answered for that reason
+			return last
+		case len(left) > 0:
+			last, still = left, 0
+		default:
+			still++
+		}
+		if still == quiet {
+			return nil
+		}
+		wait.For(ctx, lookTime)
 	}
 }
 

@@ -1,9 +1,12 @@
 package cluster
 
 import (
+	"context"
 	"maps"
 	"slices"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -36,5 +39,42 @@ func TestWhatGrowsIsALeak(t *testing.T) {
 		if diff := cmp.Diff(test.want, slices.Sorted(maps.Keys(k.Leaks()))); diff != "" {
 			t.Errorf("%s: %s", test.name, diff)
 		}
+	}
+}
+
+// What comes and goes has not come down, however it is at the last look.
+func TestWhatComesAndGoesIsLeft(t *testing.T) {
+	t.Parallel()
+	some := map[string]string{"leak-transactions": "one"}
+	for _, test := range []struct {
+		name string
+		left func(look int) map[string]string
+		want map[string]string
+	}{
+		{"nothing", func(int) map[string]string { return nil }, nil},
+		{"at first", func(look int) map[string]string {
+			if look < 3 {
+				return some
+			}
+			return nil
+		}, nil},
+		{"always", func(int) map[string]string { return some }, some},
+		{"now and then", func(look int) map[string]string {
+			if look%quiet == 0 {
+				return some
+			}
+			return nil
+		}, some},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			// It ends between two looks, of which the first is still.
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute-lookTime/2)
+			defer cancel()
+			looks := 0
+			got := awaitQuiet(ctx, func() map[string]string { looks++; return test.left(looks - 1) })
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("%s: %s", test.name, diff)
+			}
+		})
 	}
 }

@@ -17,6 +17,7 @@ type log struct {
 	tell    func(name, detail string) // hears of alarms
 	mu      sync.Mutex
 	files   map[string]*os.File // by program; guarded by mu
+	failed  error               // of the last file that could not be made; guarded by mu
 	numbers map[string]int      // lines so far; guarded by mu
 	lost    map[string]int      // COMMITs that were not answered, by what the proxies found out; guarded by mu
 }
@@ -57,7 +58,8 @@ func (l *log) line(name, text string) int {
 	if file == nil {
 		var err error
 		if file, err = os.Create(filepath.Join(l.dir, name+".log")); err != nil {
-			return 0 // it is told by close
+			l.failed = err // which close tells
+			return 0
 		}
 		l.files[name] = file
 	}
@@ -86,6 +88,7 @@ func (f writerFunc) Write(b []byte) (int, error) { return f(b) }
 func (l *log) close() (err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	err, l.failed = l.failed, nil
 	for name, file := range l.files {
 		delete(l.files, name)
 		err = errors.Join(err, file.Close())

@@ -12,6 +12,7 @@ import (
 
 	"github.com/eos-proxy/eos-proxy/internal/crash"
 	"github.com/eos-proxy/eos-proxy/internal/program"
+	"github.com/eos-proxy/eos-proxy/internal/wait"
 )
 
 const (
@@ -87,7 +88,7 @@ func (p *Proxy) pause(ctx context.Context) bool {
 	down := p.down
 	p.down = 0
 	p.mu.Unlock()
-	return program.Sleep(ctx, down)
+	return wait.For(ctx, down)
 }
 
 // await waits for the end of a process. One that was told to end, by us or by the end of ctx, and does not, shows its
@@ -211,7 +212,7 @@ func (p *Proxy) Freeze(ctx context.Context, d time.Duration) bool {
 	}
 	p.frozen = true
 	p.mu.Unlock()
-	program.Sleep(ctx, d)
+	wait.For(ctx, d)
 	frozen.Resume()
 	p.mu.Lock()
 	defer p.mu.Unlock()

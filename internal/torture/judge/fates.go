@@ -12,6 +12,7 @@ func (b *book) checkTransactions() {
 		b.checkAsked(t)
 		b.checkRecords(t)
 		b.checkStuck(t)
+		b.checkTooLate(t)
 	}
 }
 

@@ -210,6 +210,7 @@ func (b *book) checkGroups() {
 			b.checkMember(g, m)
 		}
 		g.settleListings()
+		b.checkBeside(g)
 		for _, s := range g.order {
 			b.settleWrites(s)
 			b.checkEmpties(s)

@@ -67,7 +67,8 @@ func parse(name string, patch []byte) (Mutant, error) {
 		}
 	}
 	if m.Breaks == "" || m.Rule == "" || m.Expects == nil || !strings.HasPrefix(diff, "diff --git ") {
-		return m, fmt.Errorf("mutant %s: the head says Breaks, Rule, Expects and Faults, and an empty line and a diff follow", name)
+		return m, fmt.Errorf(
+			"mutant %s: the head says Breaks, Rule, Expects and Faults, and an empty line and a diff follow", name)
 	}
 	return m, nil
 }

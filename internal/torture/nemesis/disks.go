@@ -6,7 +6,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/eos-proxy/eos-proxy/internal/program"
+	"github.com/eos-proxy/eos-proxy/internal/wait"
 )
 
 // What is done to PostgreSQL's disks.
@@ -20,14 +20,14 @@ var diskFaults = []*fault{
 			return ""
 		},
 		do: func(ctx context.Context, n *Nemesis, _ step) (string, int) {
-			return "write-ahead log", one(n.cfg.Cluster.Postgres.WAL.Slow(ctx) == nil)
+			return "write-ahead log", oneIf(n.cfg.Cluster.Postgres.WAL.Slow(ctx) == nil)
 		},
 	},
 	{
 		name: "full-data-disk", database: true, weight: 1, least: time.Second, most: 6 * time.Second,
 		can: func(n *Nemesis) string { return noDisk(n.cfg.Cluster.Postgres.Data == nil) },
 		do: func(ctx context.Context, n *Nemesis, _ step) (string, int) {
-			return "data", one(n.cfg.Cluster.Postgres.Data.Fill(ctx) == nil)
+			return "data", oneIf(n.cfg.Cluster.Postgres.Data.Fill(ctx) == nil)
 		},
 	},
 	{
@@ -39,12 +39,12 @@ var diskFaults = []*fault{
 			go func() { filled <- n.cfg.Cluster.Postgres.WAL.Fill(ctx) }()
 			// What segments it has ready it uses up.
 			_ = n.session(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
-				for err == nil && program.Sleep(ctx, pollTime) {
+				for err == nil && wait.For(ctx, pollTime) {
 					_, err = conn.Exec(ctx, "SELECT pg_switch_wal()")
 				}
 				return err
 			})
-			return "write-ahead log", one(<-filled == nil)
+			return "write-ahead log", oneIf(<-filled == nil)
 		},
 	},
 }

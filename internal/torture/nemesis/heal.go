@@ -5,8 +5,7 @@ import (
 	"strings"
 
 	"github.com/eos-proxy/eos-proxy/internal/faults"
-
-	"github.com/eos-proxy/eos-proxy/internal/program"
+	"github.com/eos-proxy/eos-proxy/internal/wait"
 )
 
 // begin starts what is there all the time.
@@ -37,7 +36,7 @@ func (n *Nemesis) Undo(ctx context.Context) {
 	for _, p := range n.cfg.Cluster.Proxies {
 		p.ArmEach(nil)
 		p.Arm("")
-		for p.Armed() && program.Sleep(ctx, pollTime) {
+		for p.Armed() && wait.For(ctx, pollTime) {
 			p.Restart(ctx)
 		}
 	}
@@ -50,7 +49,7 @@ func (n *Nemesis) Settle(ctx context.Context) bool {
 	settled := n.cfg.Network.Settle(ctx)
 	for _, p := range n.cfg.Cluster.Proxies {
 		for settled && !p.Ready(ctx) {
-			settled = program.Sleep(ctx, pollTime)
+			settled = wait.For(ctx, pollTime)
 		}
 	}
 	for name, count := range n.counted() {

@@ -18,8 +18,7 @@ import (
 	"github.com/eos-proxy/eos-proxy/internal/torture/cluster"
 	"github.com/eos-proxy/eos-proxy/internal/torture/history"
 	"github.com/eos-proxy/eos-proxy/internal/torture/network"
-
-	"github.com/eos-proxy/eos-proxy/internal/program"
+	"github.com/eos-proxy/eos-proxy/internal/wait"
 )
 
 // Config says who is hit, and by what.
@@ -67,6 +66,9 @@ type step struct {
 	lasts time.Duration
 	pause time.Duration // before it
 }
+
+// always is how long a fault lasts that is there all the time: longer than any run.
+const always = 365 * 24 * time.Hour
 
 // all are the faults that there are.
 func all() []*fault {
@@ -193,7 +195,7 @@ func (n *Nemesis) Run(ctx context.Context) {
 	for lane := range n.cfg.AtOnce {
 		lanes.Go(func() {
 			for s := range n.steps(lane) {
-				if !program.Sleep(ctx, s.pause) {
+				if !wait.For(ctx, s.pause) {
 					return
 				}
 				n.do(ctx, s)
@@ -205,7 +207,7 @@ func (n *Nemesis) Run(ctx context.Context) {
 	}
 	for _, f := range n.chosen {
 		if f.weight == 0 && f.do != nil {
-			lanes.Go(func() { n.do(ctx, step{fault: f, lasts: 100 * 365 * 24 * time.Hour}) })
+			lanes.Go(func() { n.do(ctx, step{fault: f, lasts: always}) })
 		}
 	}
 	lanes.Wait()

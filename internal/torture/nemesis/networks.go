@@ -6,8 +6,7 @@ import (
 	"time"
 
 	"github.com/eos-proxy/eos-proxy/internal/faults"
-
-	"github.com/eos-proxy/eos-proxy/internal/program"
+	"github.com/eos-proxy/eos-proxy/internal/wait"
 )
 
 // Names of what the networks do all the time, to some requests and COMMITs: they are counted by what became of them.
@@ -75,7 +74,7 @@ var networkFaults = []*fault{
 // with those of one in 10,000.
 func (n *Nemesis) cutWhatIsRare(ctx context.Context) {
 	ends, ok := ctx.Deadline()
-	if !ok || !program.Sleep(ctx, time.Until(ends)/2) {
+	if !ok || !wait.For(ctx, time.Until(ends)/2) {
 		return
 	}
 	counted := n.counted()

@@ -7,8 +7,7 @@ import (
 
 	"github.com/eos-proxy/eos-proxy/internal/crash"
 	"github.com/eos-proxy/eos-proxy/internal/torture/cluster"
-
-	"github.com/eos-proxy/eos-proxy/internal/program"
+	"github.com/eos-proxy/eos-proxy/internal/wait"
 )
 
 // What is done to proxies.
@@ -17,26 +16,26 @@ var proxyFaults = []*fault{
 		name: "kill-proxy", weight: 10, least: 0, most: 2 * time.Second, // until the next one is there
 		do: func(_ context.Context, n *Nemesis, s step) (string, int) {
 			p := n.proxy(s.pick)
-			return p.Name, one(p.Kill(s.lasts))
+			return p.Name, oneIf(p.Kill(s.lasts))
 		},
 	},
 	{
 		name: "stop-proxy", weight: 4, least: 2 * time.Second, most: 12 * time.Second,
 		do: func(ctx context.Context, n *Nemesis, s step) (string, int) {
 			p := n.proxy(s.pick)
-			return p.Name, one(p.Freeze(ctx, s.lasts))
+			return p.Name, oneIf(p.Freeze(ctx, s.lasts))
 		},
 	},
 	{
 		name: "restart-proxies", weight: 3, least: time.Minute, most: time.Minute,
 		do: func(ctx context.Context, n *Nemesis, s step) (string, int) {
 			p, q := n.proxy(s.pick), n.proxy(s.pick+1)
-			count := one(p.Restart(ctx))
+			count := oneIf(p.Restart(ctx))
 			for count > 0 && ctx.Err() == nil && !p.Ready(ctx) {
-				program.Sleep(ctx, pollTime)
+				wait.For(ctx, pollTime)
 			}
 			if q != p {
-				count += one(q.Restart(ctx))
+				count += oneIf(q.Restart(ctx))
 			}
 			return p.Name + ", " + q.Name, count
 		},
@@ -68,7 +67,7 @@ func crashFaults() []*fault {
 			do: func(_ context.Context, n *Nemesis, s step) (string, int) {
 				p := n.proxy(s.pick)
 				p.Arm(fmt.Sprintf("%s:%d", point, 1+s.pick%uint64(passes[point])))
-				n.note("kill-proxy", p.Name, n.cfg.Now(), one(p.Kill(0)))
+				n.note("kill-proxy", p.Name, n.cfg.Now(), oneIf(p.Kill(0)))
 				return p.Name, 0
 			},
 		})
@@ -100,7 +99,7 @@ func (n *Nemesis) proxy(pick uint64) *cluster.Proxy {
 	return n.cfg.Cluster.Proxies[pick%uint64(len(n.cfg.Cluster.Proxies))]
 }
 
-func one(done bool) int {
+func oneIf(done bool) int {
 	if done {
 		return 1
 	}

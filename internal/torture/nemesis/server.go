@@ -8,7 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/eos-proxy/eos-proxy/internal/program"
+	"github.com/eos-proxy/eos-proxy/internal/wait"
 )
 
 // What is done to PostgreSQL's processes.
@@ -78,12 +78,12 @@ func (n *Nemesis) untilItIsBack(ctx context.Context, target string, hit bool) (s
 	if hit && !n.awaitServer(ctx) {
 		target += ", not back at the end"
 	}
-	return target, one(hit)
+	return target, oneIf(hit)
 }
 
 // awaitServer waits until the server takes connections again. It returns false if ctx ends first.
 func (n *Nemesis) awaitServer(ctx context.Context) bool {
-	for program.Sleep(ctx, pollTime) {
+	for wait.For(ctx, pollTime) {
 		if conn, err := n.cfg.Cluster.Postgres.Connect(ctx); err == nil {
 			hangUp(conn)
 			return true

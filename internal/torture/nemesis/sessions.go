@@ -8,7 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/eos-proxy/eos-proxy/internal/program"
+	"github.com/eos-proxy/eos-proxy/internal/wait"
 )
 
 // What other sessions do to PostgreSQL.
@@ -45,7 +45,7 @@ var sessionFaults = []*fault{
 			count := 0
 			for ctx.Err() == nil {
 				count += n.hold(ctx, repeatableRead, "SELECT pg_current_xact_id(), count(*) FROM topics")
-				program.Sleep(ctx, 200*time.Millisecond) // the server has died
+				wait.For(ctx, 200*time.Millisecond) // the server has died
 			}
 			return "session", count
 		},
@@ -111,7 +111,7 @@ func takeSlots(ctx context.Context, n *Nemesis, s step) (string, int) {
 			full = 1
 			_, _ = taken[0].Exec(ctx, end, fmt.Sprint(s.pick)) // without effect if the server has just died
 		}
-		program.Sleep(ctx, pollTime)
+		wait.For(ctx, pollTime)
 	}
 	return fmt.Sprintf("%d connections", len(taken)), full
 }

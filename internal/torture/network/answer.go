@@ -36,7 +36,7 @@ func (c *conn) down(from *bufio.Reader) {
 	}
 }
 
-// answer passes on the answer to a request, as far as its plan says.
+// answer passes on the answer to a request, and what comes before it.
 func (c *conn) answer(x *exchange, from *bufio.Reader) error {
 	for {
 		head, err := readHead(from)
@@ -48,18 +48,18 @@ func (c *conn) answer(x *exchange, from *bufio.Reader) error {
 			return err
 		}
 		if resp.StatusCode >= 200 {
-			return c.tell(x, resp, head, bodyOfAnswer(from, resp, x.req.Method))
+			return c.passAnswer(x, resp, head, bodyOfAnswer(from, resp, x.req.Method))
 		}
 		// An interim answer, as 100.
 		c.way.pass()
-		if _, err := c.told.Write(head); err != nil || c.told.Flush() != nil {
+		if _, err := c.toClient.Write(head); err != nil || c.toClient.Flush() != nil {
 			return errCut
 		}
 	}
 }
 
-// tell tells the client the final answer.
-func (c *conn) tell(x *exchange, resp *http.Response, head []byte, from *body) error {
+// passAnswer passes the final answer on to the client, as far as its plan says.
+func (c *conn) passAnswer(x *exchange, resp *http.Response, head []byte, from *body) error {
 	if x.about.asksFor(resp) {
 		// Whether the client hears it or not, it has happened.
 		whole := newRecording()
@@ -86,7 +86,7 @@ func (c *conn) tell(x *exchange, resp *http.Response, head []byte, from *body) e
 		inHead := x.fault == CutHeader || from.ended
 		if stop = c.mark(x, from.size, inHead); inHead {
 			n := 1 + x.at(len(head)-2)
-			if _, err := c.told.Write(head[:n]); err != nil || c.told.Flush() != nil || !stop.do() {
+			if _, err := c.toClient.Write(head[:n]); err != nil || c.toClient.Flush() != nil || !stop.do() {
 				return errCut
 			}
 			head, stop = head[n:], nil
@@ -97,10 +97,10 @@ func (c *conn) tell(x *exchange, resp *http.Response, head []byte, from *body) e
 		}
 	default:
 	}
-	if _, err := c.told.Write(head); err != nil {
+	if _, err := c.toClient.Write(head); err != nil {
 		return err
 	}
-	err := c.way.copy(c.told, from, stop, nil)
+	err := c.way.copy(c.toClient, from, stop, nil)
 	if err == nil && from.size == untilClosed {
 		err = errCut // as the proxy did
 	}

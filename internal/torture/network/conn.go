@@ -14,13 +14,13 @@ import (
 // A conn is a connection of a client, and the one to the proxy that is made at its first request. One goroutine takes
 // requests up (run), another takes answers down.
 type conn struct {
-	network *Network
-	way     *way
-	client  net.Conn
-	in      *bufio.Reader // owned by run
-	told    *bufio.Writer // owned by down
+	network    *Network
+	way        *way
+	client     net.Conn
+	fromClient *bufio.Reader // owned by run
+	toClient   *bufio.Writer // owned by down
 
-	sent     *bufio.Writer // nil until there is a connection to the proxy; owned by run
+	toServer *bufio.Writer // nil until there is a connection to the proxy; owned by run
 	asked    chan *exchange
 	answered chan struct{} // has one in it while nothing is asked
 	over     chan struct{} // closed when no answer comes any more
@@ -48,7 +48,7 @@ var (
 func newConn(w *way, client net.Conn) *conn {
 	return &conn{
 		network: w.network, way: w, client: client,
-		in: bufio.NewReaderSize(client, 16<<10), told: bufio.NewWriterSize(client, 16<<10),
+		fromClient: bufio.NewReaderSize(client, 16<<10), toClient: bufio.NewWriterSize(client, 16<<10),
 		asked: make(chan *exchange, 1), answered: make(chan struct{}, 1), over: make(chan struct{}),
 	}
 }
@@ -59,7 +59,7 @@ func (c *conn) run() {
 	defer c.cut(false)
 	c.answered <- struct{}{}
 	for {
-		head, err := readHead(c.in)
+		head, err := readHead(c.fromClient)
 		if err != nil {
 			c.hungUp(err)
 			return
@@ -98,7 +98,7 @@ func (c *conn) cut(reset bool) {
 // hungUp tells the proxy that its client says no more. An answer that is on its way may still be told.
 func (c *conn) hungUp(err error) {
 	c.way.pass()
-	if c.sent == nil || !errors.Is(err, io.EOF) {
+	if c.toServer == nil || !errors.Is(err, io.EOF) {
 		c.cut(!errors.Is(err, io.EOF))
 		return
 	}
@@ -117,7 +117,7 @@ func closeWrite(end net.Conn) {
 
 // connect connects to the proxy, unless that is done.
 func (c *conn) connect() error {
-	if c.sent != nil {
+	if c.toServer != nil {
 		return nil
 	}
 	server, err := c.way.dial(c.network.ctx)
@@ -130,7 +130,7 @@ func (c *conn) connect() error {
 		return errors.Join(errCut, server.Close())
 	}
 	c.server = server
-	c.sent = bufio.NewWriterSize(server, 16<<10)
+	c.toServer = bufio.NewWriterSize(server, 16<<10)
 	answers := bufio.NewReaderSize(server, 16<<10)
 	c.network.running.Go(func() { c.down(answers) })
 	return nil
@@ -145,7 +145,7 @@ func (c *conn) request(head []byte) error {
 	x := &exchange{plan: c.network.plan(req), req: req, about: aboutRequest(req), learned: make(chan struct{})}
 	x.owed = x.fault >= Parallel
 	defer x.end(c.network)
-	from := bodyOfRequest(c.in, req)
+	from := bodyOfRequest(c.fromClient, req)
 	switch x.fault {
 	case CutBefore:
 		return c.cutAs(x)
@@ -182,16 +182,16 @@ func (c *conn) send(x *exchange, head []byte, from *body) error {
 		inHead := from.ended || x.fault == CutRequest && x.where < 0.25
 		if stop = c.mark(x, from.size, inHead); inHead {
 			n := 1 + x.at(len(head)-2)
-			if _, err := c.sent.Write(head[:n]); err != nil || c.sent.Flush() != nil || !stop.do() {
+			if _, err := c.toServer.Write(head[:n]); err != nil || c.toServer.Flush() != nil || !stop.do() {
 				return errCut
 			}
 			head, stop = head[n:], nil
 		}
 	}
-	if _, err := c.sent.Write(head); err != nil {
+	if _, err := c.toServer.Write(head); err != nil {
 		return err
 	}
-	if err := c.way.copy(c.sent, from, stop, keep); err != nil {
+	if err := c.way.copy(c.toServer, from, stop, keep); err != nil {
 		return err
 	}
 	if keep != nil {
@@ -215,7 +215,7 @@ func (c *conn) send(x *exchange, head []byte, from *body) error {
 func (x *exchange) end(n *Network) {
 	close(x.learned)
 	if x.owed {
-		n.paid()
+		n.settled()
 	}
 }
 

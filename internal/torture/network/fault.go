@@ -106,7 +106,7 @@ func (n *Network) plan(req *http.Request) plan {
 	case Stall:
 		p.wait = time.Duration(part * float64(n.cfg.Stall))
 	case CutWaiting:
-		p.wait = time.Duration(part * part * part * float64(short))
+		p.wait = time.Duration(part * part * part * float64(shortWait))
 	case Delay, Soon:
 		p.wait = time.Duration(part * float64(n.cfg.Latest) / 40)
 	case Again, Late:

@@ -12,12 +12,12 @@ import (
 )
 
 const (
-	pause       = 20 * time.Millisecond // between two looks at something
-	short       = 50 * time.Millisecond
-	maxRecorded = 32 << 20
-	patience    = 30 * time.Second       // with an answer that nobody hears
-	taste       = time.Second            // with one that only reads, and may have no end
-	capture     = 200 * time.Millisecond // of a stream whose sender may wait for answers
+	pollTime        = 20 * time.Millisecond // between two looks at something
+	shortWait       = 50 * time.Millisecond
+	maxRecorded     = 32 << 20
+	patience        = 30 * time.Second       // with an answer that nobody hears
+	readingPatience = time.Second            // with one that only reads, and may have no end
+	captureTime     = 200 * time.Millisecond // of a stream whose sender may wait for answers
 )
 
 // A recording is a copy of a message, which may be read while it is made.
@@ -80,7 +80,7 @@ func (r *recording) isWhole() bool {
 func (c *conn) hold(x *exchange, head []byte, from *body) error {
 	longest := patience
 	if from.chunked {
-		longest = capture
+		longest = captureTime
 	}
 	_ = c.client.SetReadDeadline(time.Now().Add(longest))
 	keep := newRecording()
@@ -110,7 +110,7 @@ func (n *Network) repeat(w *way, x *exchange, keep *recording) {
 		waits = n.events.wait(m, &x.about)
 	}
 	n.running.Go(func() {
-		defer n.paid()
+		defer n.settled()
 		if waits == nil {
 			n.repeated(x.fault.String(), x)
 			n.deliver(w, x, keep)
@@ -158,7 +158,7 @@ func (n *Network) await(wait time.Duration, m moment, w *waiter) bool {
 	select {
 	case came := <-w.came:
 		if came {
-			n.wait(min(wait/200, short)) // at once, or in the middle of what comes next
+			n.wait(min(wait/200, shortWait)) // at once, or in the middle of what comes next
 		}
 		return came
 	case <-timer.C:
@@ -205,7 +205,7 @@ func (n *Network) reach(w *way) net.Conn {
 				return server
 			}
 		}
-		if !n.wait(pause) {
+		if !n.wait(pollTime) {
 			return nil
 		}
 	}
@@ -231,7 +231,7 @@ func (n *Network) exchange(server net.Conn, x *exchange, keep *recording) int {
 		case !keep.isWhole():
 			limit = 0
 		case !x.about.writes:
-			limit = taste
+			limit = readingPatience
 		}
 		_ = server.SetReadDeadline(time.Now().Add(limit))
 	})

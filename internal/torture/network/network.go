@@ -18,7 +18,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/eos-proxy/eos-proxy/internal/program"
+	"github.com/eos-proxy/eos-proxy/internal/wait"
 )
 
 // Config says what there is and what is done to it.
@@ -110,13 +110,8 @@ func (n *Network) Calm(calm bool) {
 }
 
 // Block says whether nothing passes on the way to proxy i, in either direction. Connections stay, and new ones are
-// made; what was sent meanwhile arrives when the way is free again.
-func (n *Network) Block(i int, blocked bool) {
-	n.ways[i].block(blocked)
-	if blocked {
-		n.note("blackhole", "")
-	}
-}
+// made; what was sent meanwhile arrives when the way is free again. It is not counted here: whoever blocks knows.
+func (n *Network) Block(i int, blocked bool) { n.ways[i].block(blocked) }
 
 // Settle frees all ways, lets everything get through from now on, and lets arrive what was to be late; it returns when
 // all of that has been answered, or false if ctx ends first.
@@ -125,9 +120,9 @@ func (n *Network) Settle(ctx context.Context) bool {
 		w.block(false)
 	}
 	n.Calm(true)
-	for n.owes() {
+	for n.hasPending() {
 		n.events.releaseAll() // again and again: some had not begun to wait
-		if ctx.Err() != nil || !n.wait(pause) {
+		if ctx.Err() != nil || !n.wait(pollTime) {
 			return false
 		}
 	}
@@ -155,15 +150,15 @@ func (n *Network) Close() error {
 	return errors.Join(errs...)
 }
 
-// owes reports whether requests are still to arrive, or to be answered.
-func (n *Network) owes() bool {
+// hasPending reports whether requests are still to arrive, or to be answered.
+func (n *Network) hasPending() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.pending > 0
 }
 
-// paid says that one of them was answered, or will never be.
-func (n *Network) paid() {
+// settled says that one of them was answered, or will never be.
+func (n *Network) settled() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.pending--
@@ -176,16 +171,13 @@ func (n *Network) count(what string) {
 	n.counts[what]++
 }
 
-// note counts a fault and tells of it.
+// note counts a fault that a request has met, and tells of it.
 func (n *Network) note(fault, request string) {
 	n.count(fault)
 	if n.cfg.Note != nil {
-		if request != "" {
-			fault += ": " + request
-		}
-		n.cfg.Note(fault)
+		n.cfg.Note(fault + ": " + request)
 	}
 }
 
 // wait waits for d; it returns false if the network ends first.
-func (n *Network) wait(d time.Duration) bool { return program.Sleep(n.ctx, d) }
+func (n *Network) wait(d time.Duration) bool { return wait.For(n.ctx, d) }

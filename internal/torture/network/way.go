@@ -26,7 +26,7 @@ func (w *way) accept() {
 			if n.ctx.Err() != nil {
 				return
 			}
-			n.wait(pause) // out of descriptors, for now
+			n.wait(pollTime) // out of descriptors, for now
 			continue
 		}
 		n.running.Go(func() { newConn(w, client).run() })

@@ -58,7 +58,7 @@ func (c *client) act() {
 // ask sends an op.
 func (c *client) ask(o *op) {
 	o.again = c.db.now + int64(20+c.world.n(400))
-	c.say("%s sends %s", c.name, o)
+	c.tracef("%s sends %s", c.name, o)
 	c.send(o)
 }
 

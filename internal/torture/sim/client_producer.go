@@ -26,8 +26,8 @@ func (p *producer) act() {
 	case p.calm || p.left == 0:
 	case p.keyed:
 		o := p.produce()
-		o.Key = p.id2()
-		p.send1(o)
+		o.Key = p.client.id("k")
+		p.sendNew(o)
 	case !p.registered:
 		if len(p.pending) == 0 {
 			o := p.newOp(kindRegister)
@@ -39,14 +39,13 @@ func (p *producer) act() {
 	default:
 		o := p.produce()
 		o.ProducerID, o.Epoch, o.Sequence = p.id, p.epoch, p.next
-		p.send1(o)
+		p.sendNew(o)
 		p.next += int64(o.RecordCount)
 	}
 }
 
-func (p *producer) id2() string { return p.client.id("k") }
-
-func (p *producer) send1(o *op) {
+// sendNew sends an op, and now and then one that is to be refused behind it.
+func (p *producer) sendNew(o *op) {
 	p.left--
 	p.begin(o)
 	if p.acked != nil && p.one(6) {

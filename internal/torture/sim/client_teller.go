@@ -41,7 +41,7 @@ func (t *teller) act() {
 		}
 		t.begin(o)
 	case t.one(60) && !t.calm:
-		t.say("%s crashes", t.name)
+		t.tracef("%s crashes", t.name)
 		t.restart()
 	case t.txn != "":
 		t.inside()
@@ -101,7 +101,7 @@ func (t *teller) inside() {
 		t.size--
 		t.produce()
 	case t.one(12) && !t.calm:
-		t.say("%s leaves %s to its timeout", t.name, t.txn)
+		t.tracef("%s leaves %s to its timeout", t.name, t.txn)
 		t.restart()
 	default:
 		o := t.newOp(kindCommit)
@@ -178,7 +178,7 @@ func (t *teller) done(o *op, a *answer) {
 }
 
 // late sends what is to be refused when a transaction has ended: the other end of
-// it (T3), or what was sent in it.
+// it (T3).
 func (t *teller) late(ended *op, other kind) {
 	if !t.one(3) || t.calm {
 		return

@@ -89,7 +89,7 @@ func (k *worker) act() {
 	switch {
 	case len(k.pending) > 0:
 	case k.fault(80):
-		k.say("%s crashes", k.name)
+		k.tracef("%s crashes", k.name)
 		k.reborn(!k.one(4))
 	case k.txn != nil:
 		k.goOn()

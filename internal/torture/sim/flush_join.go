@@ -16,7 +16,7 @@ func (f *flush) letJoin(t *task) {
 	t.calls, t.proxy.queue = f.calls, queue[n:]
 	f.w.count.Joined += n
 	for _, c := range f.calls[before:] {
-		f.w.say("%s joins p%d's %s", c, t.proxy.n, t.what)
+		f.w.tracef("%s joins p%d's %s", c, t.proxy.n, t.what)
 	}
 	f.decide(before)
 }

@@ -45,9 +45,9 @@ func (w *world) deliver() bool {
 	w.network = slices.Delete(w.network, i, i+1)
 	switch p := w.proxies[m.proxy]; {
 	case w.fault(15):
-		w.say("lost: %s", m.call)
+		w.tracef("lost: %s", m.call)
 	case m.answer != nil:
-		w.say("%s hears: %s: %s", m.call.by.name, m.call.op, m.answer)
+		w.tracef("%s hears: %s: %s", m.call.by.name, m.call.op, m.answer)
 		if m.call.by.waits(m.call.op) {
 			m.call.by.hear(m.call.op, m.answer)
 		}
@@ -56,7 +56,7 @@ func (w *world) deliver() bool {
 		w.network = append(w.network, m)
 		return false
 	default:
-		w.say("p%d gets %s", p.n, m.call.op)
+		w.tracef("p%d gets %s", p.n, m.call.op)
 		w.serve(p, m.call)
 	}
 	return true
@@ -64,7 +64,7 @@ func (w *world) deliver() bool {
 
 // answer sends an answer, which the judge hears of first.
 func (w *world) answer(c *call, a *answer) {
-	w.say("p%d answers %s: %s", c.proxy.n, c.op, a)
+	w.tracef("p%d answers %s: %s", c.proxy.n, c.op, a)
 	w.truth.answered(c, a)
 	w.post(message{call: c, proxy: 0, answer: a})
 }

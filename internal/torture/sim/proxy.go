@@ -56,7 +56,7 @@ func (w *world) start(p *proxy, what string, calls []*call, wr *writer, begin fu
 
 // crash ends a proxy. What it had sent of a write may still arrive.
 func (w *world) crash(p *proxy) {
-	w.say("p%d crashes", p.n)
+	w.tracef("p%d crashes", p.n)
 	w.count.Crashes++
 	p.up, p.queue, p.writer = false, nil, newWriter()
 	for _, t := range slices.Clone(w.tasks) {

@@ -72,5 +72,5 @@ func (w *world) trim() {
 		}
 		return true
 	})
-	w.say("batches of %d below %d are deleted", t.log, t.to)
+	w.tracef("batches of %d below %d are deleted", t.log, t.to)
 }

@@ -65,7 +65,7 @@ func (w *world) failure(steps []uint64) *Failure {
 
 // heal ends all faults and waits until everybody has done what was begun.
 func (w *world) heal(seed uint64) {
-	w.say("all is healed")
+	w.tracef("all is healed")
 	w.calm, w.random = true, random(seed^0x4ea1)
 	for _, p := range w.proxies {
 		p.up, p.frozen = true, 0

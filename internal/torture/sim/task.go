@@ -94,7 +94,7 @@ func (w *world) advance(t *task) {
 	case t.early && !w.lock(t):
 		w.wait(t)
 	case w.fault(60):
-		w.say("the connection of %s breaks before it reads", t.what)
+		w.tracef("the connection of %s breaks before it reads", t.what)
 		w.restart(t)
 	default:
 		w.decide(t)
@@ -111,7 +111,7 @@ func (w *world) decide(t *task) {
 		w.finish(t, p.answers)
 	default:
 		t.plan = &p
-		w.say("p%d decides %s", t.proxy.n, t.what)
+		w.tracef("p%d decides %s", t.proxy.n, t.what)
 		if w.mutant == AckBeforeCommit {
 			w.reply(t, p.answers)
 		}
@@ -126,19 +126,19 @@ func (w *world) save(t *task) {
 	}
 	switch w.breaks() {
 	case beforeCommit:
-		w.say("the connection of %s breaks before its COMMIT arrives", t.what)
+		w.tracef("the connection of %s breaks before its COMMIT arrives", t.what)
 		w.lose(t)
 		w.restart(t)
 		return
 	case onItsWay:
-		w.say("the connection of %s breaks, its COMMIT is on its way", t.what)
+		w.tracef("the connection of %s breaks, its COMMIT is on its way", t.what)
 		w.detach(t)
 		w.lose(t)
 		w.restart(t)
 		return
 	case afterCommit:
 		ok := w.write(t)
-		w.say("the answer to the COMMIT of %s is lost (written: %v)", t.what, ok)
+		w.tracef("the answer to the COMMIT of %s is lost (written: %v)", t.what, ok)
 		w.lose(t)
 		w.restart(t)
 		return
@@ -148,7 +148,7 @@ func (w *world) save(t *task) {
 	case w.write(t):
 		w.finish(t, t.plan.answers)
 	default:
-		w.say("a guard refuses %s", t.what)
+		w.tracef("a guard refuses %s", t.what)
 		w.count.Conflicts++
 		if t.wr != nil {
 			t.wr.careful, t.wr.shared = true, sharedFlush
@@ -188,7 +188,7 @@ func (w *world) lose(t *task) {
 	}
 	if w.fault(4) { // the worst moment to be stopped
 		t.proxy.frozen = w.db.now + int64(w.n(w.longest()))
-		w.say("p%d freezes until %d", t.proxy.n, t.proxy.frozen)
+		w.tracef("p%d freezes until %d", t.proxy.n, t.proxy.frozen)
 	}
 	if w.mutant == LostCommitIsFailure {
 		t.begin = func(t *task) {
@@ -222,7 +222,7 @@ func (w *world) late(t *task) {
 			return
 		}
 		ok := w.write(t)
-		w.say("the COMMIT of %s arrives late (written: %v)", t.what, ok)
+		w.tracef("the COMMIT of %s arrives late (written: %v)", t.what, ok)
 		if ok {
 			w.count.Late++
 		}

@@ -78,7 +78,7 @@ func newTruth(w *world) *truth {
 func (t *truth) fail(anomaly, format string, args ...any) {
 	if t.anomaly == "" {
 		t.anomaly, t.detail = anomaly, fmt.Sprintf(format, args...)
-		t.w.say("ANOMALY %s: %s", t.anomaly, t.detail)
+		t.w.tracef("ANOMALY %s: %s", t.anomaly, t.detail)
 	}
 }
 

@@ -55,7 +55,8 @@ func (c *Counts) Add(d Counts) {
 // fault reports true once in n times while things may fail.
 func (w *world) fault(n int) bool { return !w.calm && w.n(n*100) < w.sharp }
 
-func (w *world) say(format string, args ...any) {
+// tracef adds a line to the transcript, if there is one.
+func (w *world) tracef(format string, args ...any) {
 	if w.trace != nil {
 		w.trace(fmt.Sprintf("%5d %7d ms  ", w.step, w.db.now) + fmt.Sprintf(format, args...))
 	}
@@ -200,7 +201,7 @@ func (w *world) disturb() bool {
 	p := w.proxies[w.n(len(w.proxies))]
 	switch {
 	case !p.up:
-		w.say("p%d starts", p.n)
+		w.tracef("p%d starts", p.n)
 		p.up = true
 	case !w.fault(5):
 		return false
@@ -208,10 +209,10 @@ func (w *world) disturb() bool {
 		w.crash(p)
 	case w.one(2):
 		p.frozen = w.db.now + int64(w.n(w.longest()))
-		w.say("p%d freezes until %d", p.n, p.frozen)
+		w.tracef("p%d freezes until %d", p.n, p.frozen)
 	case w.db.counts[inputTopic] < 5:
 		w.db.grow(inputTopic, w.db.counts[inputTopic]+1)
-		w.say("topic %d has %d partitions", inputTopic, w.db.counts[inputTopic])
+		w.tracef("topic %d has %d partitions", inputTopic, w.db.counts[inputTopic])
 	default:
 		return false
 	}

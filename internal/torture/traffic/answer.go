@@ -16,9 +16,10 @@ import (
 type answer struct {
 	status   int // 0: nothing did
 	replayed bool
-	body     []byte
-	err      error // of the connection; the body is then not whole
-	unsent   bool  // reports whether not a byte of the request was written
+	encoding string // of the body; empty: none
+	body     []byte // as it came
+	err      error  // of the connection; the body is then not whole
+	unsent   bool   // reports whether not a byte of the request was written
 }
 
 // problem is the body of a refusal.
@@ -58,31 +59,34 @@ func (p *problem) check(status int) error {
 	return nil
 }
 
-// tell puts the outcome into an attempt; of a success with what read finds in its body. What read cannot make out is
-// an unknown outcome, with an error.
-func (g *answer) tell(a *history.Attempt, read func(*history.Attempt, []byte) error) {
+// classify puts the outcome into an attempt; of a success with what read finds in its body. What read cannot make out
+// is an unknown outcome, with an error.
+func (g *answer) classify(a *history.Attempt, read func(*history.Attempt, []byte) error) {
 	a.Status, a.Replayed = g.status, g.replayed
+	body, err := unpacked(g.encoding, g.body)
 	switch {
 	case g.err != nil:
 		a.Error, a.Outcome = cause(g.err), history.Unknown
 		if g.unsent {
 			a.Outcome = history.Fail
 		}
+	case err != nil:
+		a.Outcome, a.Error = history.Unknown, badAnswer+err.Error()
 	case g.status/100 == 2:
 		a.Outcome = history.OK
 		if read == nil {
 			return
 		}
-		if err := read(a, g.body); err != nil {
+		if err := read(a, body); err != nil {
 			a.Outcome, a.Error = history.Unknown, badAnswer+err.Error()
 		}
 	default:
-		p, err := readProblem(g.body, g.status)
+		p, err := readProblem(body, g.status)
 		if err != nil {
 			a.Outcome, a.Error = history.Unknown, badAnswer+err.Error()
 			return
 		}
-		p.tell(a)
+		p.classify(a)
 	}
 }
 
@@ -113,8 +117,8 @@ func readNothing(a *history.Attempt, body []byte) error {
 // noSuchStatus is for answers that succeed with one status only, which was another.
 func noSuchStatus(a *history.Attempt, _ []byte) error { return fmt.Errorf("status %d", a.Status) }
 
-// tell puts a refusal into an attempt that has its status.
-func (p *problem) tell(a *history.Attempt) {
+// classify puts a refusal into an attempt that has its status.
+func (p *problem) classify(a *history.Attempt) {
 	a.Code, a.Effect = p.Code, p.Effect
 	if a.Status >= http.StatusInternalServerError {
 		a.Error = p.Detail

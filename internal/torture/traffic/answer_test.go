@@ -30,6 +30,9 @@ func TestAnOutcomeIsWhatTheClientCanKnow(t *testing.T) {
 	}{
 		{"success", answer{status: 200}, good, history.OK, true},
 		{"created", answer{status: 201}, good, history.OK, true},
+		{"packed", answer{status: 200, encoding: "gzip", body: gzipped(nil)}, good, history.OK, true},
+		{"half of what was packed", answer{status: 200, encoding: "gzip", body: gzipped(nil)[:5]}, good, history.Unknown, false},
+		{"packed as nobody asked for", answer{status: 200, encoding: "br"}, good, history.Unknown, false},
 		{"no content", answer{status: 204}, nil, history.OK, true},
 		{"success that cannot be read", answer{status: 200}, bad, history.Unknown, false},
 		{"half a success", answer{status: 200, err: io.ErrUnexpectedEOF}, good, history.Unknown, false},
@@ -52,7 +55,7 @@ func TestAnOutcomeIsWhatTheClientCanKnow(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			a := &history.Attempt{}
-			c.got.tell(a, c.read)
+			c.got.classify(a, c.read)
 			if a.Outcome != c.want || settled(a) != c.settled {
 				t.Errorf("%s, settled: %t; want %s, %t", a.Outcome, settled(a), c.want, c.settled)
 			}
@@ -64,12 +67,12 @@ func TestARefusalSaysWhatItKnows(t *testing.T) {
 	t.Parallel()
 	a := &history.Attempt{Produce: &history.Produce{}}
 	g := answer{status: 409, body: []byte(`{"status":409,"code":"OUT_OF_ORDER_SEQUENCE_NUMBER","effect":"none","expected_sequence":0}`)}
-	g.tell(a, nil)
+	g.classify(a, nil)
 	if a.Code != "OUT_OF_ORDER_SEQUENCE_NUMBER" || a.Produce.Expected != 0 {
 		t.Errorf("%s, expected %d", a.Code, a.Produce.Expected)
 	}
 	g.body = []byte(`{"status":409,"code":"PRODUCER_FENCED","effect":"none"}`)
-	if g.tell(a, nil); a.Produce.Expected != -1 {
+	if g.classify(a, nil); a.Produce.Expected != -1 {
 		t.Errorf("expected %d, though none was told", a.Produce.Expected)
 	}
 	for _, c := range []struct{ body, state, by string }{
@@ -79,7 +82,7 @@ func TestARefusalSaysWhatItKnows(t *testing.T) {
 	} {
 		a := &history.Attempt{Transaction: &history.Transaction{ID: "mine"}}
 		g := answer{status: 409, body: []byte(c.body)}
-		g.tell(a, nil)
+		g.classify(a, nil)
 		if a.Transaction.State != c.state || a.Transaction.By != c.by {
 			t.Errorf("%s: %+v", c.body, a.Transaction)
 		}

@@ -121,7 +121,7 @@ func TestWhatIsWrongWithAWholeAnswerIsToldOf(t *testing.T) {
 			tell := func(status int, body string) *history.Attempt {
 				a := c.of.attempt()
 				g := answer{status: status, body: []byte(body)}
-				g.tell(a, c.of.read)
+				g.classify(a, c.of.read)
 				return a
 			}
 			if a := tell(c.status, c.good); a.Outcome != history.OK || a.Error != "" {

@@ -1,13 +1,9 @@
 package traffic
 
 import (
-	"bytes"
-	"compress/gzip"
 	"fmt"
 	"net/http"
 	"strconv"
-
-	"github.com/klauspost/compress/zstd"
 
 	"github.com/eos-proxy/eos-proxy/internal/torture/history"
 )
@@ -115,31 +111,28 @@ func (h *hand) produceSized(to target, n, size int) *operation {
 	}
 	switch packed := h.rand.IntN(40); packed {
 	case 0:
-		o.encoding, o.body = "gzip", gzipped(b)
+		o.encoding, o.body = gzipEncoding, gzipped(b)
 	case 1:
-		o.encoding, o.body = "zstd", packer.EncodeAll(b, nil)
+		o.encoding, o.body = zstdEncoding, packer.EncodeAll(b, nil)
 	}
 	return o
 }
 
-const mediaNDJSON = "application/x-ndjson"
-
-// packer packs for all; EncodeAll may be called by many at once.
-var packer = func() *zstd.Encoder {
-	e, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1))
-	if err != nil {
-		panic(err) // the option is wrong
-	}
-	return e
-}()
-
-func gzipped(b []byte) []byte {
-	var to bytes.Buffer
-	w := gzip.NewWriter(&to)
-	_, _ = w.Write(b) // a buffer takes everything
-	_ = w.Close()
-	return to.Bytes()
+// targetOf returns where a request has gone.
+func (h *hand) targetOf(p *history.Produce) target {
+	return target{h.t.topics[p.Topic], p.Scope, p.Partition, p.Scope == 0 && p.Partition >= 0}
 }
+
+// reuse returns an operation that appends n other records under the identity of an older one, which is refused.
+func (h *hand) reuse(older *operation, n int) *operation {
+	p := older.ask.Produce
+	o := h.produceSized(h.targetOf(p), n, h.size())
+	q := o.ask.Produce
+	q.Producer, q.Epoch, q.Sequence, q.Key, q.Transaction = p.Producer, p.Epoch, p.Sequence, p.Key, p.Transaction
+	return o
+}
+
+const mediaNDJSON = "application/x-ndjson"
 
 // body returns a body that is small and has no records.
 func body(format string, values ...any) []byte { return fmt.Appendf(nil, format, values...) }

@@ -55,6 +55,7 @@ func (h *hand) fetchAll(tp *topic, cursor string) *operation {
 	if h.chance(100) {
 		path += fmt.Sprintf("&wait_ms=%d", h.waiting().Milliseconds())
 	}
+	path += h.more()
 	o := h.operation(history.Attempt{Kind: history.KindCursor, Read: r}, http.MethodGet, path, nil)
 	o.read = func(a *history.Attempt, body []byte) error {
 		var got fetched

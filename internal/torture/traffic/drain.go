@@ -22,7 +22,7 @@ import (
 // transactions and all committed offsets; and the history's last line. It raises an alarm if there is input that was
 // not processed. Nothing is done to the service any more when it is called, and Run has returned.
 func (t *Traffic) Drain(ctx context.Context) error {
-	t.tellUnprocessed()
+	t.alarmUnprocessed()
 	p := &plainClient{t: t}
 	for _, d := range t.declared() {
 		for partition := range d.Partitions {

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -69,7 +70,8 @@ func (f *follower) follow(ctx context.Context, tp *topic, partition int) {
 	}
 	late.Reset(stay) // then it leaves
 	a.Status, a.Outcome = resp.StatusCode, history.OK
-	if err := readEvents(tp, a.Read, resp.Body, 3000); err != nil && ctx.Err() == nil {
+	err = readEvents(tp, a.Read, resp.Body, 3000)
+	if err != nil && (ctx.Err() == nil || strings.HasPrefix(err.Error(), badAnswer)) { // else it has left
 		a.Error = cause(err)
 	}
 	cancel()
@@ -89,7 +91,7 @@ func (f *follower) refused(a *history.Attempt, resp *http.Response, err error, u
 		g.err = errors.Join(g.err, resp.Body.Close())
 	}
 	a.Returned = f.hand.t.Now()
-	g.tell(a, noSuchStatus)
+	g.classify(a, noSuchStatus)
 	f.hand.ended(a)
 }
 

@@ -31,6 +31,7 @@ func (h *hand) fetch(tp *topic, reader string, partition int, offset int64, most
 	if wait > 0 {
 		path += fmt.Sprintf("&wait_ms=%d", wait.Milliseconds())
 	}
+	path += h.more()
 	o := h.operation(history.Attempt{Kind: history.KindFetch, Read: r}, http.MethodGet, path, nil)
 	o.read = func(a *history.Attempt, body []byte) error {
 		var got fetched
@@ -48,6 +49,17 @@ func (h *hand) fetch(tp *topic, reader string, partition int, offset int64, most
 		return nil
 	}
 	return o
+}
+
+// more returns further parameters of a read, most of the time none: few bytes, or what must be answered the same.
+func (h *hand) more() (query string) {
+	if h.chance(100) {
+		query = fmt.Sprintf("&max_bytes=%d", 1+h.rand.IntN(1<<h.rand.IntN(17)))
+	}
+	if h.chance(50) {
+		query += "&isolation_level=read_uncommitted"
+	}
+	return query
 }
 
 // readBack reads what was just acknowledged, from another proxy. Nobody reads on from there: each time it is another
@@ -80,7 +92,8 @@ func (h *hand) waiting() time.Duration {
 	return min(wait, h.t.cfg.Timeout*4/5)
 }
 
-// fetcher reads the partitions of all topics in turn, each from where it came to, and sometimes again what is old.
+// fetcher reads the partitions of all topics in turn, each from where it came to, and sometimes again what is old. After
+// each it looks at the end of the one that all write to: queries for its end are to meet.
 type fetcher struct {
 	hand *hand
 	at   map[scope]int64
@@ -94,6 +107,7 @@ func (f *fetcher) run(ctx context.Context) {
 		for _, d := range h.t.declared() {
 			for p := 0; p < d.Partitions && h.goesOn(); p++ {
 				f.read(ctx, h.t.topics[d.Topic], p)
+				f.read(ctx, h.t.topic(hotTopic), 0)
 				h.rest(ctx, 0, 40*time.Millisecond)
 			}
 		}

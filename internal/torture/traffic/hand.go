@@ -131,12 +131,16 @@ func (h *hand) send(ctx context.Context, a *history.Attempt, r *request, read fu
 	h.t.pacer.wait(ctx)
 	ctx, cancel := context.WithTimeout(ctx, h.t.cfg.Timeout)
 	defer cancel()
+	if hasManyRecords(a.Kind) && h.chance(100) {
+		r.header["Accept-Encoding"] = []string{encodings[h.rand.IntN(len(encodings))]}
+	}
 	h.started(a)
 	before := h.sent.Load()
 	var got answer
 	resp, err := h.begin(ctx, r)
 	if err == nil {
 		got.status, got.replayed = resp.StatusCode, resp.Header.Get("Idempotent-Replayed") != ""
+		got.encoding = resp.Header.Get("Content-Encoding")
 		h.body.Reset()
 		_, err = h.body.ReadFrom(resp.Body)
 		err = errors.Join(err, resp.Body.Close())
@@ -144,7 +148,7 @@ func (h *hand) send(ctx context.Context, a *history.Attempt, r *request, read fu
 	}
 	got.err, got.unsent = err, h.sent.Load() == before
 	a.Returned = h.t.Now()
-	got.tell(a, read)
+	got.classify(a, read)
 	h.ended(a)
 }
 
@@ -172,6 +176,11 @@ func (h *hand) ended(a *history.Attempt) {
 	a.Error = shorten(a.Error)
 	h.t.attempts.Add(1)
 	h.t.cfg.Writer.Write(history.Line{Attempt: a})
+}
+
+// hasManyRecords reports whether answers may be long.
+func hasManyRecords(k history.Kind) bool {
+	return k == history.KindFetch || k == history.KindCursor || k == history.KindPoll
 }
 
 // onlyReads reports whether a success says nothing of writes.

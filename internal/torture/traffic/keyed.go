@@ -22,11 +22,7 @@ func (k *keyed) run(ctx context.Context) {
 		case n >= 980:
 			k.raw(ctx)
 		case n < 25 && old != nil: // the key with other records
-			p := old.ask.Produce
-			to := target{h.t.topics[p.Topic], p.Scope, p.Partition, p.Scope == 0 && p.Partition >= 0}
-			wrong := h.produceSized(to, p.Count, h.size())
-			wrong.ask.Produce.Key = p.Key
-			h.settle(ctx, wrong)
+			h.settle(ctx, h.reuse(old, old.ask.Produce.Count))
 		case n < 50 && old != nil:
 			h.try(ctx, old)
 		case n < 65 && old != nil && old.ask.Produce.Scope > 0: // by the other URL of its topic

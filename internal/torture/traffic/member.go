@@ -107,6 +107,9 @@ func (m *member) join(ctx context.Context) bool {
 // pollRequest returns a poll that commits, and reads from the positions, else from the committed offsets.
 func (m *member) pollRequest(commits, positions []history.Commit, records int, wait time.Duration) *operation {
 	b := body(`{"member_epoch":%d,"max_records":%d,"wait_ms":%d`, m.epoch, records, wait.Milliseconds())
+	if m.hand.chance(100) {
+		b = append(b, body(`,"max_bytes":%d`, 1+m.hand.rand.IntN(1<<m.hand.rand.IntN(17)))...)
+	}
 	if len(commits) > 0 {
 		b = appendCommits(append(b, `,"commit":`...), commits)
 	}

@@ -55,8 +55,8 @@ func (t *Traffic) lookAtInput(ctx context.Context) {
 	}
 }
 
-// tellUnprocessed raises an alarm for input that workers left, although they had Config.Grace to process it.
-func (t *Traffic) tellUnprocessed() {
+// alarmUnprocessed raises an alarm for input that workers left, although they had Config.Grace to process it.
+func (t *Traffic) alarmUnprocessed() {
 	isWork := func(k kind) bool {
 		return k.does == works && (len(t.cfg.Only) == 0 || slices.Contains(t.cfg.Only, k.name))
 	}

@@ -28,7 +28,7 @@ func TestInputThatIsLeftIsToldOf(t *testing.T) {
 			tp := tr.topic(inputTopic)
 			tp.saw(2, c.end)
 			raise(&tp.done[2], c.done)
-			tr.tellUnprocessed()
+			tr.alarmUnprocessed()
 			if err := tr.cfg.Writer.Flush(); err != nil {
 				t.Fatal(err)
 			}

@@ -20,7 +20,7 @@ type observer struct {
 	group string // that it is the only member of, now and then
 }
 
-func newObserver(h *hand) *observer { return &observer{h, h.newSolo(), h.t.name("own")} }
+func newObserver(h *hand) *observer { return &observer{h, h.newSolo(1), h.t.name("own")} }
 
 func (w *observer) run(ctx context.Context) {
 	h := w.hand
@@ -39,8 +39,10 @@ func (w *observer) run(ctx context.Context) {
 }
 
 func (w *observer) set(ctx context.Context, offsets []history.Commit) {
-	offsets[0].From = -1
-	if a := w.hand.settle(ctx, w.hand.setOffsets(w.solo.group, offsets)); a.Outcome == history.OK {
+	for i := range offsets {
+		offsets[i].From = -1
+	}
+	if a := w.hand.settle(ctx, w.hand.setOffsets(w.solo.groups[0], offsets)); a.Outcome == history.OK {
 		w.solo.did(offsets)
 	}
 }

@@ -14,7 +14,7 @@ type oneShots struct {
 }
 
 func newOneShots(h *hand, transactionalID string) *oneShots {
-	return &oneShots{producer: &producer{hand: h, transactionalID: transactionalID}, solo: h.newSolo()}
+	return &oneShots{producer: &producer{hand: h, transactionalID: transactionalID}, solo: h.newSolo(3)}
 }
 
 func (s *oneShots) run(ctx context.Context) {
@@ -69,8 +69,8 @@ func (s *oneShots) commit(ctx context.Context) {
 	}
 }
 
-// mismatch commits an offset from where the group is not. It stays refused: the offset goes only up, beyond what this
-// says.
+// mismatch commits offsets, the first of them from where the group is not. All of it stays refused: the offset goes only
+// up, beyond what this says.
 func (s *oneShots) mismatch(ctx context.Context) {
 	h := s.hand
 	offsets := s.solo.next(h)

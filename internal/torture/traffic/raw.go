@@ -45,7 +45,8 @@ func (k *keyed) appendRaw(ctx context.Context) {
 	if to.scope > 0 {
 		path += "/partitions/" + strconv.Itoa(to.partition)
 	}
-	o := h.operation(history.Attempt{Kind: history.KindProduce, Produce: p}, http.MethodPost, path+"/raw", v.JSON(h.size()))
+	value := v.JSON(h.size())
+	o := h.operation(history.Attempt{Kind: history.KindProduce, Produce: p}, http.MethodPost, path+"/raw", value)
 	o.media, o.read = "application/octet-stream", readProduced
 	if keys := to.topic.Keys; keys > 0 {
 		o.recordKey = v.RecordKey(keys)

@@ -97,22 +97,17 @@ func (s *sequenced) repeat(ctx context.Context) {
 	s.hand.try(ctx, o)
 }
 
-// reuse sends other records under sequences that have theirs.
+// reuse sends other records under sequences that have theirs: as many, fewer, or more, which would go on with new ones.
 func (s *sequenced) reuse(ctx context.Context) {
 	o := s.done.any(s.hand)
 	if o == nil {
 		return
 	}
-	p := o.ask.Produce
-	to := target{s.hand.t.topics[p.Topic], p.Scope, p.Partition, p.Scope == 0 && p.Partition >= 0}
-	n := p.Count
-	if s.hand.chance(300) {
-		n = 1 + s.hand.rand.IntN(n)
+	n := o.ask.Produce.Count
+	if s.hand.chance(400) {
+		n = 1 + s.hand.rand.IntN(n+2)
 	}
-	wrong := s.hand.produceSized(to, n, s.hand.size())
-	w := wrong.ask.Produce
-	w.Producer, w.Epoch, w.Sequence = p.Producer, p.Epoch, p.Sequence
-	s.hand.settle(ctx, wrong)
+	s.hand.settle(ctx, s.hand.reuse(o, n))
 }
 
 // skip leaves sequences out: so many that the client will never come there, however late the request arrives.

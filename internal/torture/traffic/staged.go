@@ -20,7 +20,7 @@ type staged struct {
 func newStaged(h *hand, transactionalID string, takesTurns bool) *staged {
 	return &staged{
 		producer:   &producer{hand: h, transactionalID: transactionalID},
-		takesTurns: takesTurns, solo: h.newSolo(),
+		takesTurns: takesTurns, solo: h.newSolo(2),
 	}
 }
 
@@ -56,6 +56,7 @@ const (
 // open is a transaction that the client began.
 type open struct {
 	id      string
+	begin   *operation
 	bound   bool
 	offsets []history.Commit // staged
 	staged  []*operation     // produces that were answered
@@ -65,8 +66,8 @@ type open struct {
 func (s *staged) one(ctx context.Context) {
 	h := s.hand
 	t := &history.Transaction{ID: h.t.name("txn"), Timeout: 20_000}
-	x := &open{id: t.ID, bound: s.takesTurns || h.chance(600)}
-	if x.bound {
+	bound := s.takesTurns || h.chance(600)
+	if bound {
 		t.Producer, t.Epoch = s.id, s.epoch
 	}
 	if h.chance(200) {
@@ -76,11 +77,11 @@ func (s *staged) one(ctx context.Context) {
 	if abandoned {
 		t.Timeout = 1000 + h.rand.Int64N(2000)
 	}
-	o := h.put(history.KindBegin, t)
-	a := h.settleOnceOrTwice(ctx, o)
+	x := &open{id: t.ID, begin: h.put(history.KindBegin, t), bound: bound}
+	a := h.settleOnceOrTwice(ctx, x.begin)
 	if a.Outcome != history.OK {
 		if !s.fenced(a) && ctx.Err() == nil {
-			h.giveUp(ctx, o)
+			h.giveUp(ctx, x.begin)
 		}
 		return
 	}
@@ -125,15 +126,18 @@ func (s *staged) stage(ctx context.Context, x *open) {
 	if x.bound && h.chance(120) {
 		s.beginAnother(ctx)
 	}
-	if x.bound && h.chance(60) {
-		s.appendOutside(ctx)
-	}
 	for range h.rand.IntN(5) {
 		a := s.produce(ctx, x, h.settleOnceOrTwice)
 		if a.Outcome != history.OK {
 			s.fenced(a)
 			s.anew = s.anew || isOfSequence(a.Code)
 			return
+		}
+		if h.chance(40) {
+			s.reuse(ctx, x)
+		}
+		if x.bound && s.id != 0 && h.chance(80) {
+			s.appendOutside(ctx, a.Produce)
 		}
 	}
 	if offsets := s.solo.next(h); offsets != nil && h.chance(300) {
@@ -171,6 +175,19 @@ func (s *staged) produce(
 	return a
 }
 
+// reuse sends other records under an identity that the open transaction has, its own or that of staged records, which
+// is refused.
+func (s *staged) reuse(ctx context.Context, x *open) {
+	h := s.hand
+	if t := clone(x.begin.ask.Transaction); len(t.Pieces) > 0 && h.chance(500) {
+		t.Pieces = h.pieces(2)
+		s.fenced(h.settle(ctx, h.put(history.KindBegin, t)))
+		return
+	}
+	older := x.staged[h.rand.IntN(len(x.staged))]
+	s.fenced(h.settle(ctx, h.reuse(older, older.ask.Produce.Count)))
+}
+
 // beginAnother begins a second transaction while one is open, which is refused.
 func (s *staged) beginAnother(ctx context.Context) {
 	h := s.hand
@@ -185,13 +202,12 @@ func (s *staged) beginAnother(ctx context.Context) {
 	}
 }
 
-// appendOutside appends under the producer's next sequence, but not in its open transaction, which is refused. Should
-// a late copy of it come when the transaction has ended, it takes that sequence, and the client is told so by the next
-// refusal.
-func (s *staged) appendOutside(ctx context.Context) {
+// appendOutside appends where the last records of the open transaction are, under the sequence behind them, but not in
+// the transaction, which is refused: else its abort would leave a gap before them. Should a late copy of it come when
+// the transaction has ended, it takes that sequence, and the client is told so by the next refusal.
+func (s *staged) appendOutside(ctx context.Context, last *history.Produce) {
 	h := s.hand
-	to := h.target(h.anyTopic())
-	o := s.producer.append(to, 1+h.rand.IntN(4), s.next[scope{to.topic.Topic.Topic, to.scope}])
+	o := s.producer.append(h.targetOf(last), 1+h.rand.IntN(4), s.next[scope{last.Topic, last.Scope}])
 	a := h.settle(ctx, o)
 	s.fenced(a)
 	s.anew = s.anew || a.Outcome == history.OK // the transaction was aborted meanwhile

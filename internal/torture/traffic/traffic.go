@@ -50,7 +50,7 @@ type Traffic struct {
 
 	lastValue, operations, attempts, names atomic.Int64
 	lastOK                                 atomic.Int64 // nanoseconds since began
-	okBy                                   sync.Map     // when one was sent that succeeded, by proxy (int, wrote) and history.Kind
+	okBy                                   sync.Map     // when what succeeded was sent; by proxy (int, wrote), and kind
 	pacer                                  pacer
 
 	mu     sync.Mutex
@@ -110,8 +110,8 @@ func (t *Traffic) Records() int64 { return t.lastValue.Load() }
 // may succeed while nothing else does.
 func (t *Traffic) LastOK() time.Time { return t.began.Add(time.Duration(t.lastOK.Load())) }
 
-// Without returns who has had no success with what was sent after a time: "proxy 1", of writes if there are any, and "commit", of those
-// kinds that are asked for, if clients make them.
+// Without returns who has had no success with what was sent after a time: "proxy 1", of writes if there are any, and
+// "commit", of those kinds that are asked for, if clients make them.
 func (t *Traffic) Without(after time.Time, kinds ...history.Kind) []string {
 	makes := Makes(t.cfg.Only)
 	has := func(key any) bool {
@@ -159,10 +159,11 @@ func (t *Traffic) Prepare(ctx context.Context) error {
 	return nil
 }
 
-// Run makes traffic until ctx ends, and then for at most Config.Grace until each client knows what became of its
-// last operation, and the input is processed. The caller has healed everything by then. It is called once.
-func (t *Traffic) Run(ctx context.Context) error {
-	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
+// Run makes traffic until sending ends, and then for at most Config.Grace until each client knows what became of its
+// last operation, and the input is processed. The caller has healed everything by then. The end of ctx ends it at once.
+// It returns when nobody sends anything any more, and is called once.
+func (t *Traffic) Run(ctx, sending context.Context) error {
+	work, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var others, workers sync.WaitGroup
 	for _, l := range t.mix() {
@@ -183,7 +184,7 @@ func (t *Traffic) Run(ctx context.Context) error {
 		workers.Wait()
 		close(ended)
 	}()
-	<-ctx.Done()
+	<-sending.Done()
 	close(t.over)
 	late := time.AfterFunc(t.cfg.Grace, cancel)
 	defer late.Stop()

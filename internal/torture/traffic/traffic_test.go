@@ -79,7 +79,7 @@ func run(t *testing.T, database string, cfg traffic.Config, attempts int64, code
 	defer cancel()
 	began := time.Now()
 	ended := make(chan error, 1)
-	go func() { ended <- tr.Run(ctx) }()
+	go func() { ended <- tr.Run(t.Context(), ctx) }()
 	for (tr.Attempts() < attempts || !w.done()) && ctx.Err() == nil {
 		<-time.After(10 * time.Millisecond)
 	}

@@ -72,15 +72,25 @@ func (h *hand) appendPieces(b []byte, pieces []history.Piece) []byte {
 	return append(b, "]}"...)
 }
 
-// appendOffsets appends offsets that are all of one group, and of one member or none.
+// appendOffsets appends offsets, one entry for each run of those of one group; they are of one member or none.
 func appendOffsets(b []byte, offsets []history.Commit) []byte {
-	first := &offsets[0]
-	b = append(b, body(`[{"group":%q,`, first.Group)...)
-	if first.Member != "" {
-		b = append(b, body(`"member_id":%q,"member_epoch":%d,`, first.Member, first.Epoch)...)
+	b = append(b, '[')
+	for begin := 0; begin < len(offsets); {
+		first, end := &offsets[begin], begin+1
+		for end < len(offsets) && offsets[end].Group == first.Group {
+			end++
+		}
+		if begin > 0 {
+			b = append(b, ',')
+		}
+		b = append(b, body(`{"group":%q,`, first.Group)...)
+		if first.Member != "" {
+			b = append(b, body(`"member_id":%q,"member_epoch":%d,`, first.Member, first.Epoch)...)
+		}
+		b = append(appendCommits(append(b, `"offsets":`...), offsets[begin:end]), '}')
+		begin = end
 	}
-	b = appendCommits(append(b, `"offsets":`...), offsets)
-	return append(b, "}]"...)
+	return append(b, ']')
 }
 
 func appendCommits(b []byte, offsets []history.Commit) []byte {
@@ -127,35 +137,57 @@ func (h *hand) giveUp(ctx context.Context, o *operation) bool {
 	return a.Outcome == history.Fail && h.settle(ctx, o).Outcome == history.OK
 }
 
-// solo is a group without members, whose offsets one client commits.
+// solo are groups without members, whose offsets one client commits.
 type solo struct {
-	group     string
-	committed map[scope]int64 // by topic and partition
+	groups    []string
+	committed map[soloPartition]int64
 }
 
-func (h *hand) newSolo() *solo {
-	s := &solo{group: h.t.name("solo"), committed: map[scope]int64{}}
-	h.t.noteGroup(s.group)
+type soloPartition struct {
+	group, topic string
+	partition    int
+}
+
+func (h *hand) newSolo(groups int) *solo {
+	s := &solo{committed: map[soloPartition]int64{}}
+	for range groups {
+		group := h.t.name("solo")
+		h.t.noteGroup(group)
+		s.groups = append(s.groups, group)
+	}
 	return s
 }
 
-// next returns an offset to be committed that is not below the one that is; nothing if the log has not grown.
-func (s *solo) next(h *hand) []history.Commit {
-	tp := h.anyTopic()
-	partition := h.rand.IntN(tp.Partitions)
-	was, end := s.committed[scope{tp.Topic.Topic, partition}], tp.ends[partition].Load()
-	if end <= was {
-		return nil
+// next returns offsets to be committed, of one of the groups or of several; nothing if the logs have not grown.
+func (s *solo) next(h *hand) (offsets []history.Commit) {
+	first := h.rand.IntN(len(s.groups))
+	offsets = s.nextOf(h, s.groups[first])
+	for _, group := range s.groups[first+1:] {
+		offsets = append(offsets, s.nextOf(h, group)...)
 	}
-	return []history.Commit{{
-		Group: s.group, Topic: tp.Topic.Topic, Partition: partition,
-		From: was, Offset: was + 1 + h.rand.Int64N(end-was),
-	}}
+	return offsets
+}
+
+// nextOf returns offsets of some partitions of a topic, none below the one that is committed.
+func (s *solo) nextOf(h *hand, group string) (offsets []history.Commit) {
+	const most = 3
+	tp := h.anyTopic()
+	for _, partition := range h.rand.Perm(tp.Partitions)[:min(1+h.rand.IntN(most), tp.Partitions)] {
+		was, end := s.committed[soloPartition{group, tp.Topic.Topic, partition}], tp.ends[partition].Load()
+		if end <= was {
+			continue
+		}
+		offsets = append(offsets, history.Commit{
+			Group: group, Topic: tp.Topic.Topic, Partition: partition,
+			From: was, Offset: was + 1 + h.rand.Int64N(end-was),
+		})
+	}
+	return offsets
 }
 
 // did notes that offsets are committed.
 func (s *solo) did(offsets []history.Commit) {
 	for _, c := range offsets {
-		s.committed[scope{c.Topic, c.Partition}] = c.Offset
+		s.committed[soloPartition{c.Group, c.Topic, c.Partition}] = c.Offset
 	}
 }

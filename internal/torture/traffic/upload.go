@@ -99,7 +99,7 @@ func (h *hand) sendUpload(ctx context.Context, a *history.Attempt, o *operation,
 	if err != nil {
 		g := answer{err: err, unsent: h.sent.Load() == before}
 		a.Returned = h.t.Now()
-		g.tell(a, nil)
+		g.classify(a, nil)
 		h.ended(a)
 		return false
 	}
@@ -108,7 +108,7 @@ func (h *hand) sendUpload(ctx context.Context, a *history.Attempt, o *operation,
 		g.body, g.err = io.ReadAll(resp.Body)
 		g.err = errors.Join(g.err, resp.Body.Close())
 		a.Returned = h.t.Now()
-		g.tell(a, noSuchStatus)
+		g.classify(a, noSuchStatus)
 		h.ended(a)
 		return settled(a)
 	}

@@ -64,7 +64,8 @@ func hunt(ctx context.Context, cfg config, tree *mutants.Tree, m *mutants.Mutant
 				return err
 			}
 			r.add(verdict, cfg.piece)
-			fmt.Fprintf(out, "  %3.0f s: %d operations, %d faults, anomalies: %s\n", r.traffic.Seconds(), r.operations, r.faults, total(verdict.Totals))
+			fmt.Fprintf(out, "  %3.0f s: %d operations, %d faults, anomalies: %s\n",
+				r.traffic.Seconds(), r.operations, r.faults, total(verdict.Totals))
 			if r.isCaught() {
 				fmt.Fprintf(out, "    %.300s\n", verdict.Found[0].What)
 			}
@@ -160,7 +161,8 @@ func total(totals map[judge.Name]int64) string {
 // build writes the program with crash points to a file: quickly, without the profile and what debuggers need. With
 // -trimpath, packages that are not patched come from the build cache, wherever the directory is.
 func build(ctx context.Context, dir, program string) error {
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-pgo=off", "-ldflags=-s -w", "-tags", "torture", "-o", program, "./cmd/eos-proxy")
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-pgo=off", "-ldflags=-s -w", "-tags", "torture",
+		"-o", program, "./cmd/eos-proxy")
 	cmd.Dir, cmd.Env = dir, append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("it does not build: %w\n%s", err, out)

@@ -105,7 +105,9 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 }
 
 // service is the service as it is.
-var service = mutants.Mutant{Name: "none", Breaks: "Nothing: the service as it is.", Rule: "all", Faults: []string{"all"}}
+var service = mutants.Mutant{
+	Name: "none", Breaks: "Nothing: the service as it is.", Rule: "all", Faults: []string{"all"},
+}
 
 // choose returns the mutants with these names, or all, behind the service itself, but for those that are left out.
 func choose(names []string, without func(*mutants.Mutant) bool) ([]*mutants.Mutant, error) {

@@ -68,7 +68,8 @@ func (t table) put(m *mutants.Mutant, r result) {
 		without = "nothing"
 	}
 	t[m.Name] = fmt.Sprintf("| %#q | %s | %s | %s | %s | %d | %d | %.0f |\n", m.Name, m.Breaks, m.Rule,
-		cmp.Or(strings.Join(m.Faults, ", "), "none"), cmp.Or(strings.Join(by, ", "), without), r.operations, r.faults, r.traffic.Seconds())
+		cmp.Or(strings.Join(m.Faults, ", "), "none"), cmp.Or(strings.Join(by, ", "), without),
+		r.operations, r.faults, r.traffic.Seconds())
 }
 
 // write writes the page, the service first and then the mutants by name.

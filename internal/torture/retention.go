@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// leave lets records come that are to leave at once, until ctx ends: so retention has something to do, and can be hit
-// as all else. They are in a topic of their own, which no history has.
-func (r *run) leave(ctx context.Context) {
+// feedRetention appends records that are to leave at once, until ctx ends: so retention has something to do, and can be
+// hit as all else. They are in a topic of their own, which no history has.
+func (r *run) feedRetention(ctx context.Context) {
 	const topic = "/v1/topics/leaving"
 	client := &http.Client{Timeout: time.Second}
 	ticker := time.NewTicker(200 * time.Millisecond)
