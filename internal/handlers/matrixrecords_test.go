@@ -61,7 +61,7 @@ var badRecords = []string{
 	`{"value":NaN}`, `{"value":tru}`, `{"value":[1,]}`,
 	`{"value":{"a":1,"a":2}}`, `{"value":1,"value":1}`, `{"key":"a","key":"a","value":1}`, `{"value":"\ud800"}`,
 	`{"key":"\udc00","value":1}`, `{"value":"\x"}`,
-	"{\"value\":\"\xff\"}", "{\"key\":\"\xc3\x28\",\"value\":1}", "{\"value\":\"\x00\"}", "{\"value\":\"\x1f\"}",
+	"{\"value\":\"\xff\"}", "{\"key\":\"\xc3\x28\",\"value\":1}", "{\"value\":\"\x00\"}", "{\"key\":\"\x00\",\"value\":1}", "{\"value\":\"\x1f\"}",
 	`{"value":"a` + "\t" + `b"}`, "\ufeff" + `{"value":1}`,
 	// one byte above the limit
 	`{"value":"` + strings.Repeat("v", 99) + `"}`,
@@ -88,7 +88,7 @@ func (m *matrix) recordSections() (list []section) {
 			s.rows = append(s.rows, row{text: record, change: form.carries(record)})
 		}
 		list = append(list, s)
-		if !strings.HasPrefix(form.of, "produceStream") { // which are of any length
+		if !m.isUpload() {
 			separator := ","
 			if form.media == mediaLines {
 				separator = "\n"

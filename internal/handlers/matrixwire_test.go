@@ -95,7 +95,6 @@ func (m *matrix) wireRows(t *testing.T) (rows []row) {
 	}
 	r, body := m.right, string(m.right.body)
 	media := r.header.Get("Content-Type")
-	isUpload := strings.HasPrefix(m.op.OperationID, "produceStream")
 	length := func(n int) string { return fmt.Sprintf("Content-Length: %d", n) }
 	chunk := func(s string) string { return fmt.Sprintf("%x\r\n%s\r\n", len(s), s) }
 	const version, chunked = "HTTP/1.1", "Transfer-Encoding: chunked"
@@ -106,7 +105,7 @@ func (m *matrix) wireRows(t *testing.T) (rows []row) {
 	add(true, "nothing of it", head(r, version, length(len(body)))+"\r\n")
 	add(true, "a chunk cut", head(r, version, chunked)+"\r\n"+chunk(body)[:len(half)])
 	add(true, "a chunk's size no number", head(r, version, chunked)+"\r\nxyz\r\n"+body+"\r\n0\r\n\r\n")
-	if !isUpload { // whole lines of an upload that breaks off are appended
+	if !m.isUpload() { // whole lines of an upload that breaks off are appended
 		add(true, "the last chunk missing", head(r, version, chunked)+"\r\n"+chunk(body))
 		add(true, "Content-Length too large", head(r, version, length(len(body)+10))+"\r\n"+body)
 	}
@@ -143,7 +142,6 @@ func (m *matrix) wireRows(t *testing.T) (rows []row) {
 // packedRows are bodies that are not packed as they say.
 func (m *matrix) packedRows(t *testing.T) (rows []row) {
 	t.Helper()
-	isUpload := strings.HasPrefix(m.op.OperationID, "produceStream")
 	for _, encoding := range []string{"gzip", "zstd"} {
 		other := m.right.cloned()
 		other.header.Set("Content-Encoding", encoding)
@@ -156,7 +154,7 @@ func (m *matrix) packedRows(t *testing.T) (rows []row) {
 		right := pack(string(m.right.body))
 		add("which it is not", m.right.body)
 		add("its head alone", right[:3])
-		if !isUpload { // of which the line came before that
+		if !m.isUpload() { // of which the line came before that
 			add("cut", right[:len(right)-5])
 			add("something behind it", slices.Concat(right, []byte("xxx")))
 			add("a bit changed", bytes.Replace(right, right[len(right)-5:], []byte{0, 1, 2, 3, 4}, 1))
