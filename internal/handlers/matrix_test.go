@@ -255,7 +255,10 @@ func brief(text string) string {
 func (m *matrix) sections(t *testing.T) []section {
 	t.Helper()
 	list := []section{
-		{title: "names in the path", rule: `400 INVALID_(REQUEST|TOPIC_EXCEPTION)|404 [A-Z_]+|416 OFFSET_OUT_OF_RANGE`, rows: m.segmentRows()},
+		{
+			title: "names in the path", rows: m.segmentRows(),
+			rule: `400 INVALID_(REQUEST|TOPIC_EXCEPTION)|404 [A-Z_]+|416 OFFSET_OUT_OF_RANGE`,
+		},
 		{title: "paths that are none", rule: `404 NOT_FOUND`, rows: shapeRows()},
 		{title: "methods", rule: `405 METHOD_NOT_ALLOWED`, rows: m.methodRows()},
 		{title: "the query", rule: `400 INVALID_(REQUEST|TOPIC_EXCEPTION)`, rows: m.queryRows()},

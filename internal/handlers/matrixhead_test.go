@@ -73,9 +73,10 @@ func (m *matrix) badNames(p *openapi3.Parameter) (names []string) {
 	names = append(names, "")
 	last := strings.HasSuffix(m.template, "{"+p.Name+"}")
 	switch {
-	// It makes what is not there, or answers of each group, that nobody has used it.
-	case m.right.method == http.MethodPut && last, m.op.OperationID == "joinGroup" && p.Name == "group",
-		m.op.OperationID == "abortTransaction", strings.HasSuffix(m.template, "{group}/offsets"), m.op.OperationID == "resetOffsets":
+	case m.right.method == http.MethodPut && last, m.op.OperationID == "abortTransaction",
+		m.op.OperationID == "joinGroup" && p.Name == "group": // it makes what is not there
+		return names
+	case strings.Contains(m.template, "{group}/offsets"): // each group has offsets, or none
 		return names
 	}
 	return append(names, unknown...)

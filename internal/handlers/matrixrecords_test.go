@@ -27,7 +27,8 @@ var recordForms = []recordForm{
 	{"an upload", "produceStreamToPartition", mediaLines, "%s\n", 0, false},
 	{
 		"a transaction", "putTransaction", mediaJSON,
-		`{"commit":true,"produce":[{"topic":"t","records":[{"value":1}]},{"topic":"t","records":[{"value":2},%s]}]}`, 2, false,
+		`{"commit":true,"produce":[{"topic":"t","records":[{"value":1}]},{"topic":"t","records":[{"value":2},%s]}]}`,
+		2, false,
 	},
 }
 
@@ -61,7 +62,8 @@ var badRecords = []string{
 	`{"value":NaN}`, `{"value":tru}`, `{"value":[1,]}`,
 	`{"value":{"a":1,"a":2}}`, `{"value":1,"value":1}`, `{"key":"a","key":"a","value":1}`, `{"value":"\ud800"}`,
 	`{"key":"\udc00","value":1}`, `{"value":"\x"}`,
-	"{\"value\":\"\xff\"}", "{\"key\":\"\xc3\x28\",\"value\":1}", "{\"value\":\"\x00\"}", "{\"key\":\"\x00\",\"value\":1}", "{\"value\":\"\x1f\"}",
+	"{\"value\":\"\xff\"}", "{\"key\":\"\xc3\x28\",\"value\":1}", "{\"value\":\"\x00\"}",
+	"{\"key\":\"\x00\",\"value\":1}", "{\"value\":\"\x1f\"}",
 	`{"value":"a` + "\t" + `b"}`, "\ufeff" + `{"value":1}`,
 	// one byte above the limit
 	`{"value":"` + strings.Repeat("v", 99) + `"}`,

@@ -112,7 +112,8 @@ func (m *matrix) wireRows(t *testing.T) (rows []row) {
 	if media != mediaBytes {
 		add(true, "Content-Length too small", head(r, version, length(len(half)))+"\r\n"+body)
 		add(true, "Content-Length too small, HTTP/1.0", head(r, "HTTP/1.0", length(1))+"\r\n{")
-		add(false, "Content-Length and half of it chunked", head(r, version, length(len(body)), chunked)+"\r\n"+chunk("{")+"0\r\n\r\n")
+		add(false, "Content-Length and half of it chunked",
+			head(r, version, length(len(body)), chunked)+"\r\n"+chunk("{")+"0\r\n\r\n")
 	}
 	with := func(text, name string, values ...string) {
 		other := r.cloned()
