@@ -65,8 +65,7 @@ func mustBeWritten(t *testing.T, file, old, now string) {
 			t.Fatal(err)
 		}
 	default:
-		diff := cmp.Diff(strings.Split(old, "\n"), strings.Split(now, "\n"))
-		t.Errorf("%s (-) and answers (+):\n%s", file, diff)
+		t.Errorf("%s (-) and answers (+):\n%s", file, cmp.Diff(strings.Split(old, "\n"), strings.Split(now, "\n")))
 	}
 }
 
@@ -275,24 +274,27 @@ func mustSet(t *testing.T, s *settings, setting string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if name == "max-records" {
+	switch name {
+	case "max-records":
 		s.MaxRecords = int(n)
-		return
+	case "shortcut":
+		s.shortcut = n == 1
+	default:
+		of := map[string]*int64{
+			"max-body-bytes":        &s.MaxBodyBytes,
+			"max-record-bytes":      &s.MaxRecordBytes,
+			"max-producers":         &s.caps.Producers,
+			"max-transactional-ids": &s.caps.TransactionalIDs,
+			"max-open-transactions": &s.caps.OpenTransactions,
+			"max-transactions":      &s.caps.Transactions,
+			"max-transaction-bytes": &s.caps.TransactionBytes,
+			"max-groups":            &s.caps.Groups,
+			"max-members":           &s.caps.Members,
+			"max-staged-bytes":      &s.caps.StagedBytes,
+		}[name]
+		if of == nil {
+			t.Fatalf("no setting %s", name)
+		}
+		*of = n
 	}
-	of := map[string]*int64{
-		"max-body-bytes":        &s.MaxBodyBytes,
-		"max-record-bytes":      &s.MaxRecordBytes,
-		"max-producers":         &s.caps.Producers,
-		"max-transactional-ids": &s.caps.TransactionalIDs,
-		"max-open-transactions": &s.caps.OpenTransactions,
-		"max-transactions":      &s.caps.Transactions,
-		"max-transaction-bytes": &s.caps.TransactionBytes,
-		"max-groups":            &s.caps.Groups,
-		"max-members":           &s.caps.Members,
-		"max-staged-bytes":      &s.caps.StagedBytes,
-	}[name]
-	if of == nil {
-		t.Fatalf("no setting %s", name)
-	}
-	*of = n
 }
