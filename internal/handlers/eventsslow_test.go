@@ -23,7 +23,7 @@ func newLong(t *testing.T, change ...func(*settings)) (p *proxy, records int) {
 	c.mustDo(t, http.StatusCreated, http.MethodPut, "/v1/topics/t", "")
 	record := `{"value":"` + strings.Repeat("x", 10_000) + `"}`
 	batch := `{"records":[` + strings.Repeat(record+",", 49) + record + `]}`
-	for range 60 { // small ones: the race detector takes six times what the heap has ever had
+	for range 60 { // small ones, for the memory that tests take
 		c.mustDo(t, http.StatusOK, http.MethodPost, "/v1/topics/t/records", batch)
 		records += 50
 	}
