@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -105,34 +106,10 @@ func mustRead(t *testing.T, file string) string {
 // transcript returns the file of the operation with the answers that came.
 func (m *matrix) transcript(t *testing.T, text string) string {
 	t.Helper()
-	byHand, _, _ := strings.Cut(text, "\n== ")
 	c, before := m.proxies[0].client(t), m.proxies[0].digest(t)
 	c.http.Timeout = patience // a stream that is not refused goes on
-	var out []string
-	right := 0 // where its answer stands
-	lines := strings.Split(strings.TrimSpace(byHand), "\n")
-	for i := 0; i < len(lines); i++ {
-		first := i
-		for i < len(lines) && strings.HasPrefix(lines[i], ">") {
-			i++
-		}
-		switch request := lines[first:i]; {
-		case i == first && strings.HasPrefix(lines[i], "<"):
-		case i == first:
-			out = append(out, lines[i])
-		case right == 0:
-			out = append(append(out, request...), "")
-			right = len(out) - 1
-			m.right, _ = m.request(t, append([]string(nil), request...))
-			i--
-		default:
-			out = append(out, request...)
-			s := section{title: "by hand", rule: `4\d\d [A-Z_]+`}
-			answer, _ := m.answered(t, c, &s, row{text: request[0], change: m.changes(t, request)})
-			out = append(out, "< "+answer)
-			i--
-		}
-	}
+	text, _, _ = strings.Cut(text, "\n== ")
+	out, right := m.byHand(t, c, strings.Split(strings.TrimSpace(text), "\n"))
 	for _, s := range m.sections(t) {
 		if len(s.rows) == 0 {
 			continue
@@ -148,6 +125,36 @@ func (m *matrix) transcript(t *testing.T, text string) string {
 	}
 	out[right] = m.accepted(t, c)
 	return strings.Join(out, "\n") + "\n"
+}
+
+// byHand reads the right request, sends the changes of it that are written
+// below, and returns the lines with the answers, but for that of the right
+// request, and where that belongs.
+func (m *matrix) byHand(t *testing.T, c *client, lines []string) (out []string, right int) {
+	t.Helper()
+	s := section{title: "by hand", rule: `4\d\d [A-Z_]+`}
+	for i := 0; i < len(lines); {
+		first := i
+		for i < len(lines) && strings.HasPrefix(lines[i], ">") {
+			i++
+		}
+		request := lines[first:i]
+		out = append(out, request...)
+		switch {
+		case len(request) == 0:
+			if !strings.HasPrefix(lines[i], "<") { // a comment
+				out = append(out, lines[i])
+			}
+			i++
+		case m.right == nil:
+			m.right, _ = m.request(t, slices.Clone(request))
+			out, right = append(out, ""), len(out)
+		default:
+			answer, _ := m.answered(t, c, &s, row{text: request[0], change: m.changes(t, request)})
+			out = append(out, "< "+answer)
+		}
+	}
+	return out, right
 }
 
 // answered sends a row, and returns its answer's status and code, and what takes
@@ -223,9 +230,9 @@ func (m *matrix) changes(t *testing.T, lines []string) func(*request) {
 		for _, line := range lines {
 			line = m.expand(t, strings.TrimPrefix(line, "> "))
 			switch h := header.FindStringSubmatch(line); {
-			case h != nil && h[2] == "":
+			case len(h) > 2 && h[2] == "":
 				r.header.Del(h[1])
-			case h != nil:
+			case len(h) > 2:
 				r.header.Set(h[1], h[2])
 			case strings.HasPrefix(line, "?"):
 				r.path, _, _ = strings.Cut(r.path, "?")
