@@ -29,7 +29,9 @@ func jsonBodies(tb testing.TB) (bodies []jsonBody) {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	example := strings.NewReplacer("{topic}", "t", "{partition}", "0", "{transaction_id}", "x", "{group}", "g", "{member_id}", "m")
+	example := strings.NewReplacer(
+		"{topic}", "t", "{partition}", "0", "{transaction_id}", "x", "{group}", "g", "{member_id}", "m",
+	)
 	for path, item := range doc.Paths.Map() {
 		for method, op := range item.Operations() {
 			if op.RequestBody == nil || op.RequestBody.Value.Content["application/json"] == nil {
@@ -59,12 +61,15 @@ func FuzzBodies(f *testing.F) {
 		`{}`, `{"partition_count":3,"retention_ms":604800000,"retention_bytes":-1,"max_record_bytes":1048576}`,
 		`{"transactional_id":"billing-7","transaction_timeout_ms":60000}`,
 		`{"records":[{"key":"c-17","value":{"a":1},"headers":[{"name":"n","value":"v"}],"timestamp":5,"partition":0}]}`,
-		`{"producer_id":1,"producer_epoch":0,"timeout_ms":60000,"produce":[{"topic":"t","records":[{"value":null}]}],"commit":true,` +
-			`"offsets":[{"group":"g","member_id":"m","member_epoch":1,"offsets":[{"topic":"t","partition":0,"from":40,"offset":42,"metadata":"m"}]}]}`,
+		`{"producer_id":1,"producer_epoch":0,"timeout_ms":60000,"produce":[{"topic":"t","records":[{"value":null}]}],` +
+			`"offsets":[{"group":"g","member_id":"m","member_epoch":1,` +
+			`"offsets":[{"topic":"t","partition":0,"from":40,"offset":42,"metadata":"m"}]}],"commit":true}`,
 		`{"offsets":[{"group":"g","offsets":[{"topic":"t","partition":0,"offset":42}]}]}`,
-		`{"topics":["billing"],"instance_id":"i","session_timeout_ms":45000,"rebalance_timeout_ms":1000,"assignor":"range","auto_offset_reset":"latest"}`,
+		`{"topics":["billing"],"instance_id":"i","session_timeout_ms":45000,"rebalance_timeout_ms":1000,` +
+			`"assignor":"range","auto_offset_reset":"latest"}`,
 		`{"topics_pattern":"billing-.*"}`, `{"member_epoch":1}`,
-		`{"member_epoch":1,"commit":[{"topic":"t","partition":0,"offset":42,"metadata":"x"}],"positions":[{"topic":"t","partition":0,"offset":50}],"max_records":5,"max_bytes":5,"wait_ms":0}`,
+		`{"member_epoch":1,"commit":[{"topic":"t","partition":0,"offset":42,"metadata":"x"}],` +
+			`"positions":[{"topic":"t","partition":0,"offset":50}],"max_records":5,"max_bytes":5,"wait_ms":0}`,
 		`{"offsets":[{"topic":"t","partition":0,"offset":42}],"member_id":"m","member_epoch":1}`,
 		`{"topics":[{"topic":"t","partitions":[0,1]}],"at":"earliest","dry_run":true}`, `{"offset":7}`,
 	}

@@ -40,7 +40,7 @@ func FuzzCursor(f *testing.F) {
 			mustBeRefusal(t, err, eos.InvalidParameter)
 		case c.encode() != text:
 			t.Fatalf("the cursor %q is written as %q", text, c.encode())
-		case c.topicID < 0 || len(c.offsets) < 1 || len(c.offsets) > eos.MaxPartitions || c.first < 0 || c.first >= len(c.offsets):
+		case c.topicID < 0, len(c.offsets) < 1, len(c.offsets) > eos.MaxPartitions, c.first < 0, c.first >= len(c.offsets):
 			t.Fatalf("the cursor %q is %+v", text, c)
 		}
 	})

@@ -13,7 +13,6 @@ import (
 
 	"github.com/eos-proxy/eos-proxy/internal/eos"
 	"github.com/google/go-cmp/cmp"
-	"github.com/klauspost/compress/zstd"
 )
 
 // fuzzed are the headers that FuzzHeaders gives values.
@@ -32,10 +31,14 @@ func FuzzHeaders(f *testing.F) {
 		for len(values) < len(fuzzed) {
 			values = append(values, "")
 		}
-		f.Add(given, values[0], values[1], values[2], values[3], values[4], values[5], values[6], values[7], values[8], values[9], false)
-		f.Add(given|1<<6, values[0], values[1], values[2], values[3], values[4], values[5], "application/json", values[7], values[8], values[9], true)
+		v := values
+		f.Add(given, v[0], v[1], v[2], v[3], v[4], v[5], v[6], v[7], v[8], v[9], false)
+		f.Add(given|1<<6, v[0], v[1], v[2], v[3], v[4], v[5], "application/json", v[7], v[8], v[9], true)
 	}
-	for _, n := range []string{"0", "1", "-1", "-0", "+1", "00", "01", "1.0", "0x10", "1e3", "", " 1 ", "9007199254740991", "9007199254740992", "99999999999999999999", "١"} {
+	for _, n := range []string{
+		"0", "1", "-1", "-0", "+1", "00", "01", "1.0", "0x10", "1e3", "", " 1 ", "١",
+		"9007199254740991", "9007199254740992", "99999999999999999999",
+	} {
 		add(7, n, "0", "0")
 		add(7, "7", n, "0")
 		add(7, "7", "0", n)
@@ -66,13 +69,16 @@ func FuzzHeaders(f *testing.F) {
 	for _, encoding := range []string{"identity", "Identity", "gzip", "GZIP", "zstd", "br", "", "gzip, gzip", "deflate"} {
 		add(1<<6|1<<7, "", "", "", "", "", "", "application/json", encoding)
 	}
-	for _, accept := range []string{"gzip", "zstd", "gzip, zstd;q=0.5", "gzip;q=0", "*", "identity", "*;q=0", "br", "", "gzip;q=x", "zstd;q=1.0000,gzip;q=1", ",,;", "GZIP"} {
+	for _, accept := range []string{
+		"gzip", "zstd", "gzip, zstd;q=0.5", "gzip;q=0", "*", "identity", "*;q=0", "br", "", "gzip;q=x",
+		"zstd;q=1.0000,gzip;q=1", ",,;", "GZIP",
+	} {
 		add(1<<6|1<<8, "", "", "", "", "", "", "application/json", "", accept)
 	}
 	h, k := newDry(f, Config{MaxBodyBytes: 1 << 20, MaxRecords: 10_000, MaxRecordBytes: 1 << 20, MaxJSONDepth: 64})
 	f.Fuzz(func(
-		t *testing.T, given uint32, id, epoch, seq, key, transactional, transaction, media, encoding, accept, recordKey string,
-		large bool,
+		t *testing.T, given uint32,
+		id, epoch, seq, key, transactional, transaction, media, encoding, accept, recordKey string, large bool,
 	) {
 		header := http.Header{}
 		for i, value := range []string{id, epoch, seq, key, transactional, transaction, media, encoding, accept, recordKey} {
@@ -105,7 +111,8 @@ func FuzzHeaders(f *testing.F) {
 			return
 		}
 		mustMean(t, header, means)
-		if last := k.appended(); last.ProducerID != means.ProducerID || last.Sequence != means.Sequence || last.Epoch != means.Epoch {
+		last := k.appended()
+		if last.ProducerID != means.ProducerID || last.Sequence != means.Sequence || last.Epoch != means.Epoch {
 			t.Fatalf("%q was appended as %+v", header, last.Append)
 		}
 	})
@@ -206,7 +213,8 @@ func twinAnswer(h http.Header) (string, eos.Append) {
 }
 
 var (
-	usualMedia = regexp.MustCompile(`(?i)^application/(json|x-ndjson)[ \t]*(;[ \t]*(charset[ \t]*=[ \t]*("utf-8"|utf-8))?[ \t]*)?$`)
+	usualMedia = regexp.MustCompile(`(?i)^application/(json|x-ndjson)[ \t]*` +
+		`(;[ \t]*(charset[ \t]*=[ \t]*("utf-8"|utf-8))?[ \t]*)?$`)
 	anyMedia   = regexp.MustCompile(`^application/(json|x-ndjson)(;(charset=utf-8)?)*$`)
 	mediaNoise = regexp.MustCompile(`[\s\pZ\x{85}"\\]`)
 )
@@ -286,12 +294,3 @@ func mustUnpack(t *testing.T, h http.Header, encoding string, body []byte) []byt
 	}
 	return plain
 }
-
-// unzstd unpacks what is no frame of a stream.
-var unzstd = func() *zstd.Decoder {
-	z, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1))
-	if err != nil {
-		panic(err)
-	}
-	return z
-}()

@@ -39,7 +39,8 @@ func FuzzPacked(f *testing.F) {
 		f.Add([]byte{}, uint16(1), uint16(0), []byte{}, zstd)
 		// Heads that ask for much: a window of 2 GiB, a content of 2^63 bytes, a dictionary.
 		f.Add([]byte("\x28\xb5\x2f\xfd\x00\xa8\x01\x00\x00"), uint16(0), uint16(0), []byte{}, zstd)
-		f.Add([]byte("\x28\xb5\x2f\xfd\xe0\x00\x00\x00\x00\x00\x00\x00\x80\x01\x00\x00"), uint16(0), uint16(0), []byte{}, zstd)
+		const large = "\x28\xb5\x2f\xfd\xe0\x00\x00\x00\x00\x00\x00\x00\x80\x01\x00\x00"
+		f.Add([]byte(large), uint16(0), uint16(0), []byte{}, zstd)
 		f.Add([]byte("\x28\xb5\x2f\xfd\x23\x01\x00\x00\x00\x00\x01\x00\x00"), uint16(0), uint16(0), []byte{}, zstd)
 		f.Add([]byte("\x50\x2a\x4d\x18\xff\xff\xff\xff"), uint16(0), uint16(0), []byte{}, zstd)
 		f.Add([]byte("\x1f\x8b\x08\x1c\x00\x00\x00\x00\x00\x00\xff\xffextra"), uint16(0), uint16(0), []byte{}, zstd)
@@ -73,7 +74,8 @@ func FuzzPacked(f *testing.F) {
 		if !strings.Contains(want, got) {
 			t.Fatalf("a body of %d bytes that unpacks to %d: %s, want %s", len(body), len(plain), got, want)
 		}
-		if last := k.appended(); (last != nil) != (got == "200") || last != nil && !bytes.Equal(last.Parts[0].Packed.Body, plain) {
+		last := k.appended()
+		if (last != nil) != (got == "200") || last != nil && !bytes.Equal(last.Parts[0].Packed.Body, plain) {
 			t.Fatalf("%d bytes were appended otherwise, or not: %s", len(plain), got)
 		}
 	})
@@ -109,7 +111,9 @@ func twinGzip(body []byte) ([]byte, string) {
 // twinZstd is twinGzip. A window that no body within the limit needs may be
 // refused as too large.
 func twinZstd(body []byte) ([]byte, string) {
-	z, err := zstd.NewReader(bytes.NewReader(body), zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(packedLimit+1<<20))
+	z, err := zstd.NewReader(
+		bytes.NewReader(body), zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(packedLimit+1<<20),
+	)
 	if err != nil {
 		return nil, "400 INVALID_JSON"
 	}

@@ -30,7 +30,9 @@ func FuzzPosition(f *testing.F) {
 	} {
 		f.Add(query, "", uint8(0))
 	}
-	for _, id := range []string{"", "0", "-1", "-2", "9007199254740991", "9007199254740992", "AQEAAA", "AQGAAAA", "garbage", "\xff", "1.0", "0x1"} {
+	for _, id := range []string{
+		"", "0", "-1", "-2", "9007199254740991", "9007199254740992", "AQEAAA", "AQGAAAA", "garbage", "\xff", "1.0", "0x1",
+	} {
 		f.Add("", id, uint8(1))
 		f.Add("at=latest", id, uint8(2))
 	}

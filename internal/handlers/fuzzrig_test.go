@@ -20,6 +20,7 @@ import (
 	"github.com/eos-proxy/eos-proxy/internal/eos"
 	"github.com/eos-proxy/eos-proxy/internal/store"
 	"github.com/eos-proxy/eos-proxy/internal/wake"
+	"github.com/klauspost/compress/zstd"
 )
 
 // keeper is a log that takes every append at once and keeps the last one. Other
@@ -126,7 +127,8 @@ func problemCode(t *testing.T, w *httptest.ResponseRecorder) string {
 	t.Helper()
 	var p api.Problem
 	err := json.Unmarshal(w.Body.Bytes(), &p)
-	if err != nil || p.Status != int64(w.Code) || p.Type != "/problems/"+strings.ReplaceAll(strings.ToLower(p.Code), "_", "-") {
+	is := "/problems/" + strings.ReplaceAll(strings.ToLower(p.Code), "_", "-")
+	if err != nil || p.Status != int64(w.Code) || p.Type != is {
 		t.Fatalf("%d %q is no problem: %v", w.Code, w.Body, err)
 	}
 	return p.Code
@@ -154,3 +156,12 @@ func mustLeave(t *testing.T, before int) {
 		}
 	}
 }
+
+// unzstd unpacks what is no frame of a stream.
+var unzstd = func() *zstd.Decoder {
+	z, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1))
+	if err != nil {
+		panic(err)
+	}
+	return z
+}()

@@ -27,7 +27,9 @@ const hangs = 10 * time.Second
 // net/http, on a TCP port, whose address it returns.
 func newDryServer(tb testing.TB) (addr string, k *keeper) {
 	tb.Helper()
-	h, k := newDry(tb, Config{MaxBodyBytes: 64 << 10, MaxRecords: 100, MaxRecordBytes: 1 << 20, MaxJSONDepth: 64, BodyIdle: hangs / 4})
+	h, k := newDry(tb, Config{
+		MaxBodyBytes: 64 << 10, MaxRecords: 100, MaxRecordBytes: 1 << 20, MaxJSONDepth: 64, BodyIdle: hangs / 4,
+	})
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		tb.Fatal(err)
@@ -58,25 +60,34 @@ func newDryServer(tb testing.TB) (addr string, k *keeper) {
 var requests = []string{
 	"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n",
 	"HEAD /openapi.yaml HTTP/1.1\r\nHost: x\r\nAccept-Encoding: gzip\r\n\r\n",
-	"POST /v1/topics/t/records HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 25\r\n\r\n{\"records\":[{\"value\":1}]}",
-	"POST /v1/topics/t/records HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-ndjson\r\nProducer-Id: 1\r\nProducer-Epoch: 0\r\nProducer-Seq: 0\r\n" +
+	"POST /v1/topics/t/records HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 25\r\n" +
+		"\r\n{\"records\":[{\"value\":1}]}",
+	"POST /v1/topics/t/records HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-ndjson\r\nProducer-Id: 1\r\n" +
+		"Producer-Epoch: 0\r\nProducer-Seq: 0\r\n" +
 		"Content-Length: 12\r\n\r\n{\"value\":1}\n",
-	"POST /v1/topics/t/partitions/3/records HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n" +
+	"POST /v1/topics/t/partitions/3/records HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n" +
+		"Transfer-Encoding: chunked\r\n\r\n" +
 		"a\r\n{\"records\"\r\nf\r\n:[{\"value\":1}]}\r\n0\r\n\r\n",
 	"POST /v1/topics/t/raw HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nRecord-Key: k\r\nContent-Length: 3\r\n\r\nabc",
-	"POST /v1/topics/t/records/stream HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-ndjson\r\nProducer-Id: 1\r\nProducer-Epoch: 0\r\n" +
+	"POST /v1/topics/t/records/stream HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-ndjson\r\n" +
+		"Producer-Id: 1\r\nProducer-Epoch: 0\r\n" +
 		"Transfer-Encoding: chunked\r\n\r\nc\r\n{\"value\":1}\n\r\n0\r\n\r\n",
 	"GET /v1/topics/t/partitions/0/records?offset=0&wait_ms=60000 HTTP/1.1\r\nHost: x\r\n\r\n",
 	"GET /v1/topics/t/stream?at=latest HTTP/1.1\r\nHost: x\r\nLast-Event-ID: AQEAAA\r\n\r\n",
-	"PUT /v1/transactions/a%2Fb HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 15\r\n\r\n{\"commit\":true}",
-	"POST /v1/groups/g/members/m/poll HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 18\r\n\r\n{\"member_epoch\":1}",
+	"PUT /v1/transactions/a%2Fb HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 15\r\n" +
+		"\r\n{\"commit\":true}",
+	"POST /v1/groups/g/members/m/poll HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n" +
+		"Content-Length: 18\r\n\r\n{\"member_epoch\":1}",
 	"DELETE /v1/topics/t HTTP/1.0\r\n\r\n",
 	"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n",
 	"BREW /v1/topics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
 	"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00",
-	"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n",
-	"POST /v1/topics/t/records HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 25\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-	"POST /v1/topics/t/records HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\n\x1f\x8b\x08",
+	"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n" +
+		"HTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n",
+	"POST /v1/topics/t/records HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 25\r\n" +
+		"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+	"POST /v1/topics/t/records HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n" +
+		"Content-Encoding: gzip\r\nContent-Length: 3\r\n\r\n\x1f\x8b\x08",
 	"\r\n\r\nGET /healthz HTTP/1.1\r\nHost: x\r\n\r\n",
 }
 

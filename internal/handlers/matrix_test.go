@@ -1,217 +1,218 @@
 package handlers_test
 
 import (
-	"encoding/json"
-	"maps"
+	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 
-	"github.com/eos-proxy/eos-proxy/api"
+	"github.com/getkin/kin-openapi/openapi3"
 )
-
-// endpoint is an operation of the document with a right request to it, in a
-// world where that is accepted. The matrix of bad inputs changes that request in
-// one place: so that is what it is refused for.
-type endpoint struct {
-	id     string // its operationId
-	query  string
-	header []string // "Name: value"
-	media  string   // of the body; "" has none
-	body   string
-	status int // of the right request
-}
 
 const (
 	mediaJSON  = "application/json"
 	mediaLines = "application/x-ndjson"
 	mediaBytes = "application/octet-stream"
-
-	producer = "Producer-Id: ${producer}\nProducer-Epoch: 0\nProducer-Seq: ${sequence}"
 )
 
-// endpoints are in an order in which all their right requests are accepted, in
-// the world of newWorld.
-var endpoints = []endpoint{
-	{id: "getHealth", status: 200},
-	{id: "getReadiness", status: 200},
-	{id: "getMetrics", status: 200},
-	{id: "listTopics", query: "limit=10&after=a", status: 200},
-	{id: "getTopic", status: 200},
-	{id: "listOffsets", query: "at=latest", status: 200},
-	{id: "getProducer", status: 200},
-	{id: "getAppend", query: "topic=t&sequence=0", status: 200},
-	{id: "fetch", query: "offset=0&max_records=1&max_bytes=1&wait_ms=0&isolation_level=read_committed", status: 200},
-	{id: "fetchTopic", query: "at=earliest&max_records=1&max_bytes=1&wait_ms=0", status: 200},
-	{id: "getRecordRaw", status: 200},
-	{id: "streamTopic", query: "at=earliest&wait_ms=0", status: 200},
-	{id: "followTopic", query: "at=earliest&wait_ms=0", status: 200},
-	{id: "streamPartition", query: "offset=0&wait_ms=0", header: []string{"Last-Event-ID: 0"}, status: 200},
-	{id: "followPartition", query: "offset=0&wait_ms=0", header: []string{"Last-Event-ID: 0"}, status: 200},
-	{id: "listTransactions", query: "state=ongoing&limit=10&after=a", status: 200},
-	{id: "getTransaction", status: 200},
-	{id: "listGroups", query: "limit=10&after=a", status: 200},
-	{id: "getGroup", status: 200},
-	{id: "listGroupOffsets", query: "limit=10&after=a:0", status: 200},
-	{
-		id: "createTopic", media: mediaJSON, status: 200,
-		body: `{"partition_count":2,"retention_ms":604800000,"retention_bytes":-1,"max_record_bytes":1048576}`,
-	},
-	{
-		id: "updateTopic", media: mediaJSON, status: 200,
-		body: `{"partition_count":2,"retention_ms":604800000,"retention_bytes":-1,"max_record_bytes":1048576}`,
-	},
-	{
-		id: "registerProducer", media: mediaJSON, status: 201, header: []string{"Idempotency-Key: a-key"},
-		body: `{"transactional_id":"another","transaction_timeout_ms":60000}`,
-	},
-	{
-		id: "produce", media: mediaJSON, status: 200, header: []string{producer, "Transactional-Id: billing"},
-		body: `{"records":[{"key":"k","value":{"a":1},"headers":[{"name":"n","value":"v"}],"timestamp":5,"partition":0},{"key_base64":"AA==","value_base64":"AAEC"}]}`,
-	},
-	{
-		id: "produceToPartition", media: mediaLines, status: 200,
-		header: []string{producer, "Transactional-Id: billing"},
-		body:   `{"key":"k","value":{"a":1},"headers":[{"name":"n","value":"v"}],"timestamp":5,"partition":0}` + "\n",
-	},
-	{id: "produceRaw", media: mediaBytes, status: 200, header: []string{producer, "Record-Key: k"}, body: "raw"},
-	{id: "produceRawToPartition", media: mediaBytes, status: 200, header: []string{producer, "Record-Key: k"}, body: "raw"},
-	{id: "produceStream", media: mediaLines, status: 200, header: []string{producer}, body: `{"key":"k","value":{"a":1}}` + "\n"},
-	{id: "produceStreamToPartition", media: mediaLines, status: 200, header: []string{producer}, body: `{"key":"k","value":{"a":1}}` + "\n"},
-	{
-		id: "putTransaction", media: mediaJSON, status: 201,
-		body: `{"timeout_ms":60000,"commit":true,"produce":[{"topic":"t","records":[{"key":"k","value":1,"headers":[{"name":"n","value":"v"}],"timestamp":5,"partition":0}]}],` +
-			`"offsets":[{"group":"h","offsets":[{"topic":"t","partition":0,"offset":1,"metadata":"m"}]}]}`,
-	},
-	{
-		id: "addOffsetsToTransaction", media: mediaJSON, status: 200,
-		header: []string{"Producer-Id: ${bound}", "Producer-Epoch: 0"},
-		body:   `{"offsets":[{"group":"i","offsets":[{"topic":"t","partition":0,"offset":1,"metadata":"m"}]}]}`,
-	},
-	{id: "commitTransaction", media: mediaJSON, status: 200, header: []string{"Producer-Id: ${bound}", "Producer-Epoch: 0"}, body: `{}`},
-	{id: "abortTransaction", media: mediaJSON, status: 200, header: []string{"Producer-Id: ${bound}", "Producer-Epoch: 0"}, body: `{}`},
-	{
-		id: "joinGroup", media: mediaJSON, status: 200,
-		body: `{"topics":["t"],"session_timeout_ms":1800000,"rebalance_timeout_ms":3600000,"assignor":"range","auto_offset_reset":"earliest"}`,
-	},
-	{id: "heartbeat", media: mediaJSON, status: 200, body: `{"member_epoch":2}`},
-	{
-		id: "pollGroup", media: mediaJSON, status: 200,
-		body: `{"member_epoch":2,"commit":[{"topic":"t","partition":0,"offset":1,"metadata":"m"}],"positions":[{"topic":"t","partition":1,"offset":0}],` +
-			`"max_records":1,"max_bytes":1,"wait_ms":0}`,
-	},
-	{
-		id: "commitOffsets", media: mediaJSON, status: 200,
-		body: `{"member_id":"m","member_epoch":2,"offsets":[{"topic":"t","partition":0,"offset":1,"metadata":"m"}]}`,
-	},
-	{id: "leaveGroup", status: 204},
-	{
-		id: "resetOffsets", media: mediaJSON, status: 200,
-		body: `{"topics":[{"topic":"t","partitions":[0]}],"at":"earliest","dry_run":false}`,
-	},
-	{id: "deleteGroup", status: 204},
-	{id: "deleteRecordsOfPartition", query: "before_offset=1", status: 200},
-	{id: "deleteRecords", query: "before=1", status: 200},
-	{id: "deleteTopic", status: 204},
+// matrix is an operation of the document with a right request to it, and a proxy
+// where that is accepted. Bad inputs change that request in one place: so that
+// is what it is refused for.
+type matrix struct {
+	*player
+	template string // of the path
+	op       *openapi3.Operation
+	params   openapi3.Parameters
+	right    *request
+	cases    int
 }
 
-// world is a proxy with what the right requests are about: topic t of two
-// partitions, which has a record; producer, with the transactional id billing;
-// the open transactions that are committed, and aborted; group g with member m.
-type world struct {
-	*proxy
-	*client
-	paths   map[string]string
-	methods map[string]string
-	values  map[string]string // by the name that stands in ${}
+// section is one kind of bad input.
+type section struct {
+	title string
+	rule  string // what all of it may be answered, as a pattern
+	rows  []row
+	index *int64 // of the record that is refused
 }
 
-func newWorld(t *testing.T, change ...func(*settings)) *world {
-	t.Helper()
-	w := &world{
-		proxy: newProxy(t, change...),
-		paths: map[string]string{}, methods: map[string]string{}, values: map[string]string{},
-	}
+// row is a bad input. What no HTTP client sends goes over a wire of its own.
+type row struct {
+	text   string // the changed part of the request, or what is changed
+	change func(r *request)
+	send   string
+	ends   bool // whether nothing can be sent behind it
+}
+
+// TestMatrix sends bad inputs to each operation, on one connection that none may
+// end, and compares what they are answered with testdata/matrix, one line a
+// case. None may change what is stored; none of a kind may be answered other
+// than by the rule of its section, whatever -rewrite has written.
+//
+// A file begins with a right request, as in a transcript. It is sent behind all
+// bad ones: it is accepted, once as it is and once over HTTP/1.0, with 200
+// headers and, where none belongs, a body. Then come changes that somebody
+// thought of: "> " and the query, the path, a header or the body that the
+// request has instead; a header without a value is left out. All below "== " is
+// made, by the document and what is known of JSON and HTTP.
+func TestMatrix(t *testing.T) {
+	t.Parallel()
+	cases, operations := new(atomic.Int64), 0
+	const worldFile = "testdata/matrix/world.txt" // what the right requests are about
+	world := mustRead(t, worldFile)
+	reading := newPlayer(t, world) // for all that read
+	mustBeWritten(t, worldFile, world, reading.play(t, world))
 	for path, item := range document().Paths.Map() {
 		for method, op := range item.Operations() {
-			w.paths[op.OperationID], w.methods[op.OperationID] = path, method
+			operations++
+			m := &matrix{
+				player: reading, template: path, op: op,
+				params: append(item.Parameters[:len(item.Parameters):len(item.Parameters)], op.Parameters...),
+			}
+			t.Run(op.OperationID, func(t *testing.T) {
+				t.Parallel()
+				if method != http.MethodGet {
+					m.player = newPlayer(t, world)
+					m.player.play(t, world)
+				}
+				file := "testdata/matrix/" + op.OperationID + ".txt"
+				text := mustRead(t, file)
+				mustBeWritten(t, file, text, m.transcript(t, text))
+				cases.Add(int64(m.cases))
+			})
 		}
 	}
-	w.client = w.proxy.client(t)
-	w.mustDo(t, 201, "PUT", "/v1/topics/t", `{"partition_count":2}`)
-	for name, id := range map[string]string{"producer": "billing", "bound": "shipping"} {
-		a := w.mustDo(t, 201, "POST", "/v1/producers", `{"transactional_id":"`+id+`"}`)
-		var p api.ProducerRegistration
-		if err := json.Unmarshal(a.body, &p); err != nil {
-			t.Fatal(err)
-		}
-		w.values[name] = strconv.FormatInt(p.ProducerID, 10)
+	t.Cleanup(func() { t.Logf("%d cases of %d operations", cases.Load(), operations) })
+	files, err := filepath.Glob("testdata/matrix/*.txt")
+	if err != nil || len(files) != operations+1 {
+		t.Errorf("%d files, %v, of %d operations and the world", len(files), err, operations)
 	}
-	w.mustDo(t, 200, "POST", "/v1/topics/t/records", oneRecord, "Producer-Id: "+w.values["producer"], "Producer-Epoch: 0", "Producer-Seq: 0")
-	w.mustDo(t, 200, "POST", "/v1/topics/t/partitions/0/records", `{"records":[{"value":1},{"value":2}]}`)
-	w.mustDo(t, 201, "PUT", "/v1/transactions/open", `{"producer_id":`+w.values["bound"]+`,"producer_epoch":0}`)
-	w.mustDo(t, 201, "PUT", "/v1/groups/g/members/m", `{"topics":["t"]}`)
-	return w
 }
 
-// right returns the right request to an endpoint.
-func (w *world) right(t *testing.T, e *endpoint) *request {
+func mustRead(t *testing.T, file string) string {
 	t.Helper()
-	path := strings.NewReplacer(
-		"{topic}", "t", "{partition}", "0", "{offset}", "0", "{transaction_id}", "open", "{group}", "g",
-		"{member_id}", "m",
-		"{producer_id}", w.values["producer"],
-	).Replace(w.paths[e.id])
-	if e.id == "putTransaction" {
-		path = "/v1/transactions/new"
-	}
-	if e.query != "" {
-		path += "?" + e.query
-	}
-	if slices.Contains(e.header, producer) {
-		w.values["sequence"] = w.nextSequence(t, strings.HasSuffix(e.id, "ToPartition"))
-	}
-	r := &request{method: w.methods[e.id], path: path, header: http.Header{}}
-	for line := range strings.Lines(strings.Join(e.header, "\n")) {
-		name, value, _ := strings.Cut(strings.TrimSpace(line), ": ")
-		for of, is := range w.values {
-			value = strings.ReplaceAll(value, "${"+of+"}", is)
-		}
-		r.header.Set(name, value)
-	}
-	if e.media != "" {
-		r.header.Set("Content-Type", e.media)
-		r.body = []byte(e.body)
-	}
-	return r
-}
-
-// nextSequence returns the producer's next sequence for the topic, or for its
-// partition 0.
-func (w *world) nextSequence(t *testing.T, ofPartition bool) string {
-	t.Helper()
-	a := w.mustDo(t, 200, "GET", "/v1/producers/"+w.values["producer"], "")
-	var p api.Producer
-	if err := json.Unmarshal(a.body, &p); err != nil {
+	text, err := os.ReadFile(file)
+	if err != nil {
 		t.Fatal(err)
 	}
-	for _, scope := range p.NextSequences {
-		if (scope.Partition != nil) == ofPartition {
-			return strconv.FormatInt(scope.NextSequence, 10)
-		}
-	}
-	return "0"
+	return string(text)
 }
 
-// row is a bad input: what it changes of a right request, and what it is refused
-// by.
-type row struct {
-	name   string
-	change func(r *request)
-	status int
-	code   string
+// transcript returns the file of the operation with the answers that came.
+func (m *matrix) transcript(t *testing.T, text string) string {
+	t.Helper()
+	c, before := m.proxies[0].client(t), m.proxies[0].digest(t)
+	c.http.Timeout = patience // a stream that is not refused goes on
+	text, _, _ = strings.Cut(text, "\n== ")
+	out, right := m.byHand(t, c, strings.Split(strings.TrimSpace(text), "\n"))
+	for _, s := range m.sections(t) {
+		if len(s.rows) == 0 {
+			continue
+		}
+		out = append(out, "", "== "+s.title, "")
+		for _, row := range s.rows {
+			answer, allow := m.answered(t, c, &s, row)
+			out = append(out, fmt.Sprintf("%-31s %s%s", answer, brief(row.text), allow))
+		}
+	}
+	if m.proxies[0].digest(t) != before {
+		t.Error("bad input was refused, and has changed what is stored")
+	}
+	out[right] = m.accepted(t, c)
+	return strings.Join(out, "\n") + "\n"
+}
+
+// byHand reads the right request, sends the changes of it that are written
+// below, and returns the lines with the answers, but for that of the right
+// request, and where that belongs.
+func (m *matrix) byHand(t *testing.T, c *client, lines []string) (out []string, right int) {
+	t.Helper()
+	s := section{title: "by hand", rule: `4\d\d [A-Z_]+`}
+	for i := 0; i < len(lines); {
+		first := i
+		for i < len(lines) && strings.HasPrefix(lines[i], ">") {
+			i++
+		}
+		request := lines[first:i]
+		out = append(out, request...)
+		switch {
+		case len(request) == 0:
+			if !strings.HasPrefix(lines[i], "<") { // a comment
+				out = append(out, lines[i])
+			}
+			i++
+		case m.right == nil:
+			m.right, _ = m.request(t, slices.Clone(request))
+			out, right = append(out, ""), len(out)
+		default:
+			answer, _ := m.answered(t, c, &s, row{text: request[0], change: m.changes(t, request)})
+			out = append(out, "< "+answer)
+		}
+	}
+	return out, right
+}
+
+// answered sends a row, and returns its answer's status and code, and what takes
+// other methods is said to take.
+func (m *matrix) answered(t *testing.T, c *client, s *section, row row) (said, allow string) {
+	t.Helper()
+	m.cases++
+	var a *answer
+	if row.send != "" {
+		a = m.proxies[0].answerTo(t, m.right.method, row)
+	} else {
+		r := m.right.cloned()
+		row.change(r)
+		a = c.do(t, r)
+		// An upload that is refused ends its connection: its client may still be sending.
+		if a.header.Get("Connection") == "close" && !m.isUpload() {
+			t.Errorf("%s: %s: %d ends the connection", s.title, row.text, a.status)
+		}
+	}
+	said = strconv.Itoa(a.status)
+	if a.header.Get("Content-Type") == "application/problem+json" && len(a.body) > 0 {
+		p := a.problem(t)
+		said += " " + p.Code
+		if at := p.RecordIndex; s.index != nil && (at == nil && p.Code != "INVALID_JSON" || at != nil && *at != *s.index) {
+			t.Errorf("%s: %s: %s of another record than %d", s.title, row.text, p.Detail, *s.index)
+		}
+	}
+	if !regexp.MustCompile("^(" + s.rule + ")$").MatchString(said) {
+		t.Errorf("%s: %s: %s %.300s, want %s", s.title, row.text, said, a.body, s.rule)
+	}
+	if allow = a.header.Get("Allow"); allow != "" {
+		allow = " (Allow: " + allow + ")"
+	}
+	return said, allow
+}
+
+// accepted sends the right request in both ways, and returns the answers.
+func (m *matrix) accepted(t *testing.T, c *client) string {
+	t.Helper()
+	a := c.do(t, m.right)
+	if a.status >= http.StatusMultipleChoices {
+		t.Errorf("the right request is answered %d %s", a.status, a.body)
+	}
+	body := m.right.body
+	if body == nil {
+		body = []byte("nobody reads this")
+	}
+	further := []string{fmt.Sprintf("Content-Length: %d", len(body))}
+	for i := range 200 {
+		further = append(further, fmt.Sprintf("X-%d: %d", i, i))
+	}
+	again := m.proxies[0].answerTo(t, m.right.method, row{
+		text: "HTTP/1.0", send: head(m.right, "HTTP/1.0", further...) + "\r\n" + string(body),
+	})
+	if again.status >= http.StatusMultipleChoices && m.right.method != http.MethodDelete {
+		t.Errorf("the right request is answered %d %s over HTTP/1.0", again.status, again.body)
+	}
+	return fmt.Sprintf("< %d\n< %d, again, over HTTP/1.0 and with 200 headers", a.status, again.status)
 }
 
 // cloned returns a request that may be changed.
@@ -221,73 +222,63 @@ func (r *request) cloned() *request {
 	return &other
 }
 
-// mustRefuse sends the rows to an endpoint, one behind the other on one
-// connection, which none may end. Each must be refused as it says, and nothing
-// be changed by any; also looks at the refusal as well.
-func (w *world) mustRefuse(t *testing.T, e *endpoint, rows []row, also ...func(row, api.Problem)) {
+// changes returns what lines that begin with "> " change.
+func (m *matrix) changes(t *testing.T, lines []string) func(*request) {
 	t.Helper()
-	right := w.right(t, e)
-	before := w.digest(t)
-	for _, row := range rows {
-		r := right.cloned()
-		row.change(r)
-		a := w.do(t, r)
-		var refusal api.Problem
-		if a.status >= http.StatusBadRequest {
-			refusal = a.problem(t)
+	header := regexp.MustCompile(`^([A-Z][A-Za-z-]+):(?: (.+))?$`)
+	return func(r *request) {
+		for _, line := range lines {
+			line = m.expand(t, strings.TrimPrefix(line, "> "))
+			switch h := header.FindStringSubmatch(line); {
+			case len(h) > 2 && h[2] == "":
+				r.header.Del(h[1])
+			case len(h) > 2:
+				r.header.Set(h[1], h[2])
+			case strings.HasPrefix(line, "?"):
+				r.path, _, _ = strings.Cut(r.path, "?")
+				r.path += line
+			case strings.HasPrefix(line, "/"):
+				r.path = line
+			default:
+				r.body = []byte(line)
+			}
 		}
-		if a.status != row.status || refusal.Code != row.code {
-			t.Errorf("%s: %s %.200s %.300q: %d %.400s, want %d %s",
-				row.name, r.method, r.path, r.body, a.status, a.body, row.status, row.code)
-		}
-		// An upload that is refused ends its connection: its client may still be sending.
-		if a.header.Get("Connection") == "close" && !strings.HasPrefix(e.id, "produceStream") {
-			t.Errorf("%s: %d ends the connection", row.name, a.status)
-		}
-		for _, look := range also {
-			look(row, refusal)
-		}
-	}
-	w.mustDo(t, http.StatusOK, http.MethodGet, "/healthz", "")
-	if w.digest(t) != before {
-		t.Error("it was refused and has changed what is stored")
 	}
 }
 
-// matrix sends the rows that each endpoint has, and says how many they were.
-func matrix(t *testing.T, w *world, rows func(e *endpoint) []row) {
-	t.Helper()
-	cases, of := 0, 0
-	for i := range endpoints {
-		list := rows(&endpoints[i])
-		if len(list) == 0 {
-			continue
-		}
-		cases, of = cases+len(list), of+1
-		t.Run(endpoints[i].id, func(t *testing.T) { w.mustRefuse(t, &endpoints[i], list) })
+// brief returns a text as it can be read, in less than a line.
+func brief(text string) string {
+	isOdd := func(c rune) bool { return c < ' ' || c > '~' }
+	if strings.ContainsFunc(text, isOdd) || strings.HasSuffix(text, " ") {
+		text = strconv.QuoteToASCII(text)
 	}
-	t.Logf("%d cases of %d operations", cases, of)
+	if len(text) > 100 {
+		text = fmt.Sprintf("%s… (%d bytes)", text[:60], len(text))
+	}
+	return text
 }
 
-// TestMatrixIsWhole: there is a right request to each operation, and it is
-// accepted: so what the rows of the matrix change is what they are refused for.
-func TestMatrixIsWhole(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	left := maps.Clone(w.paths)
-	for i := range endpoints {
-		e := &endpoints[i]
-		delete(left, e.id)
-		r := w.right(t, e)
-		if e.id == "abortTransaction" { // the other one is committed by now
-			w.mustDo(t, 201, "PUT", "/v1/transactions/open2", `{"producer_id":`+w.values["bound"]+`,"producer_epoch":0}`)
-			r.path = strings.Replace(r.path, "open", "open2", 1)
-		}
-		if a := w.do(t, r); a.status != e.status {
-			t.Errorf("%s: %s %s: %d %s, want %d", e.id, r.method, r.path, a.status, a.body, e.status)
-		}
+// sections are all bad inputs to the operation.
+func (m *matrix) sections(t *testing.T) []section {
+	t.Helper()
+	list := []section{
+		{
+			title: "names in the path", rows: m.segmentRows(),
+			rule: `400 INVALID_(REQUEST|TOPIC_EXCEPTION)|404 [A-Z_]+|416 OFFSET_OUT_OF_RANGE`,
+		},
+		{title: "paths that are none", rule: `404 NOT_FOUND`, rows: shapeRows()},
+		{title: "methods", rule: `405 METHOD_NOT_ALLOWED`, rows: m.methodRows()},
+		{title: "the query", rule: `400 INVALID_(REQUEST|TOPIC_EXCEPTION)`, rows: m.queryRows()},
+		{title: "headers", rule: `400 INVALID_REQUEST`, rows: m.headerRows()},
+		{title: "who sends it", rule: `4(00|04|09|12) [A-Z_]+|422 IDEMPOTENCY_KEY_REUSED`, rows: m.producerRows(t)},
 	}
-	if len(left) > 0 {
-		t.Errorf("the matrix has no request to %v", slices.Sorted(maps.Values(left)))
-	}
+	list = append(list, m.bodySections(t)...)
+	list = append(list, m.recordSections()...)
+	return append(list,
+		section{title: "heads, below HTTP routing", rule: `400|431|50[15]`, rows: headRows(m.right)},
+		section{
+			title: "bodies on the wire", rows: m.wireRows(t),
+			rule: `400 INVALID_JSON|413 MESSAGE_TOO_LARGE|415 UNSUPPORTED_MEDIA_TYPE`,
+		},
+	)
 }

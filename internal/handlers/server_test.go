@@ -15,6 +15,7 @@ import (
 	"github.com/eos-proxy/eos-proxy/internal/appender"
 	"github.com/eos-proxy/eos-proxy/internal/handlers"
 	"github.com/eos-proxy/eos-proxy/internal/pgtest"
+	"github.com/eos-proxy/eos-proxy/internal/shortcut"
 	"github.com/eos-proxy/eos-proxy/internal/store"
 	"github.com/eos-proxy/eos-proxy/internal/wake"
 	"github.com/eos-proxy/eos-proxy/migrations"
@@ -29,6 +30,7 @@ type settings struct {
 	sequenceWait   time.Duration
 	headerTimeout  time.Duration
 	maxHeaderBytes int
+	shortcut       bool // before net/http, as the program has it
 
 	expectsWarnings bool // the story is one that an operator hears of
 }
@@ -97,6 +99,19 @@ func newProxyOn(t testing.TB, db string, change ...func(*settings)) *proxy {
 	server.Config.Protocols.SetUnencryptedHTTP2(true)
 	sent := new(atomic.Int64)
 	server.Listener = &countingListener{server.Listener, sent}
+	if set.shortcut {
+		short := shortcut.New(server.Listener, shortcut.Config{
+			Handler: handler, Takes: handlers.IsRecordsPath, ErrorLog: server.Config.ErrorLog,
+			HeaderTimeout: set.headerTimeout, IdleTimeout: server.Config.IdleTimeout,
+		})
+		server.Listener = short
+		go short.Run()
+		t.Cleanup(func() {
+			if err := short.Shutdown(context.WithoutCancel(t.Context())); err != nil {
+				t.Error(err)
+			}
+		})
+	}
 	server.Start()
 
 	ctx, stop := context.WithCancel(context.Background())

@@ -18,7 +18,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-var rewrite = flag.Bool("rewrite", false, "write what the service answers into testdata/*.txt; then read the diff")
+var rewrite = flag.Bool("rewrite", false, "write what the service answers into testdata; then read the diff")
 
 // TestTranscripts sends the requests of each file of testdata, in order, to a
 // proxy of their own, and compares the answers.
@@ -50,16 +50,22 @@ func TestTranscripts(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			now := runTranscript(t, string(old))
-			switch {
-			case *rewrite:
-				if err := os.WriteFile(file, []byte(now), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			case now != string(old):
-				t.Errorf("transcript (-) and answers (+):\n%s", cmp.Diff(strings.Split(string(old), "\n"), strings.Split(now, "\n")))
-			}
+			mustBeWritten(t, file, string(old), newPlayer(t, string(old)).play(t, string(old)))
 		})
+	}
+}
+
+// mustBeWritten fails unless a file has what came of it now; -rewrite writes it.
+func mustBeWritten(t *testing.T, file, old, now string) {
+	t.Helper()
+	switch {
+	case now == old:
+	case *rewrite:
+		if err := os.WriteFile(file, []byte(now), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	default:
+		t.Errorf("%s (-) and answers (+):\n%s", file, cmp.Diff(strings.Split(old, "\n"), strings.Split(now, "\n")))
 	}
 }
 
@@ -73,23 +79,25 @@ type player struct {
 	change  func(*settings)
 }
 
-// runTranscript returns the transcript with the answers that came.
-func runTranscript(t *testing.T, text string) string {
+// newPlayer starts a proxy with the settings of a transcript.
+func newPlayer(t *testing.T, text string) *player {
 	t.Helper()
 	p := &player{saved: map[string]string{}, bodies: map[string]bool{}}
-	lines := strings.Split(text, "\n")
-	var set []string
-	for _, line := range lines {
-		if setting, ok := strings.CutPrefix(line, "@ "); ok {
-			set = append(set, setting)
-		}
-	}
 	p.change = func(s *settings) {
-		for _, setting := range set {
-			mustSet(t, s, setting)
+		for line := range strings.Lines(text) {
+			if setting, ok := strings.CutPrefix(line, "@ "); ok {
+				mustSet(t, s, strings.TrimSpace(setting))
+			}
 		}
 	}
 	p.start(t)
+	return p
+}
+
+// play returns the transcript with the answers that came.
+func (p *player) play(t *testing.T, text string) string {
+	t.Helper()
+	lines := strings.Split(text, "\n")
 	var out []string
 	for i := 0; i < len(lines); {
 		if !strings.HasPrefix(lines[i], ">") {
@@ -267,29 +275,26 @@ func mustSet(t *testing.T, s *settings, setting string) {
 		t.Fatal(err)
 	}
 	switch name {
-	case "max-body-bytes":
-		s.MaxBodyBytes = n
-	case "max-record-bytes":
-		s.MaxRecordBytes = n
 	case "max-records":
 		s.MaxRecords = int(n)
-	case "max-producers":
-		s.caps.Producers = n
-	case "max-transactional-ids":
-		s.caps.TransactionalIDs = n
-	case "max-open-transactions":
-		s.caps.OpenTransactions = n
-	case "max-transactions":
-		s.caps.Transactions = n
-	case "max-transaction-bytes":
-		s.caps.TransactionBytes = n
-	case "max-groups":
-		s.caps.Groups = n
-	case "max-members":
-		s.caps.Members = n
-	case "max-staged-bytes":
-		s.caps.StagedBytes = n
+	case "shortcut":
+		s.shortcut = n == 1
 	default:
-		t.Fatalf("no setting %s", name)
+		of := map[string]*int64{
+			"max-body-bytes":        &s.MaxBodyBytes,
+			"max-record-bytes":      &s.MaxRecordBytes,
+			"max-producers":         &s.caps.Producers,
+			"max-transactional-ids": &s.caps.TransactionalIDs,
+			"max-open-transactions": &s.caps.OpenTransactions,
+			"max-transactions":      &s.caps.Transactions,
+			"max-transaction-bytes": &s.caps.TransactionBytes,
+			"max-groups":            &s.caps.Groups,
+			"max-members":           &s.caps.Members,
+			"max-staged-bytes":      &s.caps.StagedBytes,
+		}[name]
+		if of == nil {
+			t.Fatalf("no setting %s", name)
+		}
+		*of = n
 	}
 }
