@@ -17,9 +17,8 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
-	"os/signal"
-	"syscall"
 
+	"github.com/eos-proxy/eos-proxy/internal/program"
 	"github.com/eos-proxy/eos-proxy/internal/torture"
 	"github.com/eos-proxy/eos-proxy/internal/torture/judge"
 	"github.com/eos-proxy/eos-proxy/internal/torture/nemesis"
@@ -27,9 +26,9 @@ import (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, out, stop := program.UntilInterrupted(os.Stdout)
 	defer stop()
-	if err := run(ctx, os.Args[1:], os.Stdout); err != nil {
+	if err := run(ctx, os.Args[1:], out); err != nil {
 		fmt.Fprintf(os.Stderr, "eos-torture: %v\n", err)
 		os.Exit(1) //nolint:gocritic // everything has ended
 	}

@@ -61,39 +61,58 @@ func demands(cfg Config, names []string, lasted time.Duration) demand {
 	if lasted < fullTime {
 		return d
 	}
+	d.faults = ways(cfg, chosen)
+	if lasted >= soakTime {
+		d.faults = append(d.faults, deeds(names, chosen)...)
+	}
+	return d
+}
+
+// ways returns the kinds of faults of the networks of a run.
+func ways(cfg Config, chosen func(string) bool) []string {
+	var kinds []string
 	if chosen(nemesis.CutDatabase) {
 		for f, share := range cuts.Times(cfg.Worse) {
 			if share > 0 {
-				d.faults = append(d.faults, nemesis.Database+faults.Fault(f).String())
+				kinds = append(kinds, nemesis.Database+faults.Fault(f).String())
 			}
 		}
 	}
 	if chosen(nemesis.CutClients) {
 		for f, share := range network.Bad.Times(cfg.Worse) {
 			if share > 0 {
-				d.faults = append(d.faults, nemesis.Clients+network.Fault(f).String())
+				kinds = append(kinds, nemesis.Clients+network.Fault(f).String())
 			}
 		}
 	}
-	if lasted < soakTime {
-		return d
-	}
+	return kinds
+}
+
+// deeds returns the other kinds of faults of a run, as they are counted.
+func deeds(names []string, chosen func(string) bool) []string {
+	var kinds []string
 	for _, name := range names {
 		point, crashes := strings.CutPrefix(name, "crash-")
 		switch {
 		case name == nemesis.CutDatabase, name == nemesis.CutClients, name == nemesis.CrashPoints:
 		case crashes:
-			d.faults = append(d.faults, nemesis.Crash+point)
+			kinds = append(kinds, nemesis.Crash+point)
 		default:
-			d.faults = append(d.faults, name)
+			kinds = append(kinds, name)
 		}
 	}
 	for _, point := range crash.Points {
-		if name := nemesis.Crash + string(point); chosen(nemesis.CrashPoints) && !slices.Contains(d.faults, name) {
-			d.faults = append(d.faults, name)
+		if name := nemesis.Crash + string(point); chosen(nemesis.CrashPoints) && !slices.Contains(kinds, name) {
+			kinds = append(kinds, name)
 		}
 	}
-	return d
+	return kinds
+}
+
+// never returns the kinds of faults that a run could have met, and did not.
+func never(cfg Config, names []string, v *judge.Verdict) []string {
+	chosen := func(name string) bool { return slices.Contains(names, name) }
+	return slices.DeleteFunc(append(ways(cfg, chosen), deeds(names, chosen)...), func(name string) bool { return hits(v, name) > 0 })
 }
 
 // missing returns what a verdict lacks, a line each.

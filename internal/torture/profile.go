@@ -2,6 +2,7 @@ package torture
 
 import (
 	"cmp"
+	"errors"
 	"flag"
 	"fmt"
 	"slices"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/eos-proxy/eos-proxy/internal/torture/cluster"
 	"github.com/eos-proxy/eos-proxy/internal/torture/nemesis"
+	"github.com/eos-proxy/eos-proxy/internal/torture/traffic"
 )
 
 // Flags defines the flags of a run, with their defaults. Complete is called when they are parsed.
@@ -86,11 +88,24 @@ func (c *Config) Complete() error {
 	c.Clients = cmp.Or(c.Clients, p.clients)
 	c.AtOnce = cmp.Or(c.AtOnce, p.atOnce)
 	c.Pause = cmp.Or(c.Pause, p.pause)
-	if c.Proxies < 1 || c.AtOnce < 1 || c.Pause < 0 || c.Worse < 0 {
-		return fmt.Errorf("there must be a proxy at least, one fault at a time, and no negative number of cuts")
+	if c.Proxies < 1 || c.AtOnce < 1 {
+		return errors.New("there must be a proxy at least, and one fault at a time")
+	}
+	if c.Duration < 0 || c.Operations < 0 || c.Clients < 0 || c.Rate < 0 || c.Pause < 0 || c.Worse < 0 {
+		return errors.New("no duration, number or rate may be negative")
 	}
 	if !slices.Contains([]string{cluster.Loop, cluster.Memory, cluster.None}, c.Disk) {
 		return fmt.Errorf("-disk %q: must be loop, memory or none", c.Disk)
+	}
+	for _, name := range c.Only {
+		if !slices.Contains(traffic.Kinds(), name) {
+			return fmt.Errorf("-only %s: there are %s", name, strings.Join(traffic.Kinds(), ", "))
+		}
+	}
+	for _, name := range c.Faults {
+		if name != "all" && name != "none" && !slices.Contains(nemesis.Names(), strings.TrimPrefix(name, "-")) {
+			return fmt.Errorf("-faults %s: there are all, none, %s", name, strings.Join(nemesis.Names(), ", "))
+		}
 	}
 	c.Faults = chosen(c.Faults)
 	return nil

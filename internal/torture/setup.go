@@ -26,7 +26,8 @@ import (
 
 // start starts everything, from the bottom up.
 func (r *run) start(ctx context.Context) (err error) {
-	r.printf("building and starting %d proxies, seed %d", r.cfg.Proxies, r.cfg.Seed)
+	r.printf("seed %d: %d proxies are built, which takes minutes the first time; then %s of faults, and about a minute to read "+
+		"and judge what came of it", r.cfg.Seed, r.cfg.Proxies, r.cfg.Duration)
 	r.cluster, err = cluster.Start(ctx, cluster.Config{
 		Root: r.cfg.Root, Program: r.cfg.Program, Dir: r.dir, Proxies: r.cfg.Proxies, Race: r.cfg.Race, Clocks: r.cfg.Clocks,
 		Disk: r.cfg.Disk, DataBytes: dataBytes, WALBytes: walBytes, Database: r.openDatabase, Alarm: r.alarm,
@@ -156,7 +157,15 @@ func (r *run) report(v *judge.Verdict, judging time.Duration) {
 	for _, missing := range r.missing {
 		r.printf("NOT HERE: %s", missing)
 	}
-	r.printf("again: eos-torture run %s", r.cfg.Arguments())
+	if absent := never(r.cfg, r.nemesis.Chosen(), v); len(absent) > 0 {
+		r.printf("did not come up in this run: %s", strings.Join(absent, ", "))
+	}
+	r.printf("again: go run ./cmd/eos-torture run %s", r.cfg.Arguments())
+	result := "no anomaly"
+	if !v.OK() {
+		result = fmt.Sprintf("NOT EXACTLY ONCE: %d kinds of anomalies", len(v.Totals))
+	}
+	r.printf("%s in %d operations, %d of them while faults were done", result, v.Operations, min(r.hit, v.Operations))
 }
 
 // counts tells how many there are of each.

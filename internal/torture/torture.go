@@ -75,6 +75,7 @@ type run struct {
 	traffic  *traffic.Traffic
 	nemesis  *nemesis.Nemesis
 	lasted   time.Duration // of the faults
+	hit      int64         // operations until they were over
 
 	missing []string       // what cannot be had here, and why
 	course  cluster.Course // of what the run takes
@@ -153,7 +154,7 @@ func (r *run) injectFaults(ctx context.Context) {
 	hitting, calm := context.WithTimeout(ctx, r.cfg.Duration)
 	defer calm()
 	began := time.Now()
-	defer func() { r.lasted = time.Since(began) }()
+	defer func() { r.lasted, r.hit = time.Since(began), r.traffic.Operations() }()
 	var watching sync.WaitGroup
 	defer watching.Wait()
 	watching.Go(func() { r.watchOperations(hitting, calm) })

@@ -134,11 +134,17 @@ func (p *Proxy) ended(ctx context.Context, process *program.Process) {
 		}
 	}
 	told := p.told || ctx.Err() != nil
+	givenUp := false
+	select {
+	case <-p.hurry:
+		givenUp = true
+	default:
+	}
 	switch {
 	case bySignal == syscall.SIGKILL && p.crashed != "":
 		p.crashes[p.crashed]++
 	case bySignal == syscall.SIGKILL && p.killed:
-	case told && (err == nil || process.Successful()):
+	case told && (err == nil || process.Successful() || givenUp): // who is told again, as by a rolling restart, ends at once
 	case told:
 		p.log.alarm("crash", fmt.Sprintf("%s was told to end and did so with %v, and said: %s", p.Name, err, process.Last()))
 	default:

@@ -217,7 +217,11 @@ func (n *Nemesis) do(ctx context.Context, s step) {
 	ctx, cancel := context.WithTimeout(ctx, s.lasts)
 	defer cancel()
 	began := n.cfg.Now()
-	n.cfg.Cluster.Note("%s begins, for %s", s.name, s.lasts.Round(time.Millisecond))
+	lasts := s.lasts.Round(time.Millisecond).String()
+	if s.lasts == always {
+		lasts = "as long as there are faults"
+	}
+	n.cfg.Cluster.Note("%s begins, for %s", s.name, lasts)
 	target, count := s.do(ctx, n, s)
 	n.cfg.Cluster.Note("%s of %s is over: %d", s.name, target, count)
 	n.note(s.name, target, began, count)

@@ -9,11 +9,10 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"github.com/eos-proxy/eos-proxy/examples/internal/chaos"
+	"github.com/eos-proxy/eos-proxy/internal/program"
 )
 
 func main() {
@@ -29,13 +28,13 @@ func main() {
 	limit := flag.Duration("limit", 10*time.Minute, "`time` after which it is over")
 	flag.Parse()
 
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, out, stop := program.UntilInterrupted(os.Stdout)
 	ctx, cancel := context.WithTimeoutCause(ctx, *limit, fmt.Errorf("it is not done after %s", *limit))
 	result, err := chaos.Run(ctx, cfg)
 	cancel()
 	stop()
-	fmt.Println(chaos.Head)
-	fmt.Println(result)
+	fmt.Fprintln(out, chaos.Head)
+	fmt.Fprintln(out, result)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "torture:", err)
 		os.Exit(1)
