@@ -118,15 +118,6 @@ func TestStreamingTakesLittleMemory(t *testing.T) { //nolint:paralleltest // it 
 	t.Logf("heap of %d MiB, before %d MiB", highest>>20, before.HeapInuse>>20)
 }
 
-// The race detector keeps six times what the heap has ever had, for good: so it
-// had better have little.
-func init() {
-	if underRace() {
-		debug.SetGCPercent(50)
-		debug.SetMemoryLimit(192 << 20)
-	}
-}
-
 // underRace reports whether the race detector makes everything slow.
 func underRace() bool {
 	info, ok := debug.ReadBuildInfo()
