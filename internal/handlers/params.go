@@ -215,7 +215,7 @@ func (p *param) checkAll(values []string) error {
 	case len(values) > 1:
 		return eos.InvalidParameter.Errorf("%s is given %d times", p.name, len(values))
 	case len(values) == 0 && p.required:
-		return eos.InvalidParameter.Errorf("%s is missing", p.name)
+		return eos.InvalidParameter.Errorf("the parameter %s (%s) is missing", p.name, p.in)
 	case len(values) == 0:
 		return nil
 	}
