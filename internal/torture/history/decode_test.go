@@ -12,12 +12,12 @@ import (
 
 // full has every field of every line, and some texts that need escapes.
 const full = `{"run":{"seed":7,"version":"v","began":"now"}}
-{"topic":{"topic":"t","partitions":2,"keys":3,"source":"s","group":"g"}}
+{"topic":{"topic":"t","partitions":2,"keys":3,"source":"s","group":"g","retention_ms":0}}
 {"attempt":{"op":1,"try":2,"by":"p","proxy":2,"from":-5,"to":6,"outcome":"ok","status":200,"code":"C","effect":"none","replayed":true,"error":"a \"b\" é","kind":"produce","produce":{"topic":"t","partition":-1,"first":3,"count":2,"sources":[1,2],"key":"k","producer":1001,"epoch":3,"scope":1,"sequence":9,"txn":"x","places":[{"topic":"t","partition":1,"offset":-1,"count":2,"indexes":[0,1]},{"topic":"t","partition":0,"offset":4,"count":0}],"next":11,"expected":-1,"at_epoch":2,"base":8}}}
 {"attempt":{"op":1,"kind":"register","register":{"id":"i","key":"k","producer":5,"epoch":6,"next":[{"topic":"t","scope":1,"sequence":7},{"topic":"u","sequence":0}]}}}
 {"attempt":{"op":1,"kind":"begin","transaction":{"id":"x","producer":1,"epoch":2,"timeout_ms":3,"pieces":[{"topic":"t","partition":1,"first":4,"count":1}],"offsets":[{"group":"g","member":"m","epoch":1,"topic":"t","partition":0,"from":-1,"offset":8}],"state":"aborted","aborted_by":"client","places":[]}}}
-{"attempt":{"op":1,"kind":"fetch","read":{"topic":"t","reader":"r","partition":0,"offset":3,"cursor":"c","at":"latest","spans":[{"p":0,"o":1,"v":2,"n":3}],"next":4,"next_at":"d","end":-1}}}
-{"attempt":{"op":1,"kind":"poll","member":{"group":"g","member":"m","instance":"i","topics":["t"],"session_ms":1,"reset":"latest","epoch":2,"commits":[],"positions":[{"topic":"t","partition":1,"from":0,"offset":1}],"new_epoch":3,"assignment":[{"topic":"t","partitions":[0,1]}],"polled":[{"topic":"t","partition":0,"committed":-1,"spans":[],"next":0}]}}}
+{"attempt":{"op":1,"kind":"fetch","read":{"topic":"t","reader":"r","partition":0,"offset":3,"cursor":"c","at":"latest","spans":[{"p":0,"o":1,"v":2,"n":3}],"next":4,"next_at":"d","end":-1,"start":5}}}
+{"attempt":{"op":1,"kind":"poll","member":{"group":"g","member":"m","instance":"i","topics":["t"],"session_ms":1,"reset":"latest","epoch":2,"commits":[],"positions":[{"topic":"t","partition":1,"from":0,"offset":1}],"new_epoch":3,"assignment":[{"topic":"t","partitions":[0,1]}],"polled":[{"topic":"t","partition":0,"committed":-1,"spans":[],"next":0,"reset_from":1}]}}}
 {"attempt":{"op":1,"kind":"offsets","offsets":{"group":"g","offsets":[{"topic":"t","partition":0,"from":-1,"offset":1}]}}}
 {"fault":{"kind":"k","target":"t","from":1,"to":2,"count":3,"repeats":true,"op":4}}
 {"alarm":{"name":"n","detail":"d","at":1}}

@@ -85,6 +85,8 @@ func (d *Decoder) read(r *Read) {
 			r.NextAt = d.string()
 		case "end":
 			r.End = d.int()
+		case "start":
+			r.Start = d.int()
 		case "":
 			return
 		default:

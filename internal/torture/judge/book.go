@@ -54,7 +54,7 @@ type topic struct {
 	declared   history.Topic
 	partitions []*partition
 	byKey      map[int64]int64 // a place of each key: partition << 44 | offset
-	trimmed    bool            // retention took records
+	trimmed    bool            // records have left it
 }
 
 // partition is one, and what is known of its log.
@@ -65,23 +65,27 @@ type partition struct {
 
 	drained map[history.Source]*drain
 	start   int64
-	log     []int64 // values by offset, from start on; 0 is a record that is not known
+	log     []int64 // values by offset; 0 is a record that is not known, as most below the start
 
 	acked, seen, fenced bounds // what had to be visible to whom, by acknowledgements, high watermarks and fences
 	fetches             []fetch
 	placed              []claim
+	starts              starts
 
 	shown map[int32][]int64 // offsets that the verdict shows of lines of the final log
 }
 
-func (p *partition) end() int64 { return p.start + int64(len(p.log)) }
+func (p *partition) end() int64 { return int64(len(p.log)) }
 
-// at returns the value at an offset, 0 if there is none.
+// retained returns the values that are in the log in the end, from its start on.
+func (p *partition) retained() []int64 { return p.log[min(p.start, p.end()):] }
+
+// at returns the value at an offset, 0 if there is none, or none is known.
 func (p *partition) at(offset int64) int64 {
-	if offset < p.start || offset >= p.end() {
+	if offset < 0 || offset >= p.end() {
 		return 0
 	}
-	return p.log[offset-p.start]
+	return p.log[offset]
 }
 
 // drain is a log as one source shows it in the end.
@@ -111,10 +115,10 @@ type place struct {
 	first  int64
 }
 
-// claim is a place with who claims it.
+// claim is a place with what claims it.
 type claim struct {
 	place
-	op *op
+	deed deed
 }
 
 // piece is what a request has for one topic.
@@ -151,6 +155,9 @@ type op struct {
 	shown   mark  // when a reader was first shown a record of it
 	present int64 // how many of its records are in the log
 	copies  int64 // how many are there once more
+	left    int64 // how many are known to have left the log
+	gone    int64 // how many may have, these included
+	extent  int64 // if some have: how many, from the first on, are known to have been in the log
 	stamp   int32 // of the walk: the partition, plus 1, where its deed was met
 	order   int32 // of the walk: that where it was met itself
 	newest  int64 // of the walk: the last of its values

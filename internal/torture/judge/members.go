@@ -190,11 +190,18 @@ func (b *book) polled(line int32, a *history.Attempt, g *group, got *history.Pol
 			next, known = at.Offset, true
 		}
 	}
-	r := &reader{}
-	end := b.follow(p, r, line, got.Spans, next, known)
-	if known || len(got.Spans) > 0 {
-		b.hold(p, r, line, got.Next, end)
+	at := position{next, known, got.Reset != nil || got.Committed < 0 && next == 0}
+	if got.Reset != nil && g.latest {
+		at.known = false // it goes on at the end, wherever that was
 	}
+	came := answer{p, 0, line, a.Returned}
+	end := b.follow(came, got.Spans, at)
+	if len(got.Spans) > 0 {
+		b.hold(came, got.Next, end)
+	} else if at.known {
+		b.begin(came, got.Next, at)
+	}
+	p.readStart(line, a, 0, got.Spans)
 	for i := range got.Spans {
 		b.spans = append(b.spans, b.span(p, line, &got.Spans[i], a.Returned))
 	}

@@ -188,7 +188,7 @@ func (b *book) checkFences() {
 			o.id, epoch, producer, t.invoked, fence.at)
 	}
 	for _, o := range b.ops {
-		if o.scope != nil && o.txn == nil && o.present > 0 && !o.ok && b.may(o) &&
+		if o.scope != nil && o.txn == nil && o.known() > 0 && !o.ok && b.may(o) &&
 			!b.beforeFence(o.scope.id.producer, o) {
 			b.add(FencingBroken, append(b.showTries(o), b.showMissing(o)...),
 				"operation %d is in the log, but was only sent under epochs of producer %d that were fenced",

@@ -34,6 +34,14 @@ func (bs bounds) before(at int64) bound {
 	return bs[i-1]
 }
 
+// reaching returns the first bound of an end or more; its line is 0 if there is none.
+func (bs bounds) reaching(end int64) (b bound) {
+	if i := sort.Search(len(bs), func(i int) bool { return bs[i].end >= end }); i < len(bs) {
+		b = bs[i]
+	}
+	return b
+}
+
 // fetch is what a read told of a partition's end: it is at most end. A read of a partition without records is one, and
 // so is 416.
 type fetch struct {
