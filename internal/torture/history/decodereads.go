@@ -77,6 +77,8 @@ func (d *Decoder) read(r *Read) {
 			r.Cursor = d.string()
 		case "at":
 			r.At = d.name()
+		case "wait_ms":
+			r.Wait = d.int()
 		case "spans":
 			r.Spans = d.spans()
 		case "next":

@@ -200,6 +200,7 @@ type Read struct {
 	Partition int    `json:"partition"` // -1: all
 	Offset    int64  `json:"offset"`    // of a partition, where it reads from
 	Cursor    string `json:"cursor,omitempty"`
+	Wait      int64  `json:"wait_ms,omitempty"`
 	At        string `json:"at,omitempty"` // earliest or latest, where there is neither offset nor cursor
 	Spans     []Span `json:"spans,omitempty"`
 	Next      int64  `json:"next"`              // answer: of a partition, where the next read begins

@@ -34,6 +34,7 @@ type book struct {
 	repeated   map[int64]bool          // operations whose requests the network delivered twice or late
 	repeats    bool                    // the network did so, and did not tell with which
 	again      bool                    // it did so with those that have an identity
+	disturbed  bool                    // some fault was not only of single requests
 	logsBy     map[history.Source]bool // who showed logs in the end
 	healed     int64                   // when the last fault ended
 	back       int64                   // when the first request was answered that was sent after that; 0: none
@@ -69,6 +70,7 @@ type partition struct {
 
 	acked, seen, fenced bounds // what had to be visible to whom, by acknowledgements, high watermarks and fences
 	fetches             []fetch
+	waits               []wait
 	placed              []claim
 	starts              starts
 

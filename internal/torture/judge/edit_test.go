@@ -89,6 +89,11 @@ func (e *edit) remove(match func(a *history.Attempt) bool) {
 	e.lines = slices.DeleteFunc(e.lines, func(l history.Line) bool { return l.Attempt != nil && match(l.Attempt) })
 }
 
+// undisturbed takes out the faults that were not of one request only.
+func (e *edit) undisturbed() {
+	e.lines = slices.DeleteFunc(e.lines, func(l history.Line) bool { return l.Fault != nil && l.Fault.Operation == 0 })
+}
+
 // now is when the last attempt returned, and a bit.
 func (e *edit) now() (now int64) {
 	for _, a := range e.all(func(*history.Attempt) bool { return true }) {

@@ -99,6 +99,7 @@ func (b *book) fault(f *history.Fault) {
 	if f.Ended > b.healed {
 		b.healed, b.back = f.Ended, 0
 	}
+	b.disturbed = b.disturbed || f.Operation == 0
 	switch {
 	case f.Repeats && f.Operation != 0:
 		b.repeated[f.Operation] = true

@@ -67,6 +67,7 @@ func (b *book) readPartition(line int32, a *history.Attempt) {
 		at.next, at.known = r.next[p.id]
 	}
 	came := answer{p, r.line, line, a.Returned}
+	p.waited(line, a, at.next, at.known)
 	end := b.follow(came, q.Spans, at)
 	if a.Kind == history.KindFetch {
 		if len(q.Spans) > 0 {
@@ -116,6 +117,7 @@ func (b *book) readTopic(line int32, a *history.Attempt) {
 		for _, p := range b.topic(q.Topic).partitions {
 			if next, known := r.next[p.id]; known || r.from && !p.topic.retains() {
 				p.fetches = append(p.fetches, fetch{a.Invoked, a.Returned, next, line, false})
+				p.waited(line, a, next, true)
 			}
 		}
 	}

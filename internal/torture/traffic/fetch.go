@@ -30,7 +30,8 @@ func (h *hand) fetch(tp *topic, reader string, partition int, offset int64, most
 	path := fmt.Sprintf("/v1/topics/%s/partitions/%d/records?offset=%d&max_records=%d",
 		tp.Topic.Topic, partition, offset, most)
 	if wait > 0 {
-		path += fmt.Sprintf("&wait_ms=%d", wait.Milliseconds())
+		r.Wait = wait.Milliseconds()
+		path += fmt.Sprintf("&wait_ms=%d", r.Wait)
 	}
 	o := h.operation(history.Attempt{Kind: history.KindFetch, Read: r}, http.MethodGet, path, nil)
 	o.read = func(a *history.Attempt, body []byte) error {
