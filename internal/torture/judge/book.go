@@ -14,14 +14,14 @@ type book struct {
 	*Verdict
 	topics     map[string]*topic
 	parts      []*partition // by id
-	ops        []*op        // those that write
+	ops        rows[op]     // those that write
 	byID       paged[int32] // index in ops, plus 1, by Operation
-	tries      []try
+	tries      rows[try]
 	writers    paged[int32] // index in ops, plus 1, by value
 	sources    paged[int64] // the input, by the value of an output
 	where      paged[int64] // in the final logs: partition << 44 | offset + 1, by value
 	kinds      map[[2]string]int64
-	spans      []span // that readers read
+	spans      rows[span] // that readers read
 	txns       map[string]*txn
 	producers  map[int64]*producer
 	asked      map[string][]*asked // registrations that were sent, by transactional id
@@ -199,8 +199,8 @@ type try struct {
 
 // each calls f with the attempts of an operation, the latest first.
 func (b *book) each(o *op, f func(t *try)) {
-	for i := o.last; i > 0; i = b.tries[i-1].before {
-		f(&b.tries[i-1])
+	for i := o.last; i > 0; i = b.tries.at(i - 1).before {
+		f(b.tries.at(i - 1))
 	}
 }
 
@@ -219,6 +219,7 @@ func (m *mark) earliest(at int64, line int32) {
 func (b *book) topic(name string) *topic {
 	t := b.topics[name]
 	if t == nil {
+		name = lasting(name)
 		t = &topic{name: name, declared: history.Topic{Topic: name}}
 		b.topics[name] = t
 		b.allTopics = append(b.allTopics, t)
@@ -245,7 +246,7 @@ func (b *book) partition(name string, number int) *partition {
 // writer returns who writes a value, nil if nobody does.
 func (b *book) writer(value int64) *op {
 	if i := b.writers.load(value); i > 0 {
-		return b.ops[i-1]
+		return b.ops.at(i - 1)
 	}
 	return nil
 }

@@ -29,6 +29,12 @@ func (b *book) drained(line int32, l *history.Log) {
 	d.end = max(d.end, l.End)
 }
 
+// saw notes that a reader read a span.
+func (b *book) saw(p *partition, line int32, s *history.Span, returned int64) {
+	row, _ := b.spans.add()
+	*row = b.span(p, line, s, returned)
+}
+
 func (b *book) span(p *partition, line int32, s *history.Span, returned int64) span {
 	return span{
 		part:     p.id,

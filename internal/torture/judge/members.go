@@ -67,6 +67,7 @@ type owner struct {
 func (b *book) groupOf(name string) *group {
 	g := b.groups[name]
 	if g == nil {
+		name = lasting(name)
 		g = &group{
 			name:      name,
 			members:   map[string]*member{},
@@ -82,6 +83,7 @@ func (b *book) groupOf(name string) *group {
 func (g *group) member(name string) *member {
 	m := g.members[name]
 	if m == nil {
+		name = lasting(name)
 		m = &member{name: name}
 		g.members[name] = m
 		g.all = append(g.all, m)
@@ -104,6 +106,7 @@ func (b *book) member(line int32, a *history.Attempt) {
 	q := a.Member
 	g := b.groupOf(q.Group)
 	m := g.member(q.Member)
+	q.Member, q.Instance = m.name, lasting(q.Instance)
 	g.latest = g.latest || q.Reset == "latest"
 	for i := range q.Commits {
 		c := q.Commits[i]
@@ -203,7 +206,7 @@ func (b *book) polled(line int32, a *history.Attempt, g *group, got *history.Pol
 	}
 	p.readStart(line, a, 0, got.Spans)
 	for i := range got.Spans {
-		b.spans = append(b.spans, b.span(p, line, &got.Spans[i], a.Returned))
+		b.saw(p, line, &got.Spans[i], a.Returned)
 	}
 }
 

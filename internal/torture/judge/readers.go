@@ -1,6 +1,8 @@
 package judge
 
 import (
+	"strings"
+
 	"github.com/eos-proxy/eos-proxy/internal/torture/history"
 )
 
@@ -23,6 +25,7 @@ func (b *book) readerOf(a *history.Attempt) *reader {
 	id := readerID{a.Read.Reader, a.Read.Topic, a.Read.Partition, a.Kind}
 	r := b.readers[id]
 	if r == nil {
+		id.name, id.topic, id.kind = strings.Clone(id.name), lasting(id.topic), history.Kind(lasting(string(id.kind)))
 		r = &reader{next: map[int32]int64{}}
 		b.readers[id] = r
 	}
@@ -44,7 +47,7 @@ func (b *book) readAttempt(line int32, a *history.Attempt) {
 	}
 	for i := range q.Spans {
 		s := &q.Spans[i]
-		b.spans = append(b.spans, b.span(b.partition(q.Topic, s.Partition), line, s, a.Returned))
+		b.saw(b.partition(q.Topic, s.Partition), line, s, a.Returned)
 	}
 	b.readStarts(line, a)
 	if q.Partition >= 0 {
@@ -183,8 +186,7 @@ func (b *book) hold(came answer, got, want int64) {
 
 // checkReads holds what readers saw against the final logs.
 func (b *book) checkReads() {
-	for i := range b.spans {
-		s := &b.spans[i]
+	for s := range b.spans.all() {
 		p := b.parts[s.part]
 		for j := range int64(s.count) {
 			v, offset := s.value(j), s.offset+j

@@ -13,8 +13,7 @@ func (b *book) checkRefusals() {
 	for _, t := range b.allTxns {
 		puts[t.id] = len(t.puts)
 	}
-	for i := range b.tries {
-		t := &b.tries[i]
+	for t := range b.tries.all() {
 		if t.outcome != history.Fail || t.status < 400 || t.status >= 500 || t.status == 429 || t.status == 408 {
 			continue
 		}

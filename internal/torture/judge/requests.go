@@ -10,7 +10,7 @@ import (
 // checkRequests holds of each operation what became of its records: all of them are there or none, those that were
 // acknowledged are, those that were refused are not, and they are where their acknowledgement said.
 func (b *book) checkRequests() {
-	for _, o := range b.ops {
+	for o := range b.ops.all() {
 		count := o.count()
 		if count == 0 {
 			continue

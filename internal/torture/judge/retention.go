@@ -80,7 +80,7 @@ func (b *book) gone(line int32, a *history.Attempt) {
 // layWhatLeft lays what was told and read of records that have left below the start of a log: so it is judged as the
 // rest, wherever something is known of it.
 func (b *book) layWhatLeft() {
-	for _, o := range b.ops {
+	for o := range b.ops.all() {
 		for i := range o.places {
 			at := &o.places[i]
 			p := b.parts[at.part]
@@ -91,8 +91,7 @@ func (b *book) layWhatLeft() {
 			}
 		}
 	}
-	for i := range b.spans {
-		s := &b.spans[i]
+	for s := range b.spans.all() {
 		p := b.parts[s.part]
 		for j := range int64(s.count) {
 			if offset := s.offset + j; p.topic.retains() && offset < p.start && s.first > 0 {
@@ -141,7 +140,7 @@ func (b *book) settleWhatLeft() {
 			}
 		}
 	}
-	for _, o := range b.ops {
+	for o := range b.ops.all() {
 		if b.trimmed(o) {
 			b.countWhatLeft(o)
 		}

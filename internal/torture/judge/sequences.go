@@ -41,7 +41,7 @@ type tile struct {
 }
 
 func (b *book) scopeOf(p *history.Produce) *scope {
-	id := scopeID{p.Producer, p.Topic, p.Scope}
+	id := scopeID{p.Producer, b.topic(p.Topic).name, p.Scope}
 	s := b.scopes[id]
 	if s == nil {
 		s = &scope{id: id}
