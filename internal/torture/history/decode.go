@@ -36,7 +36,7 @@ func Lines(r io.Reader, each func(number int64, text []byte, l *Line) error) err
 	}()
 	number := int64(0)
 	for decoded := range blocks {
-		err := (<-decoded).tell(&number, each)
+		err := (<-decoded).each(&number, each)
 		if err == nil {
 			continue
 		}
@@ -96,11 +96,11 @@ func (b *block) decode() {
 	}
 }
 
-// tell calls each with the lines of the block.
-func (b *block) tell(number *int64, each func(number int64, text []byte, l *Line) error) error {
+// each calls f with the lines of the block; number is that of the last one before.
+func (b *block) each(number *int64, f func(number int64, text []byte, l *Line) error) error {
 	for i := range b.lines {
 		*number++
-		if err := each(*number, b.text(i), &b.lines[i]); err != nil {
+		if err := f(*number, b.text(i), &b.lines[i]); err != nil {
 			return err
 		}
 	}
