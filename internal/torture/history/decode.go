@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"sync"
 
 	"github.com/goccy/go-json"
 )
@@ -48,6 +49,11 @@ func Lines(r io.Reader, each func(number int64, text []byte, l *Line) error) err
 	return failed
 }
 
+const blockSize = 256 << 10
+
+// spare are texts of blocks that are done.
+var spare = sync.Pool{New: func() any { return make([]byte, 0, blockSize+blockSize/4) }}
+
 var errStopped = errors.New("nobody wants to know more")
 
 // block is a run of lines.
@@ -60,16 +66,15 @@ type block struct {
 
 // cut makes blocks of the lines of a history.
 func cut(r io.Reader, each func(b *block) error) error {
-	const size = 256 << 10
 	b := &block{}
 	err := Texts(r, func(_ int64, text []byte) error {
 		b.texts = append(b.texts, text...)
 		b.ends = append(b.ends, len(b.texts))
-		if len(b.texts) < size {
+		if len(b.texts) < blockSize {
 			return nil
 		}
 		full := b
-		b = &block{texts: make([]byte, 0, size+size/4)}
+		b = &block{texts: spare.Get().([]byte)[:0]}
 		return each(full)
 	})
 	if len(b.ends) > 0 && !errors.Is(err, errStopped) {
@@ -104,6 +109,7 @@ func (b *block) each(number *int64, f func(number int64, text []byte, l *Line) e
 			return err
 		}
 	}
+	spare.Put(b.texts) //nolint:staticcheck // three words for each block are little
 	if b.err != nil {
 		return fmt.Errorf("line %d: %w", *number+1, b.err)
 	}

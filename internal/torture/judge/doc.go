@@ -15,8 +15,8 @@
 //	settleTransactions                   counts fates                                                      txn.go
 //	settleFences          P9             when each epoch was known to be replaced                          producers.go
 //	checkLogs             P1 P3 P11      each record has a writer, is there once, in its partition         log.go
-//	layWhatLeft           R1 F2          what is known of records that have left their logs                retention.go
-//	settleWhatLeft                       which records may have left                                       retention.go
+//	layWhatLeft           R1 F2          what is known of records that have left their logs                left.go
+//	settleWhatLeft                       which records may have left                                       left.go
 //	checkStarts           R1             starts of logs only rise, and nothing leaves too early            retention.go
 //	checkRequests         P1 P12 P13     what was acknowledged is there, where that said; refused is not   requests.go
 //	settleShown           P1 T1 G3       when each deed was first seen                                     shown.go
