@@ -2,6 +2,7 @@ package judge
 
 import (
 	"math"
+	"strings"
 
 	"github.com/eos-proxy/eos-proxy/internal/torture/history"
 )
@@ -23,6 +24,7 @@ type book struct {
 	receipts []receipt
 	kinds    map[[2]string]int64     // attempts, by kind and outcome
 	logsBy   map[history.Source]bool // who showed logs in the end
+	texts    map[string]string       // of lines, that come again and again
 	ended    bool
 	now      int64 // when the last attempt returned
 }
@@ -137,7 +139,7 @@ func (m *mark) earliest(at int64, line int32) {
 func (b *book) topic(name string) *topic {
 	t := b.topics[name]
 	if t == nil {
-		name = lasting(name)
+		name = b.lasting(name)
 		t = &topic{name: name, declared: history.Topic{Topic: name}}
 		b.topics[name] = t
 		b.allTopics = append(b.allTopics, t)
@@ -167,4 +169,18 @@ func (b *book) writer(value int64) *op {
 		return b.ops.at(i - 1)
 	}
 	return nil
+}
+
+// lasting returns a text of a line that keeps nothing else of it.
+func (b *book) lasting(text string) string {
+	if known, ok := b.texts[text]; ok {
+		return known
+	}
+	const most = 1 << 14
+	if len(b.texts) >= most {
+		clear(b.texts)
+	}
+	text = strings.Clone(text)
+	b.texts[text] = text
+	return text
 }

@@ -55,6 +55,7 @@ func newBook() *book {
 		disturbances: disturbances{repeated: map[int64]bool{}},
 		kinds:        map[[2]string]int64{},
 		logsBy:       map[history.Source]bool{},
+		texts:        map[string]string{},
 	}
 }
 

@@ -123,7 +123,7 @@ func (b *book) operation(line int32, a *history.Attempt) (o *op, first bool) {
 	if *at == 0 {
 		var i int32
 		o, i = b.ops.add()
-		*o = op{id: a.Operation, kind: history.Kind(lasting(string(a.Kind))), line: line, invoked: a.Invoked, acked: never}
+		*o = op{id: a.Operation, kind: history.Kind(b.lasting(string(a.Kind))), line: line, invoked: a.Invoked, acked: never}
 		*at, first = i+1, true
 	} else {
 		o = b.ops.at(*at - 1)
@@ -145,7 +145,7 @@ func (b *book) tried(o *op, line int32, a *history.Attempt, epoch, expected int6
 	}
 	t, i := b.tries.add()
 	*t = try{
-		op: o, before: o.last, line: line, status: int32(a.Status), outcome: history.Outcome(lasting(string(a.Outcome))), code: lasting(a.Code),
+		op: o, before: o.last, line: line, status: int32(a.Status), outcome: history.Outcome(b.lasting(string(a.Outcome))), code: b.lasting(a.Code),
 		replayed: a.Replayed, producer: producer, epoch: epoch, invoked: a.Invoked, returned: a.Returned, expected: expected,
 	}
 	o.last = i + 1

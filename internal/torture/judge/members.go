@@ -1,6 +1,8 @@
 package judge
 
 import (
+	"strings"
+
 	"github.com/eos-proxy/eos-proxy/internal/torture/history"
 )
 
@@ -67,7 +69,7 @@ type owner struct {
 func (b *book) groupOf(name string) *group {
 	g := b.groups[name]
 	if g == nil {
-		name = lasting(name)
+		name = b.lasting(name)
 		g = &group{
 			name:      name,
 			members:   map[string]*member{},
@@ -83,7 +85,7 @@ func (b *book) groupOf(name string) *group {
 func (g *group) member(name string) *member {
 	m := g.members[name]
 	if m == nil {
-		name = lasting(name)
+		name = strings.Clone(name)
 		m = &member{name: name}
 		g.members[name] = m
 		g.all = append(g.all, m)
@@ -106,7 +108,7 @@ func (b *book) member(line int32, a *history.Attempt) {
 	q := a.Member
 	g := b.groupOf(q.Group)
 	m := g.member(q.Member)
-	q.Member, q.Instance = m.name, lasting(q.Instance)
+	q.Member, q.Instance = m.name, b.lasting(q.Instance)
 	g.latest = g.latest || q.Reset == "latest"
 	for i := range q.Commits {
 		c := q.Commits[i]

@@ -28,9 +28,9 @@ func (b *book) produce(line int32, a *history.Attempt) error {
 			o.scope.ops = append(o.scope.ops, o)
 		}
 		if o.key != "" {
-			id := keyID{lasting(p.Topic), lasting(p.Transaction), o.key}
-			if p.Transaction != "" {
-				id.topic = ""
+			id := keyID{b.topic(p.Topic).name, "", o.key}
+			if o.txn != nil {
+				id.topic, id.txn = "", o.txn.id
 			}
 			if b.keys[id] == nil {
 				b.allKeys = append(b.allKeys, id)

@@ -37,11 +37,11 @@ func (b *book) registration(line int32, a *history.Attempt) {
 	q := a.Register
 	o, first := b.operation(line, a)
 	if first && q.Key != "" {
-		o.key = lasting(q.Key)
+		o.key = b.lasting(q.Key)
 	}
 	b.tried(o, line, a, 0, 0)
 	if id := q.TransactionalID; id != "" {
-		id = lasting(id)
+		id = b.lasting(id)
 		b.asked[id] = append(b.asked[id], &asked{o, a.Outcome, a.Invoked, q.Epoch})
 	}
 	if a.Outcome != history.OK {
@@ -60,7 +60,7 @@ func (b *book) registration(line int32, a *history.Attempt) {
 	}
 	p := b.producers[q.Producer]
 	if p == nil {
-		p = &producer{id: q.Producer, transactional: lasting(q.TransactionalID)}
+		p = &producer{id: q.Producer, transactional: b.lasting(q.TransactionalID)}
 		b.producers[q.Producer] = p
 		b.allProducers = append(b.allProducers, p)
 	}

@@ -25,7 +25,7 @@ func (b *book) readerOf(a *history.Attempt) *reader {
 	id := readerID{a.Read.Reader, a.Read.Topic, a.Read.Partition, a.Kind}
 	r := b.readers[id]
 	if r == nil {
-		id.name, id.topic, id.kind = strings.Clone(id.name), lasting(id.topic), history.Kind(lasting(string(id.kind)))
+		id.name, id.topic, id.kind = strings.Clone(id.name), b.lasting(id.topic), history.Kind(b.lasting(string(id.kind)))
 		r = &reader{next: map[int32]int64{}}
 		b.readers[id] = r
 	}

@@ -1,9 +1,6 @@
 package judge
 
-import (
-	"iter"
-	"unique"
-)
+import "iter"
 
 // rows is a list that only grows, in pieces: a slice of as many would be copied each time that it is full.
 type rows[T any] struct {
@@ -23,9 +20,6 @@ func (r *rows[T]) add() (*T, int32) {
 }
 
 func (r *rows[T]) at(i int32) *T { return &r.pieces[i/rowsAtOnce][i%rowsAtOnce] }
-
-// lasting returns a text of a line, of which it keeps nothing else. Texts that come again are kept once.
-func lasting(text string) string { return unique.Make(text).Value() }
 
 // all goes over the rows, in their order.
 func (r *rows[T]) all() iter.Seq[*T] {
