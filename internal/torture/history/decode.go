@@ -74,7 +74,8 @@ func cut(r io.Reader, each func(b *block) error) error {
 			return nil
 		}
 		full := b
-		b = &block{texts: spare.Get().([]byte)[:0]}
+		texts, _ := spare.Get().([]byte)
+		b = &block{texts: texts[:0]}
 		return each(full)
 	})
 	if len(b.ends) > 0 && !errors.Is(err, errStopped) {
