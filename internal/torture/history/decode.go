@@ -1,173 +1,118 @@
 package history
 
 import (
-	"bytes"
-	"encoding/json"
-	"math"
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"sync"
+
+	"github.com/goccy/go-json"
 )
 
-// Decoder decodes lines much faster than encoding/json, which it falls back to for whatever a Writer does not write:
-// escapes in texts, numbers that are no integers, white space. Short texts that come again and again are kept once, so
-// a Decoder belongs to one goroutine.
-type Decoder struct {
-	text  []byte
-	at    int
-	odd   bool // something that is left to encoding/json
-	known map[string]string
-
-	attempts slab[Attempt]
-	produces slab[Produce]
-	reads    slab[Read]
-	members  slab[Member]
-}
-
-// slab gives out values of which many are allocated at once.
-type slab[T any] struct{ free []T }
-
-func (s *slab[T]) next() *T {
-	if len(s.free) == 0 {
-		s.free = make([]T, 64)
+// Lines is Texts for somebody who needs to understand them. What they say is decoded ahead, on all processors; the
+// texts in it hold on to the line that they are of, so who keeps one keeps a copy.
+//
+// Decoding is half of what judging costs. Of a long run's history encoding/json decodes 22,000 lines in a second of
+// processor time, go-json-experiment 120,000, easyjson 190,000, sonic 210,000, segmentio 280,000, goccy 315,000.
+func Lines(r io.Reader, each func(number int64, text []byte, l *Line) error) error {
+	blocks := make(chan chan *block, runtime.GOMAXPROCS(0)) // in the order of the lines; each brings its block when it is decoded
+	stop := make(chan struct{})
+	var failed error
+	go func() {
+		defer close(blocks)
+		failed = cut(r, func(b *block) error {
+			decoded := make(chan *block, 1)
+			select {
+			case blocks <- decoded:
+			case <-stop:
+				return errStopped
+			}
+			go func() {
+				b.decode()
+				decoded <- b
+			}()
+			return nil
+		})
+	}()
+	number := int64(0)
+	for decoded := range blocks {
+		err := (<-decoded).each(&number, each)
+		if err == nil {
+			continue
+		}
+		close(stop)
+		for range blocks { // until nobody reads any more
+		}
+		return err
 	}
-	next := &s.free[0]
-	s.free = s.free[1:]
-	return next
+	return failed
 }
 
-// NewDecoder returns a decoder.
-func NewDecoder() *Decoder { return &Decoder{known: map[string]string{}} }
+const blockSize = 256 << 10
 
-// Decode decodes one line. What l has must not be changed afterwards: texts may be shared among lines.
-func (d *Decoder) Decode(text []byte, l *Line) error {
-	d.text, d.at, d.odd = text, 0, false
-	*l = Line{}
-	d.line(l)
-	if !d.odd && d.at == len(text) {
-		return nil
-	}
-	*l = Line{}
-	return json.Unmarshal(text, l)
+// spare are texts of blocks that are done.
+var spare = sync.Pool{New: func() any { return make([]byte, 0, blockSize+blockSize/4) }}
+
+var errStopped = errors.New("nobody wants to know more")
+
+// block is a run of lines.
+type block struct {
+	texts []byte
+	ends  []int // of each line in texts
+	lines []Line
+	err   error // of the line behind those that are decoded
 }
 
-// next reports whether c comes next, and goes past it.
-func (d *Decoder) next(c byte) bool {
-	if d.at < len(d.text) && d.text[d.at] == c {
-		d.at++
-		return true
-	}
-	return false
-}
-
-func (d *Decoder) need(c byte) {
-	if !d.next(c) {
-		d.odd = true
-	}
-}
-
-// key returns the next key of an object, nil at its end. first is whether it may be the first one.
-func (d *Decoder) key(first *bool) []byte {
-	switch {
-	case d.odd:
-		return nil
-	case *first:
-		*first = false
-		d.need('{')
-		if d.next('}') {
+// cut makes blocks of the lines of a history.
+func cut(r io.Reader, each func(b *block) error) error {
+	b := &block{}
+	err := Texts(r, func(_ int64, text []byte) error {
+		b.texts = append(b.texts, text...)
+		b.ends = append(b.ends, len(b.texts))
+		if len(b.texts) < blockSize {
 			return nil
 		}
-	case d.next('}'):
-		return nil
-	default:
-		d.need(',')
+		full := b
+		texts, _ := spare.Get().([]byte)
+		b = &block{texts: texts[:0]}
+		return each(full)
+	})
+	if len(b.ends) > 0 && !errors.Is(err, errStopped) {
+		err = errors.Join(each(b), err)
 	}
-	key := d.raw()
-	d.need(':')
-	if d.odd {
-		return nil
-	}
-	return key
+	return err
 }
 
-// raw returns a text as it stands between its quotes.
-func (d *Decoder) raw() []byte {
-	d.need('"')
-	if d.odd {
-		return nil
+// text returns the text of a line.
+func (b *block) text(i int) []byte {
+	if i == 0 {
+		return b.texts[:b.ends[0]]
 	}
-	n := bytes.IndexByte(d.text[d.at:], '"')
-	if n < 0 {
-		d.odd = true
-		return nil
-	}
-	text := d.text[d.at : d.at+n]
-	for _, c := range text {
-		if c == '\\' || c < ' ' || c >= 0x80 {
-			d.odd = true
-			return nil
-		}
-	}
-	d.at += n + 1
-	return text
+	return b.texts[b.ends[i-1]:b.ends[i]]
 }
 
-// name returns a text of which there are few, or which comes again soon.
-func (d *Decoder) name() string {
-	raw := d.raw()
-	if s, ok := d.known[string(raw)]; ok {
-		return s
-	}
-	if len(d.known) > 1<<14 {
-		clear(d.known)
-	}
-	s := string(raw)
-	d.known[s] = s
-	return s
-}
-
-func (d *Decoder) string() string { return string(d.raw()) }
-
-func (d *Decoder) bool() bool {
-	for _, word := range []string{"true", "false"} {
-		if rest := d.text[d.at:]; len(rest) >= len(word) && string(rest[:len(word)]) == word {
-			d.at += len(word)
-			return word == "true"
-		}
-	}
-	d.odd = true
-	return false
-}
-
-func (d *Decoder) int() int64 {
-	negative := d.next('-')
-	n, begin := uint64(0), d.at
-	for d.at < len(d.text) && d.text[d.at]-'0' <= 9 {
-		n = n*10 + uint64(d.text[d.at]-'0')
-		d.at++
-	}
-	digits := d.at - begin
-	if digits == 0 || digits > 18 || digits > 1 && d.text[begin] == '0' || n > math.MaxInt64 {
-		d.odd = true
-		return 0
-	}
-	if negative {
-		return -int64(n)
-	}
-	return int64(n)
-}
-
-// list calls each for the elements of an array.
-func (d *Decoder) list(each func()) {
-	d.need('[')
-	if d.odd || d.next(']') {
-		return
-	}
-	for {
-		each()
-		if d.odd || d.next(']') {
+func (b *block) decode() {
+	b.lines = make([]Line, len(b.ends))
+	for i := range b.lines {
+		if b.err = json.Unmarshal(b.text(i), &b.lines[i]); b.err != nil {
+			b.lines = b.lines[:i]
 			return
 		}
-		d.need(',')
 	}
 }
 
-// skip leaves what it does not know to encoding/json, which passes over it.
-func (d *Decoder) skip() { d.odd = true }
+// each calls f with the lines of the block; number is that of the last one before.
+func (b *block) each(number *int64, f func(number int64, text []byte, l *Line) error) error {
+	for i := range b.lines {
+		*number++
+		if err := f(*number, b.text(i), &b.lines[i]); err != nil {
+			return err
+		}
+	}
+	spare.Put(b.texts) //nolint:staticcheck // three words for each block are little
+	if b.err != nil {
+		return fmt.Errorf("line %d: %w", *number+1, b.err)
+	}
+	return nil
+}

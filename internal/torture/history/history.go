@@ -34,13 +34,15 @@ type Run struct {
 
 // Topic is a topic that the run made. Its records have keys if Keys is not 0: the key of a record is then the text of
 // Value mod Keys. A topic with a Source is the output of processing by the named Group: each of its records comes from
-// one record of Source, named in the Piece that produced it.
+// one record of Source, named in the Piece that produced it. A topic keeps all its records, unless it has a Retention:
+// then records leave it from the oldest end, whole batches at a time.
 type Topic struct {
 	Topic      string `json:"topic"`
 	Partitions int    `json:"partitions"`
 	Keys       int64  `json:"keys,omitempty"`
 	Source     string `json:"source,omitempty"`
 	Group      string `json:"group,omitempty"`
+	Retention  *int64 `json:"retention_ms,omitempty"` // how old records are at least that leave; 0: of any age, also by size or a deletion
 }
 
 // Value tells a record from all others of the run. The first is 1.
@@ -198,11 +200,13 @@ type Read struct {
 	Partition int    `json:"partition"` // -1: all
 	Offset    int64  `json:"offset"`    // of a partition, where it reads from
 	Cursor    string `json:"cursor,omitempty"`
+	Wait      int64  `json:"wait_ms,omitempty"`
 	At        string `json:"at,omitempty"` // earliest or latest, where there is neither offset nor cursor
 	Spans     []Span `json:"spans,omitempty"`
 	Next      int64  `json:"next"`              // answer: of a partition, where the next read begins
-	NextAt    string `json:"next_at,omitempty"` // answer: the cursor, or the id of the last event
+	NextAt    string `json:"next_at,omitempty"` // answer: the cursor, or the id of the last event; of a problem: next_cursor
 	End       int64  `json:"end"`               // answer: high_watermark; -1: not told
+	Start     int64  `json:"start,omitempty"`   // answer, or of a problem: log_start_offset; 0: not told, or 0
 }
 
 // Member is a request of a group's member, and its answer.
@@ -234,6 +238,7 @@ type Polled struct {
 	Committed int64  `json:"committed"` // -1: nothing was
 	Spans     []Span `json:"spans,omitempty"`
 	Next      int64  `json:"next"`
+	Reset     *int64 `json:"reset_from,omitempty"` // where it would have read from, had that not left the log
 }
 
 // Offsets are the committed offsets of a group: those that were set, or the answer.

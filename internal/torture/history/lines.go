@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"io"
 	"sync"
 )
@@ -42,20 +41,8 @@ func (w *Writer) Flush() error {
 	return w.err
 }
 
-// Lines calls each with the lines of a history, in order, with their numbers from 1 on, until it returns an error or
+// Texts calls each with the lines of a history, in order, with their numbers from 1 on, until it returns an error or
 // the lines end. A line is valid only until each returns.
-func Lines(r io.Reader, each func(number int64, text []byte, l *Line) error) error {
-	d := NewDecoder()
-	return Texts(r, func(number int64, text []byte) error {
-		l := new(Line)
-		if err := d.Decode(text, l); err != nil {
-			return fmt.Errorf("line %d: %w", number, err)
-		}
-		return each(number, text, l)
-	})
-}
-
-// Texts is Lines for somebody who does not need to understand them.
 func Texts(r io.Reader, each func(number int64, text []byte) error) error {
 	lines := bufio.NewReaderSize(r, 1<<20)
 	var long []byte

@@ -36,6 +36,9 @@ func (b *book) checkMeant(line int32, a *history.Attempt) {
 	if a.Code == "UNKNOWN_TOPIC_OR_PARTITION" && b.declared(a) {
 		why = "all topics and partitions of it exist"
 	}
+	if a.Status == 410 && a.Read != nil && b.declared(a) && !b.topics[a.Read.Topic].retains() {
+		why = "its topic keeps all records"
+	}
 	if why != "" {
 		b.add(RefusedWrongly, []int32{line}, "operation %d (%s) was refused with %d %s; %s",
 			a.Operation, a.Kind, a.Status, a.Code, why)

@@ -268,8 +268,12 @@ func (w *world) readPartition() {
 		}
 		a := history.Attempt{Operation: w.newOperation(), Try: 1, Process: by, Kind: history.KindFetch, Read: &asked}
 		w.send(a, func(a *history.Attempt) { w.fetch(a, 10) }, func(got *history.Attempt) {
-			if got.Outcome == history.OK && got.Read.Reader == by {
+			switch {
+			case got.Read.Reader != by:
+			case got.Outcome == history.OK:
 				q.Offset = got.Read.Next
+			case got.Status == 410:
+				q.Offset = got.Read.Start
 			}
 			w.again(step)
 		})
@@ -291,7 +295,7 @@ func (w *world) readTopic() {
 		q := history.Read{Topic: t.Topic.Topic, Reader: by, Partition: -1, Cursor: cursor, End: -1}
 		a := history.Attempt{Operation: w.newOperation(), Try: 1, Process: by, Kind: kind, Read: &q}
 		w.send(a, w.follow, func(got *history.Attempt) {
-			if got.Outcome == history.OK {
+			if got.Outcome == history.OK || got.Status == 410 {
 				cursor = got.Read.NextAt
 			}
 			w.again(step)

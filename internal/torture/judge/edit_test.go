@@ -10,10 +10,11 @@ import (
 
 // edit is a clean history that a fault is planted into.
 type edit struct {
-	t     *testing.T
-	lines []history.Line
-	logs  map[logKey][]history.Value // as they are drained, by HTTP and by SQL alike
-	txns  map[string]string          // states in the end
+	t      *testing.T
+	lines  []history.Line
+	logs   map[logKey][]history.Value // as they are drained, by HTTP and by SQL alike
+	starts map[logKey]int64
+	txns   map[string]string // states in the end
 }
 
 type logKey struct {
@@ -24,7 +25,7 @@ type logKey struct {
 // newEdit returns a history that shares nothing with the world it is from.
 func newEdit(t *testing.T, w *world) *edit {
 	t.Helper()
-	e := &edit{t: t, logs: map[logKey][]history.Value{}, txns: map[string]string{}}
+	e := &edit{t: t, logs: map[logKey][]history.Value{}, starts: map[logKey]int64{}, txns: map[string]string{}}
 	if err := history.Lines(text(w.lines), func(_ int64, _ []byte, l *history.Line) error {
 		e.lines = append(e.lines, *l)
 		return nil
@@ -34,6 +35,7 @@ func newEdit(t *testing.T, w *world) *edit {
 	for _, l := range w.topicList {
 		for i, values := range l.logs {
 			e.logs[logKey{l.Topic.Topic, i}] = slices.Clone(values)
+			e.starts[logKey{l.Topic.Topic, i}] = l.starts[i]
 		}
 	}
 	for id, s := range w.txns {
@@ -87,6 +89,11 @@ func (e *edit) remove(match func(a *history.Attempt) bool) {
 	e.lines = slices.DeleteFunc(e.lines, func(l history.Line) bool { return l.Attempt != nil && match(l.Attempt) })
 }
 
+// undisturbed takes out the faults that were not of one request only.
+func (e *edit) undisturbed() {
+	e.lines = slices.DeleteFunc(e.lines, func(l history.Line) bool { return l.Fault != nil && l.Fault.Operation == 0 })
+}
+
 // now is when the last attempt returned, and a bit.
 func (e *edit) now() (now int64) {
 	for _, a := range e.all(func(*history.Attempt) bool { return true }) {
@@ -107,7 +114,7 @@ func (e *edit) relog() {
 		for _, topic := range []string{"plain", "keyed", "input", "output"} {
 			for i := range 3 {
 				if log, ok := e.logs[logKey{topic, i}]; ok {
-					w.drainLog(source, topic, i, log)
+					w.drainLog(source, topic, i, e.starts[logKey{topic, i}], log)
 				}
 			}
 		}

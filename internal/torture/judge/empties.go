@@ -58,6 +58,9 @@ func (b *book) checkEmpties(s *share) {
 			}
 			at = max(0, sent.before(e.returned).end)
 		}
+		if s.part.topic.retains() { // what is below has left by now
+			at = max(at, s.part.start)
+		}
 		if known := s.part.acked.before(e.invoked); known.end > at {
 			b.add(StaleRead, []int32{known.line, e.line},
 				"%s/%d in group %s: offset %d was acknowledged, or its request seen, at %d; a poll sent at %d, from "+

@@ -138,15 +138,15 @@ func (b *book) checkRecords(t *txn) {
 	for _, o := range t.writes() {
 		count := o.count()
 		switch {
-		case count == 0 || b.trimmed(o):
-		case o.present == 0 && o.ok:
+		case count == 0:
+		case o.present+o.gone == 0 && o.ok:
 			missing = o
-		case o.present > 0 && o.present < count:
+		case o.known() > 0 && o.present+o.gone < count:
 			b.add(TornTransaction, b.showMissing(o),
 				"transaction %s: %d of the %d records of operation %d are in the log",
-				t.id, o.present, count, o.id)
+				t.id, o.present+o.gone, count, o.id)
 			there = o
-		case o.present > 0:
+		case o.known() > 0:
 			there = o
 		}
 	}
@@ -187,7 +187,7 @@ func (b *book) checkContents(t *txn) {
 	var first *op
 	for _, o := range t.puts {
 		switch {
-		case !o.ok && o.present == 0 || o.count() == 0:
+		case !o.ok && o.known() == 0 || o.count() == 0:
 		case first == nil:
 			first = o
 		default:
@@ -204,11 +204,14 @@ func (b *book) checkTransactionPlaces(t *txn) {
 	for i := range t.places {
 		at := &t.places[i]
 		p := b.partition(at.Topic, at.Partition)
-		if p.topic.trimmed {
-			return
-		}
-		told += int64(at.Count)
 		for j := range int64(at.Count) {
+			left := p.hasLeft(at.Offset + j)
+			if left && p.at(at.Offset+j) == 0 {
+				continue
+			}
+			if !left {
+				told++
+			}
 			if o := b.writer(p.at(at.Offset + j)); o == nil || o.txn != t {
 				b.add(AckDiffers, []int32{t.committed.line, p.line(at.Offset + j)},
 					"transaction %s was told that its records are in %s/%d from offset %d on; there is value "+

@@ -1,11 +1,3 @@
-// Package judge says what is wrong with a history (internal/torture/history): it names each anomaly and shows the
-// lines that prove it. It does not know how a history is made, nor the service's code: what must hold is written here
-// once more, after docs/rules.md.
-//
-// A history is read once. What is kept of it, in a book, are operations (all attempts with one identity), who writes
-// which value, what readers saw, and what groups committed; then the final logs are laid out, and each check walks
-// over what it needs. An operation that is unknown may have taken effect at any time after it was first sent, or
-// never; times are compared only as "returned before the other was invoked".
 package judge
 
 import (
@@ -55,18 +47,15 @@ func newBook() *book {
 		Verdict: &Verdict{
 			Totals: map[Name]int64{}, Kinds: map[string]int64{}, Faults: map[string]int64{}, Fates: map[string]int64{},
 		},
-		topics:     map[string]*topic{},
-		txns:       map[string]*txn{},
-		producers:  map[int64]*producer{},
-		asked:      map[string][]*asked{},
-		scopes:     map[scopeID]*scope{},
-		keys:       map[keyID][]*op{},
-		ofProducer: map[int64][]*scope{},
-		readers:    map[readerID]*reader{},
-		groups:     map[string]*group{},
-		repeated:   map[int64]bool{},
-		logsBy:     map[history.Source]bool{},
-		kinds:      map[[2]string]int64{},
+		named: named{
+			topics: map[string]*topic{}, txns: map[string]*txn{}, producers: map[int64]*producer{},
+			asked: map[string][]*asked{}, scopes: map[scopeID]*scope{}, ofProducer: map[int64][]*scope{},
+			keys: map[keyID][]*op{}, readers: map[readerID]*reader{}, groups: map[string]*group{},
+		},
+		disturbances: disturbances{repeated: map[int64]bool{}},
+		kinds:        map[[2]string]int64{},
+		logsBy:       map[history.Source]bool{},
+		texts:        map[string]string{},
 	}
 }
 
@@ -76,6 +65,9 @@ func (b *book) judge() {
 	b.settleTransactions()
 	b.settleFences()
 	b.checkLogs()
+	b.layWhatLeft()
+	b.settleWhatLeft()
+	b.checkStarts()
 	b.checkRequests()
 	b.settleShown()
 	b.walk()

@@ -10,7 +10,7 @@ import (
 
 // read takes down a history.
 func (b *book) read(r io.Reader) error {
-	err := decoded(r, func(number int64, l *history.Line) error {
+	err := history.Lines(r, func(number int64, _ []byte, l *history.Line) error {
 		b.Lines = number
 		line := int32(number)
 		switch {
@@ -47,58 +47,12 @@ func (b *book) read(r io.Reader) error {
 	return err
 }
 
-// decoded calls each with the lines of a history, which another goroutine decodes.
-func decoded(r io.Reader, each func(number int64, l *history.Line) error) error {
-	const atOnce = 512
-	batches := make(chan []history.Line, 8)
-	stop := make(chan struct{})
-	var failed error
-	go func() {
-		defer close(batches)
-		d := history.NewDecoder()
-		batch := make([]history.Line, 0, atOnce)
-		failed = history.Texts(r, func(number int64, text []byte) error {
-			batch = append(batch, history.Line{})
-			if err := d.Decode(text, &batch[len(batch)-1]); err != nil {
-				batch = batch[:len(batch)-1]
-				return fmt.Errorf("line %d: %w", number, err)
-			}
-			if len(batch) < atOnce {
-				return nil
-			}
-			select {
-			case batches <- batch:
-				batch = make([]history.Line, 0, atOnce)
-				return nil
-			case <-stop:
-				return io.ErrClosedPipe
-			}
-		})
-		select {
-		case batches <- batch:
-		case <-stop:
-		}
-	}()
-	number := int64(0)
-	for batch := range batches {
-		for i := range batch {
-			number++
-			if err := each(number, &batch[i]); err != nil {
-				close(stop)
-				for range batches { // until the other one has seen it
-				}
-				return err
-			}
-		}
-	}
-	return failed
-}
-
 func (b *book) fault(f *history.Fault) {
 	b.Faults[f.Kind] += int64(max(1, f.Count))
 	if f.Ended > b.healed {
 		b.healed, b.back = f.Ended, 0
 	}
+	b.disturbed = b.disturbed || f.Operation == 0
 	switch {
 	case f.Repeats && f.Operation != 0:
 		b.repeated[f.Operation] = true
@@ -167,12 +121,12 @@ func (b *book) attempt(line int32, a *history.Attempt) error {
 func (b *book) operation(line int32, a *history.Attempt) (o *op, first bool) {
 	at := b.byID.slot(a.Operation)
 	if *at == 0 {
-		o = &op{id: a.Operation, kind: a.Kind, line: line, invoked: a.Invoked, acked: never}
-		b.ops = append(b.ops, o)
-		*at = int32(len(b.ops))
-		first = true
+		var i int32
+		o, i = b.ops.add()
+		*o = op{id: a.Operation, kind: history.Kind(b.lasting(string(a.Kind))), line: line, invoked: a.Invoked, acked: never}
+		*at, first = i+1, true
 	} else {
-		o = b.ops[*at-1]
+		o = b.ops.at(*at - 1)
 	}
 	if a.Invoked < o.invoked {
 		o.invoked, o.line = a.Invoked, line
@@ -189,11 +143,12 @@ func (b *book) tried(o *op, line int32, a *history.Attempt, epoch, expected int6
 	case a.Transaction != nil:
 		producer = a.Transaction.Producer
 	}
-	b.tries = append(b.tries, try{
-		op: o, before: o.last, line: line, status: int32(a.Status), outcome: a.Outcome, code: a.Code,
+	t, i := b.tries.add()
+	*t = try{
+		op: o, before: o.last, line: line, status: int32(a.Status), outcome: history.Outcome(b.lasting(string(a.Outcome))), code: b.lasting(a.Code),
 		replayed: a.Replayed, producer: producer, epoch: epoch, invoked: a.Invoked, returned: a.Returned, expected: expected,
-	})
-	o.last = int32(len(b.tries))
+	}
+	o.last = i + 1
 	switch {
 	case a.Outcome == history.OK:
 		o.ok = true

@@ -15,7 +15,10 @@ func (b *book) drained(line int32, l *history.Log) {
 		d = &drain{start: l.Start, end: l.Start}
 		p.drained[l.Source] = d
 	}
-	if l.Start != d.end {
+	switch {
+	case l.Start > d.end && p.topic.retains():
+		d.start = l.Start // what was before has left meanwhile
+	case l.Start != d.end:
 		b.add(Gap, []int32{d.line, line}, "%s, in the end by %s: offsets %d to %d of %s/%d have no record",
 			l.Topic, l.Source, d.end, l.Start-1, l.Topic, l.Partition)
 	}
@@ -24,6 +27,12 @@ func (b *book) drained(line int32, l *history.Log) {
 		d.spans = append(d.spans, b.span(p, line, &l.Spans[i], b.now))
 	}
 	d.end = max(d.end, l.End)
+}
+
+// saw notes that a reader read a span.
+func (b *book) saw(p *partition, line int32, s *history.Span, returned int64) {
+	row, _ := b.spans.add()
+	*row = b.span(p, line, s, returned)
 }
 
 func (b *book) span(p *partition, line int32, s *history.Span, returned int64) span {
@@ -58,9 +67,8 @@ func (b *book) layOut() {
 			continue
 		}
 		p.start = d.start
-		p.topic.trimmed = p.topic.trimmed || p.start > 0
-		p.log = make([]int64, d.end-d.start)
-		b.Records += int64(len(p.log))
+		p.log = make([]int64, d.end)
+		b.Records += int64(len(p.retained()))
 		b.lay(p, d)
 		if other != nil {
 			b.compare(p, d, other)
@@ -73,6 +81,9 @@ func (b *book) lay(p *partition, d *drain) {
 	next := d.start
 	for i := range d.spans {
 		s := &d.spans[i]
+		if s.offset < d.start {
+			continue
+		}
 		if s.offset != next {
 			b.add(Gap, []int32{s.line},
 				"%s/%d, in the end: offset %d comes where %d is due",
@@ -81,7 +92,7 @@ func (b *book) lay(p *partition, d *drain) {
 		next = s.offset + int64(s.count)
 		for j := range int64(s.count) {
 			if at := s.offset + j; at >= p.start && at < p.end() {
-				p.log[at-p.start] = s.value(j)
+				p.log[at] = s.value(j)
 			}
 		}
 	}
@@ -103,7 +114,11 @@ func (s *span) value(i int64) int64 {
 // compare holds what SQL shows against the array.
 func (b *book) compare(p *partition, d, other *drain) {
 	lines := []int32{d.line, other.line}
-	if d.start != other.start || d.end != other.end {
+	start := d.start
+	if p.topic.retains() && other.start > start && other.line > d.line {
+		start = other.start // some left in between
+	}
+	if start != other.start || d.end != other.end {
 		b.add(DrainDiffers, lines, "%s/%d has the offsets %d to %d by HTTP, and %d to %d by SQL",
 			p.topic.name, p.number, d.start, d.end-1, other.start, other.end-1)
 		return
@@ -111,7 +126,7 @@ func (b *book) compare(p *partition, d, other *drain) {
 	for i := range other.spans {
 		s := &other.spans[i]
 		for j := range int64(s.count) {
-			if got := p.at(s.offset + j); got != s.value(j) {
+			if got := p.at(s.offset + j); s.offset+j >= start && got != s.value(j) {
 				b.add(DrainDiffers, []int32{p.line(s.offset + j), s.line},
 					"%s/%d has at offset %d value %d by HTTP, and %d by SQL",
 					p.topic.name, p.number, s.offset+j, got, s.value(j))
@@ -151,7 +166,7 @@ func (p *partition) lineOf(offset int64) int32 {
 // checkLogs looks at each record of the final logs by itself: who wrote it, and whether it is there once.
 func (b *book) checkLogs() {
 	for _, p := range b.parts {
-		for i, v := range p.log {
+		for i, v := range p.retained() {
 			offset := p.start + int64(i)
 			if v == 0 {
 				b.add(Corrupt, []int32{p.line(offset)},

@@ -1,6 +1,8 @@
 package judge
 
 import (
+	"strings"
+
 	"github.com/eos-proxy/eos-proxy/internal/torture/history"
 )
 
@@ -67,6 +69,7 @@ type owner struct {
 func (b *book) groupOf(name string) *group {
 	g := b.groups[name]
 	if g == nil {
+		name = b.lasting(name)
 		g = &group{
 			name:      name,
 			members:   map[string]*member{},
@@ -82,6 +85,7 @@ func (b *book) groupOf(name string) *group {
 func (g *group) member(name string) *member {
 	m := g.members[name]
 	if m == nil {
+		name = strings.Clone(name)
 		m = &member{name: name}
 		g.members[name] = m
 		g.all = append(g.all, m)
@@ -104,6 +108,7 @@ func (b *book) member(line int32, a *history.Attempt) {
 	q := a.Member
 	g := b.groupOf(q.Group)
 	m := g.member(q.Member)
+	q.Member, q.Instance = m.name, b.lasting(q.Instance)
 	g.latest = g.latest || q.Reset == "latest"
 	for i := range q.Commits {
 		c := q.Commits[i]
@@ -190,13 +195,20 @@ func (b *book) polled(line int32, a *history.Attempt, g *group, got *history.Pol
 			next, known = at.Offset, true
 		}
 	}
-	r := &reader{}
-	end := b.follow(p, r, line, got.Spans, next, known)
-	if known || len(got.Spans) > 0 {
-		b.hold(p, r, line, got.Next, end)
+	at := position{next, known, got.Reset != nil || got.Committed < 0 && next == 0}
+	if got.Reset != nil && g.latest {
+		at.known = false // it goes on at the end, wherever that was
 	}
+	came := answer{p, 0, line, a.Returned}
+	end := b.follow(came, got.Spans, at)
+	if len(got.Spans) > 0 {
+		b.hold(came, got.Next, end)
+	} else if at.known {
+		b.begin(came, got.Next, at)
+	}
+	p.readStart(line, a, 0, got.Spans)
 	for i := range got.Spans {
-		b.spans = append(b.spans, b.span(p, line, &got.Spans[i], a.Returned))
+		b.saw(p, line, &got.Spans[i], a.Returned)
 	}
 }
 

@@ -43,6 +43,8 @@ const (
 	Nonmonotonic  Name = "nonmonotonic-poll"
 	StaleRead     Name = "stale-read"
 	WatermarkFell Name = "high-watermark-fell"
+	LogStartFell  Name = "log-start-fell"
+	LeftEarly     Name = "left-early"
 
 	DoubleOwnership Name = "double-ownership"
 	StaleMember     Name = "stale-member"
@@ -116,6 +118,8 @@ var Anomalies = []Anomaly{
 	{Nonmonotonic, "F2", "a reader was given again, or out of order, what it had"},
 	{StaleRead, "F1", "what was acknowledged or told before was not there"},
 	{WatermarkFell, "R1", "a high watermark is below one that was told before"},
+	{LogStartFell, "R1", "a log begins before where it was told to begin before"},
+	{LeftEarly, "R1", "a record left the log that was younger than its topic's retention"},
 
 	{DoubleOwnership, "G1", "two members had one partition"},
 	{StaleMember, "G1", "a request of a member that had lost its epoch or its partition was accepted"},

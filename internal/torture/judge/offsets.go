@@ -37,7 +37,7 @@ type offsetRead struct {
 func (b *book) write(line int32, a *history.Attempt, c history.Commit, o *op) {
 	s := b.groupOf(c.Group).share(b.partition(c.Topic, c.Partition))
 	w := offsetWrite{
-		offset: c.Offset, from: c.From, invoked: a.Invoked, acked: never, line: line, operation: a.Operation, member: c.Member,
+		offset: c.Offset, from: c.From, invoked: a.Invoked, acked: never, line: line, operation: a.Operation, member: b.lasting(c.Member),
 		epoch: c.Epoch, outcome: a.Outcome, op: o,
 	}
 	if o != nil {

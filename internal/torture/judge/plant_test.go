@@ -49,7 +49,7 @@ func TestEachAnomalyIsCaughtByItsName(t *testing.T) {
 			t.Errorf("%s was not found in seed %d: %s", p.name, seed, &out)
 			continue
 		}
-		tell(t, &b, p, a, v)
+		writeRow(t, &b, p, a, v)
 	}
 	if *rewrite {
 		if err := os.WriteFile(page, []byte(b.String()), 0o600); err != nil {
@@ -108,7 +108,7 @@ first. This page is written by that test:
 |---|---|---|---|---|---|
 `
 
-func tell(t *testing.T, b *strings.Builder, p planted, a judge.Anomaly, v *judge.Verdict) {
+func writeRow(t *testing.T, b *strings.Builder, p planted, a judge.Anomaly, v *judge.Verdict) {
 	t.Helper()
 	said := ""
 	var others []string

@@ -13,6 +13,7 @@ func allPlanted() []planted {
 		plantedInRequests(),
 		plantedInTransactions(),
 		plantedInReads(),
+		plantedInRetention(),
 		plantedInGroups(),
 		plantedAlarms(),
 	)

@@ -28,7 +28,10 @@ func TestFaultsThatShowElsewhereAreCaughtToo(t *testing.T) {
 }
 
 func morePlanted() []planted {
-	return slices.Concat(morePlantedInRequests(), morePlantedInReads(), morePlantedInTransactions(), morePlantedInGroups())
+	return slices.Concat(
+		morePlantedInRequests(), morePlantedInReads(), morePlantedInTransactions(), morePlantedInGroups(),
+		morePlantedInRetention(),
+	)
 }
 
 // answered returns an attempt that was answered with 200 between two times after now.

@@ -56,6 +56,24 @@ func morePlantedInReads() []planted {
 			e.fetchEnd(other, false)
 			return true
 		}},
+		{judge.StaleRead, "who waited for what was acknowledged meanwhile is told that nothing came", func(e *edit) bool {
+			e.undisturbed()
+			end := int64(len(e.logs[one]))
+			w := e.answered(history.KindFetch, 0, 4_000*millisecond)
+			w.Read = &history.Read{
+				Topic: one.topic, Partition: one.partition, Reader: "planted", Offset: end, Wait: 4_000, Next: end, End: end,
+			}
+			a := e.answered(history.KindProduce, millisecond, 2*millisecond)
+			a.Produce = &history.Produce{
+				Piece: history.Piece{Topic: one.topic, Partition: one.partition, First: 8_000_000, Count: 1},
+				Key:   "planted", Places: []history.Place{{Topic: one.topic, Partition: one.partition, Offset: end, Count: 1}},
+			}
+			e.insert(w)
+			a.Operation++
+			e.insert(a)
+			e.put(one, 8_000_000)
+			return true
+		}},
 		{judge.StaleRead, "a poll brings nothing of what was acknowledged", func(e *edit) bool {
 			a := e.answered(history.KindPoll, 0, 1)
 			a.Member = &history.Member{

@@ -37,6 +37,10 @@ func (e *edit) isEnd(id string, kinds ...history.Kind) func(a *history.Attempt) 
 }
 
 func plantedInTransactions() []planted {
+	return slices.Concat(plantedFences(), plantedFates(), plantedTimeouts())
+}
+
+func plantedFences() []planted {
 	return []planted{
 		{judge.FencingBroken, "a request of a fenced epoch is accepted", func(e *edit) bool {
 			a := e.one(func(a *history.Attempt) bool {
@@ -80,6 +84,11 @@ func plantedInTransactions() []planted {
 				return true
 			},
 		},
+	}
+}
+
+func plantedFates() []planted {
+	return []planted{
 		{
 			judge.TornTransaction,
 			"of a committed transaction the record that is last in a log is left out",
@@ -154,6 +163,11 @@ func plantedInTransactions() []planted {
 				return true
 			},
 		},
+	}
+}
+
+func plantedTimeouts() []planted {
+	return []planted{
 		{judge.EarlyTimeout, "a transaction with a timeout of a minute was aborted by it at once", func(e *edit) bool {
 			begin, _ := e.ended("aborted", "timeout")
 			for _, a := range e.tries(begin.Operation) {

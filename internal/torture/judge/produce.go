@@ -3,6 +3,7 @@ package judge
 import (
 	"fmt"
 	"hash/maphash"
+	"strings"
 
 	"github.com/eos-proxy/eos-proxy/internal/torture/history"
 )
@@ -17,7 +18,7 @@ func (b *book) produce(line int32, a *history.Attempt) error {
 		if err := b.pieces(line, o, []history.Piece{p.Piece}); err != nil {
 			return err
 		}
-		o.sequence, o.key, o.next = p.Sequence, p.Key, p.Sequence
+		o.sequence, o.key, o.next = p.Sequence, strings.Clone(p.Key), p.Sequence
 		if p.Transaction != "" {
 			o.txn = b.transactionOf(p.Transaction)
 			o.txn.staged = append(o.txn.staged, o)
@@ -27,9 +28,9 @@ func (b *book) produce(line int32, a *history.Attempt) error {
 			o.scope.ops = append(o.scope.ops, o)
 		}
 		if o.key != "" {
-			id := keyID{p.Topic, p.Transaction, p.Key}
-			if p.Transaction != "" {
-				id.topic = ""
+			id := keyID{b.topic(p.Topic).name, "", o.key}
+			if o.txn != nil {
+				id.topic, id.txn = "", o.txn.id
 			}
 			if b.keys[id] == nil {
 				b.allKeys = append(b.allKeys, id)
@@ -62,7 +63,7 @@ func (b *book) pieces(line int32, o *op, pieces []history.Piece) error {
 		for v := int64(p.First); v < int64(p.First)+int64(p.Count); v++ {
 			at := b.writers.slot(v)
 			if *at != 0 {
-				return fmt.Errorf("line %d: value %d was written by operation %d already", line, v, b.ops[*at-1].id)
+				return fmt.Errorf("line %d: value %d was written by operation %d already", line, v, b.ops.at(*at-1).id)
 			}
 			*at = b.byID.load(o.id)
 		}

@@ -37,10 +37,11 @@ func (b *book) registration(line int32, a *history.Attempt) {
 	q := a.Register
 	o, first := b.operation(line, a)
 	if first && q.Key != "" {
-		o.key = q.Key
+		o.key = b.lasting(q.Key)
 	}
 	b.tried(o, line, a, 0, 0)
 	if id := q.TransactionalID; id != "" {
+		id = b.lasting(id)
 		b.asked[id] = append(b.asked[id], &asked{o, a.Outcome, a.Invoked, q.Epoch})
 	}
 	if a.Outcome != history.OK {
@@ -59,7 +60,7 @@ func (b *book) registration(line int32, a *history.Attempt) {
 	}
 	p := b.producers[q.Producer]
 	if p == nil {
-		p = &producer{id: q.Producer, transactional: q.TransactionalID}
+		p = &producer{id: q.Producer, transactional: b.lasting(q.TransactionalID)}
 		b.producers[q.Producer] = p
 		b.allProducers = append(b.allProducers, p)
 	}
@@ -159,8 +160,7 @@ func (b *book) lateAfterFence(p *partition, known bound, f *fetch) {
 
 // checkFences holds that nothing of an older epoch is accepted that was sent after a newer one was given out.
 func (b *book) checkFences() {
-	for i := range b.tries {
-		t := &b.tries[i]
+	for t := range b.tries.all() {
 		o := t.op
 		producer := int64(0)
 		switch {
@@ -187,8 +187,8 @@ func (b *book) checkFences() {
 				"out by %d",
 			o.id, epoch, producer, t.invoked, fence.at)
 	}
-	for _, o := range b.ops {
-		if o.scope != nil && o.txn == nil && o.present > 0 && !o.ok && b.may(o) &&
+	for o := range b.ops.all() {
+		if o.scope != nil && o.txn == nil && o.known() > 0 && !o.ok && b.may(o) &&
 			!b.beforeFence(o.scope.id.producer, o) {
 			b.add(FencingBroken, append(b.showTries(o), b.showMissing(o)...),
 				"operation %d is in the log, but was only sent under epochs of producer %d that were fenced",

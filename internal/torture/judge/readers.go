@@ -1,6 +1,8 @@
 package judge
 
 import (
+	"strings"
+
 	"github.com/eos-proxy/eos-proxy/internal/torture/history"
 )
 
@@ -23,6 +25,7 @@ func (b *book) readerOf(a *history.Attempt) *reader {
 	id := readerID{a.Read.Reader, a.Read.Topic, a.Read.Partition, a.Kind}
 	r := b.readers[id]
 	if r == nil {
+		id.name, id.topic, id.kind = strings.Clone(id.name), b.lasting(id.topic), history.Kind(b.lasting(string(id.kind)))
 		r = &reader{next: map[int32]int64{}}
 		b.readers[id] = r
 	}
@@ -36,13 +39,17 @@ func (b *book) readAttempt(line int32, a *history.Attempt) {
 		p := b.partition(q.Topic, q.Partition)
 		p.fetches = append(p.fetches, fetch{a.Invoked, a.Returned, q.Offset - 1, line, false})
 	}
+	if a.Outcome == history.Fail && a.Status == 410 {
+		b.gone(line, a)
+	}
 	if a.Outcome != history.OK && a.Kind != history.KindEvents {
 		return
 	}
 	for i := range q.Spans {
 		s := &q.Spans[i]
-		b.spans = append(b.spans, b.span(b.partition(q.Topic, s.Partition), line, s, a.Returned))
+		b.saw(b.partition(q.Topic, s.Partition), line, s, a.Returned)
 	}
+	b.readStarts(line, a)
 	if q.Partition >= 0 {
 		b.readPartition(line, a)
 	} else {
@@ -55,21 +62,25 @@ func (b *book) readPartition(line int32, a *history.Attempt) {
 	q := a.Read
 	p := b.partition(q.Topic, q.Partition)
 	r := b.readerOf(a)
-	next, known := q.Offset, q.At == "" && q.Cursor == ""
+	at := position{next: q.Offset, known: q.At == "" && q.Cursor == ""}
 	switch {
 	case q.At == "earliest":
-		next, known = 0, true
+		at = position{known: true, start: true}
 	case q.Cursor != "" && q.Cursor == r.at:
-		next, known = r.next[p.id]
+		at.next, at.known = r.next[p.id]
 	}
-	end := b.follow(p, r, line, q.Spans, next, known)
+	came := answer{p, r.line, line, a.Returned}
+	p.waited(line, a, at.next, at.known)
+	end := b.follow(came, q.Spans, at)
 	if a.Kind == history.KindFetch {
-		if known || len(q.Spans) > 0 {
-			b.hold(p, r, line, q.Next, end)
+		if len(q.Spans) > 0 {
+			b.hold(came, q.Next, end)
+		} else if at.known {
+			b.begin(came, q.Next, at)
 		}
 		end = q.Next
 	}
-	if len(q.Spans) > 0 || known {
+	if len(q.Spans) > 0 || at.known {
 		r.next[p.id] = end
 	}
 	r.at, r.line = q.NextAt, line
@@ -101,16 +112,15 @@ func (b *book) readTopic(line int32, a *history.Attempt) {
 		s := &q.Spans[i]
 		p := b.partition(q.Topic, s.Partition)
 		next, known := r.next[p.id]
-		if !known && r.from {
-			known = true
-		}
-		r.next[p.id] = b.follow(p, r, line, q.Spans[i:i+1], next, known)
+		at := position{next, known || r.from, !known}
+		r.next[p.id] = b.follow(answer{p, r.line, line, a.Returned}, q.Spans[i:i+1], at)
 	}
 	// Only an answer without records says that there are none.
 	if a.Kind == history.KindCursor && len(q.Spans) == 0 {
 		for _, p := range b.topic(q.Topic).partitions {
-			if next, known := r.next[p.id]; known || r.from {
+			if next, known := r.next[p.id]; known || r.from && !p.topic.retains() {
 				p.fetches = append(p.fetches, fetch{a.Invoked, a.Returned, next, line, false})
+				p.waited(line, a, next, true)
 			}
 		}
 	}
@@ -122,21 +132,46 @@ func (b *book) readTopic(line int32, a *history.Attempt) {
 	}
 }
 
-// follow holds that spans begin at next, if that is known, and follow each other; it returns where they end.
-func (b *book) follow(p *partition, r *reader, line int32, spans []history.Span, next int64, known bool) int64 {
+// answer is one that brought records of a partition, or said that there are none.
+type answer struct {
+	p            *partition
+	before, line int32 // of the reader's last answer, and of this
+	returned     int64
+}
+
+// position is where a reader goes on.
+type position struct {
+	next  int64
+	known bool
+	start bool // it begins at the start of the log; next is where that was at first
+}
+
+// follow holds that spans begin at a position, if that is known, and follow each other; it returns where they end.
+func (b *book) follow(came answer, spans []history.Span, at position) int64 {
 	for i := range spans {
 		s := &spans[i]
-		if known || i > 0 {
-			b.hold(p, r, line, s.Offset, next)
+		if i > 0 {
+			b.hold(came, s.Offset, at.next)
+		} else if at.known {
+			b.begin(came, s.Offset, at)
 		}
-		next, known = s.Offset+int64(s.Count), true
+		at.next = s.Offset + int64(s.Count)
 	}
-	return next
+	return at.next
+}
+
+// begin compares where an answer begins with the position that it was asked for.
+func (b *book) begin(came answer, got int64, at position) {
+	if at.start && got > at.next && came.p.topic.retains() {
+		came.p.starts.leaps = append(came.p.starts.leaps, leap{at.next, got, came})
+		return
+	}
+	b.hold(came, got, at.next)
 }
 
 // hold compares where an answer goes on with where it has to.
-func (b *book) hold(p *partition, r *reader, line int32, got, want int64) {
-	lines := []int32{r.line, line}
+func (b *book) hold(came answer, got, want int64) {
+	lines, p := []int32{came.before, came.line}, came.p
 	switch {
 	case got > want:
 		b.add(PollSkip, lines,
@@ -151,8 +186,7 @@ func (b *book) hold(p *partition, r *reader, line int32, got, want int64) {
 
 // checkReads holds what readers saw against the final logs.
 func (b *book) checkReads() {
-	for i := range b.spans {
-		s := &b.spans[i]
+	for s := range b.spans.all() {
 		p := b.parts[s.part]
 		for j := range int64(s.count) {
 			v, offset := s.value(j), s.offset+j
@@ -187,7 +221,7 @@ func (b *book) checkRead(p *partition, s *span, v, offset int64) bool {
 	if t := o.txn; t != nil && !b.checkReadIn(t, p, s, v, offset) {
 		return false
 	}
-	if offset < p.start || p.at(offset) == v {
+	if p.hasLeft(offset) || p.at(offset) == v { // of what has left, layOne tells
 		return true
 	}
 	switch {

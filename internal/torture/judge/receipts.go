@@ -35,11 +35,14 @@ func (b *book) checkReceipt(s *scope, r *receipt) {
 	for i := range r.asked.Places {
 		at := &r.asked.Places[i]
 		p := b.partition(at.Topic, at.Partition)
-		if p.topic.trimmed || at.Offset < 0 {
+		if at.Offset < 0 {
 			return
 		}
 		told += int64(at.Count)
 		for j := range int64(at.Count) {
+			if p.hasLeft(at.Offset+j) && p.at(at.Offset+j) == 0 {
+				continue
+			}
 			if o := b.writer(p.at(at.Offset + j)); o == nil || o.scope != s || of != nil && o != of {
 				b.add(AckDiffers, []int32{r.line, p.line(at.Offset + j)},
 					"the receipt of sequence %d of producer %d says %s/%d, offset %d; there is value %d, "+
@@ -84,7 +87,10 @@ func (b *book) checkNoReceipt(s *scope, r *receipt) {
 		if o.sequence+o.count() <= r.asked.Sequence {
 			continue
 		}
-		if acked := (deed{o, o.txn}).acked(); o.ok && o.present > 0 && !b.trimmed(o) && acked.at < r.invoked {
+		if o.present == 0 || o.kind == history.KindUpload && o.gone > 0 {
+			continue // what told of it may have left the log
+		}
+		if acked := (deed{o, o.txn}).acked(); o.ok && acked.at < r.invoked {
 			b.add(RefusedWrongly, []int32{o.line, acked.line, r.line},
 				"sequence %d of producer %d was acknowledged at %d; who asked for its receipt at %d was told "+
 					"that there is none",

@@ -13,8 +13,7 @@ func (b *book) checkRefusals() {
 	for _, t := range b.allTxns {
 		puts[t.id] = len(t.puts)
 	}
-	for i := range b.tries {
-		t := &b.tries[i]
+	for t := range b.tries.all() {
 		if t.outcome != history.Fail || t.status < 400 || t.status >= 500 || t.status == 429 || t.status == 408 {
 			continue
 		}
@@ -59,7 +58,7 @@ func (b *book) alone(o *op) bool {
 // checkRepeat holds that a request that was acknowledged is never refused when it is sent again.
 func (b *book) checkRepeat(t *try) {
 	o := t.op
-	if o.acked >= t.invoked || b.trimmed(o) || t.code == "INVALID_PRODUCER_EPOCH" {
+	if o.acked >= t.invoked || o.hasLeft() || t.code == "INVALID_PRODUCER_EPOCH" {
 		return
 	}
 	switch {
@@ -107,6 +106,7 @@ func (b *book) checkOutOfOrder(t *try) {
 	if o.scope == nil || o.kind == history.KindUpload {
 		return
 	}
+	stored := t.code == "DUPLICATE_SEQUENCE_NUMBER" && o.hasLeft() // and nothing tells any more that it was this
 	known := o.scope.acked.before(t.invoked)
 	switch {
 	case t.expected >= 0 && t.expected < known.end:
@@ -114,7 +114,7 @@ func (b *book) checkOutOfOrder(t *try) {
 			"it told that sequence %d is expected; sequence %d was acknowledged at %d, before it was sent at "+
 				"%d (line %d)",
 			t.expected, known.end-1, known.at, t.invoked, known.line)
-	case known.end >= o.sequence && b.rivals(o) == nil && b.unharmed(o):
+	case !stored && known.end >= o.sequence && b.rivals(o) == nil && b.unharmed(o):
 		b.refused(t, nil, "sequence %d, just before it, was acknowledged at %d, before it was sent at %d (line %d)",
 			o.sequence-1, known.at, t.invoked, known.line)
 	}

@@ -10,9 +10,9 @@ import (
 // checkRequests holds of each operation what became of its records: all of them are there or none, those that were
 // acknowledged are, those that were refused are not, and they are where their acknowledgement said.
 func (b *book) checkRequests() {
-	for _, o := range b.ops {
+	for o := range b.ops.all() {
 		count := o.count()
-		if count == 0 || b.trimmed(o) {
+		if count == 0 {
 			continue
 		}
 		switch {
@@ -28,27 +28,23 @@ func (b *book) checkRequests() {
 	b.checkClaims()
 }
 
-// trimmed reports whether retention may have taken records of the operation.
-func (b *book) trimmed(o *op) bool {
-	return slices.ContainsFunc(o.pieces, func(p piece) bool { return p.topic.trimmed })
-}
-
 func (b *book) checkBatch(o *op, count int64) {
+	there := o.present + o.gone
 	switch {
-	case o.present == 0 && o.ok:
+	case there == 0 && o.ok:
 		b.add(LostWrite, []int32{o.line, o.ackLine},
 			"operation %d was acknowledged; its %d records from value %d on are in no log",
 			o.id, count, o.pieces[0].first)
-	case o.present > 0 && o.present < count:
-		b.add(TornBatch, b.showMissing(o), "operation %d: %d of its %d records are in the log", o.id, o.present, count)
+	case there > 0 && there < count:
+		b.add(TornBatch, b.showMissing(o), "operation %d: %d of its %d records are in the log", o.id, there, count)
 		if o.ok {
 			b.add(LostWrite, b.showMissing(o), "operation %d was acknowledged; %d of its %d records are in no log",
-				o.id, count-o.present, count)
+				o.id, count-there, count)
 		}
-	case o.present > 0 && !b.may(o):
+	case o.known() > 0 && !b.may(o):
 		b.add(LyingFailure, b.showTries(o),
 			"operation %d was refused, each time, and its %d records are in the log",
-			o.id, o.present)
+			o.id, o.known())
 	}
 }
 
@@ -58,23 +54,28 @@ func (b *book) checkUpload(o *op, count int64) {
 	if o.ok {
 		acked = count
 	}
-	prefix := int64(0)
-	for prefix < count && b.present(o.pieces[0].first+prefix) {
-		prefix++
+	q, prefix, there := &o.pieces[0], int64(0), int64(0)
+	for ; prefix < count; prefix++ {
+		v := q.first + prefix
+		if b.present(v) {
+			there = cmp.Or(there, v)
+		} else if o.gone == 0 || !b.mayHaveLeft(o, q, v, there) {
+			break
+		}
 	}
 	switch {
 	case prefix < acked:
 		b.add(LostWrite, b.showMissing(o),
 			"upload %d was told that %d of its records are stored; value %d, its record %d, is in no log",
-			o.id, acked, o.pieces[0].first+prefix, prefix)
-	case o.present > prefix:
+			o.id, acked, q.first+prefix, prefix)
+	case o.present+o.gone > prefix:
 		b.add(SequenceGap, b.showMissing(o),
 			"upload %d: %d of its records are in the log, and record %d, which is before some of them, is not",
 			o.id, o.present, prefix)
-	case o.present > 0 && !b.may(o) && o.next == o.sequence:
+	case o.known() > 0 && !b.may(o) && o.next == o.sequence:
 		b.add(LyingFailure, b.showTries(o),
 			"upload %d was refused, each time, and %d records of it are in the log",
-			o.id, o.present)
+			o.id, o.known())
 	}
 }
 
@@ -96,7 +97,7 @@ func (b *book) checkPlaces(o *op) {
 				break
 			}
 		}
-		p.placed = append(p.placed, claim{*at, o})
+		p.placed = append(p.placed, claim{*at, deed{o, o.txn}})
 	}
 }
 
@@ -106,10 +107,10 @@ func (b *book) checkClaims() {
 		slices.SortFunc(p.placed, func(a, b claim) int { return cmp.Compare(a.offset, b.offset) })
 		for i := 1; i < len(p.placed); i++ {
 			a, c := &p.placed[i-1], &p.placed[i]
-			if c.offset < a.offset+int64(a.count) && a.op != c.op {
-				b.add(OffsetReuse, []int32{a.op.ackLine, c.op.ackLine},
+			if c.offset < a.offset+int64(a.count) && !a.deed.same(c.deed) {
+				b.add(OffsetReuse, []int32{a.deed.told().line, c.deed.told().line},
 					"operations %d and %d were both told that they have offset %d of %s/%d",
-					a.op.id, c.op.id, c.offset, p.topic.name, p.number)
+					a.deed.op.id, c.deed.op.id, c.offset, p.topic.name, p.number)
 			}
 		}
 		p.placed = nil
@@ -117,9 +118,15 @@ func (b *book) checkClaims() {
 }
 
 // present reports whether a value is in a final log.
-func (b *book) present(v int64) bool { return b.where.load(v) > 0 }
+func (b *book) present(v int64) bool {
+	at := b.where.load(v)
+	return at > 0 && at&(1<<44-1) > b.parts[at>>44].start
+}
 
-// home returns where a value is in the final logs.
+// known returns how many records of an operation are, or were, in the log.
+func (o *op) known() int64 { return o.present + o.left }
+
+// home returns where a value is in the logs, or was before it left.
 func (b *book) home(v int64) (p *partition, offset int64) {
 	at := b.where.load(v)
 	if at == 0 {

@@ -41,7 +41,7 @@ type tile struct {
 }
 
 func (b *book) scopeOf(p *history.Produce) *scope {
-	id := scopeID{p.Producer, p.Topic, p.Scope}
+	id := scopeID{p.Producer, b.topic(p.Topic).name, p.Scope}
 	s := b.scopes[id]
 	if s == nil {
 		s = &scope{id: id}
@@ -52,8 +52,10 @@ func (b *book) scopeOf(p *history.Produce) *scope {
 	return s
 }
 
-// stored returns the range of sequences that an operation has in the log, empty if it has none.
-func (o *op) stored() (from, to int64) { return o.sequence, o.sequence + min(o.present, o.count()) }
+// stored returns the range of sequences that an operation has, or had, in the log, empty if it has none.
+func (o *op) stored() (from, to int64) {
+	return o.sequence, o.sequence + max(o.extent, min(o.present, o.count()))
+}
 
 // settle finds what the checks need to know of all operations of a scope.
 func (b *book) settle(s *scope) {
@@ -65,7 +67,7 @@ func (b *book) settle(s *scope) {
 		if acked := (deed{o, o.txn}).acked(); o.ok && acked.at != never {
 			s.acked.add(acked, o.sequence+o.count())
 		}
-		if o.present > 0 {
+		if o.known() > 0 || o.hasLeft() && o.ok && o.txn == nil {
 			s.tiles = append(s.tiles, tile{o, b.done(o), b.lastEpoch(o), b.sentFrom(o)})
 		}
 	}
@@ -84,9 +86,7 @@ func (b *book) settle(s *scope) {
 func (b *book) checkSequences() {
 	for _, s := range b.allScopes {
 		b.settle(s)
-		if !s.trimmed {
-			b.checkTiles(s)
-		}
+		b.checkTiles(s)
 		b.checkTwins(s.ops, func(o *op) int64 { return o.sequence }, "sequence")
 	}
 	for _, p := range b.allProducers {
@@ -107,7 +107,7 @@ func (b *book) checkTiles(s *scope) {
 			lines = append(lines, last.line, last.ackLine)
 		}
 		switch {
-		case from > expected:
+		case from > expected && !b.mayHaveHad(s, expected, from):
 			b.add(SequenceGap, lines,
 				"producer %d, %s (scope %d): operation %d with sequence %d is in the log, and nothing from "+
 					"sequence %d on before it",
@@ -130,12 +130,25 @@ func (b *book) checkTiles(s *scope) {
 	}
 }
 
+// mayHaveHad reports whether operations whose records may have left the log can have had all sequences of a range.
+func (b *book) mayHaveHad(s *scope, from, to int64) bool {
+	if !s.trimmed {
+		return false
+	}
+	for _, o := range s.ops[s.firstAt(from):] {
+		if o.sequence <= from && o.hasLeft() && b.may(o) {
+			from = max(from, o.sequence+o.count())
+		}
+	}
+	return from >= to
+}
+
 // checkTwins holds of operations with one identity, which follow each other, that not two are accepted; those of
 // transactions that did not commit do not count, their sequences are used again.
 func (b *book) checkTwins(ops []*op, identity func(*op) int64, what string) {
 	var last *op
 	for _, o := range ops {
-		if !o.ok && o.present == 0 || o.txn != nil && o.txn.committed.line == 0 {
+		if !o.ok && o.known() == 0 || o.txn != nil && o.txn.committed.line == 0 {
 			continue
 		}
 		if last != nil && identity(last) == identity(o) && o.count() > 0 && last.count() > 0 {
@@ -189,9 +202,6 @@ func (b *book) checkNextOf(s *scope, r *register, next int64) {
 }
 
 func (b *book) wrongNext(s *scope, r *register, o *op, next int64, when string) {
-	if s.trimmed {
-		return
-	}
 	from, to := o.stored()
 	b.add(NextSequences, []int32{o.line, o.ackLine, r.told.line},
 		"registration %d (epoch %d) told the next sequence %d of %s; operation %d, %s, has the sequences %d to %d",

@@ -25,8 +25,13 @@ type service struct {
 
 type topicLog struct {
 	history.Topic
-	logs [][]history.Value
+	logs    [][]history.Value
+	starts  []int64
+	batches [][]batch // that are not removed
 }
+
+// batch is what a request has in one partition.
+type batch struct{ begin, at int64 }
 
 type registered struct {
 	id, epoch int64
@@ -79,7 +84,10 @@ func newService() *service {
 		{Topic: "input", Partitions: 2, Keys: 5},
 		{Topic: "output", Partitions: 2, Source: "input", Group: "processing"},
 	} {
-		l := &topicLog{Topic: t, logs: make([][]history.Value, t.Partitions)}
+		l := &topicLog{
+			Topic: t, logs: make([][]history.Value, t.Partitions),
+			starts: make([]int64, t.Partitions), batches: make([][]batch, t.Partitions),
+		}
 		s.topicList = append(s.topicList, l)
 		s.topics[t.Topic] = l
 	}
@@ -108,9 +116,11 @@ func (s *service) route(p history.Piece) []stagedPart {
 // appendParts puts records into the log; first is the first value of their request.
 func (s *service) appendParts(parts []stagedPart, first history.Value) (places []history.Place) {
 	for _, p := range parts {
-		log := &s.topics[p.topic].logs[p.partition]
+		t := s.topics[p.topic]
+		log := &t.logs[p.partition]
 		at := placeOf(p, first, len(parts))
 		at.Offset = int64(len(*log))
+		t.batches[p.partition] = append(t.batches[p.partition], batch{at.Offset, s.now()})
 		places = append(places, at)
 		*log = append(*log, p.values...)
 	}
@@ -258,12 +268,19 @@ func (s *service) accept(q *history.Produce, t *storedTxn, identity string, at s
 func (s *service) fetch(a *history.Attempt, most int) {
 	q := *a.Read
 	a.Read = &q
-	log := s.topics[q.Topic].logs[q.Partition]
+	t := s.topics[q.Topic]
+	log := t.logs[q.Partition]
+	q.Start = t.starts[q.Partition]
 	if q.At == "latest" {
 		q.Offset = int64(len(log))
 	}
 	if q.Offset > int64(len(log)) {
+		q.Start = 0
 		fail(a, 416, "OFFSET_OUT_OF_RANGE")
+		return
+	}
+	if q.Offset < q.Start {
+		fail(a, 410, "OFFSET_OUT_OF_RANGE")
 		return
 	}
 	q.End = int64(len(log))

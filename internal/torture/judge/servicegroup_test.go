@@ -237,16 +237,26 @@ func (s *service) poll(a *history.Attempt) {
 }
 
 func (s *service) polled(p *ownedPart, positions []history.Commit) history.Polled {
-	log := s.topics[p.topic].logs[p.number]
-	from := max(0, p.committed)
+	t := s.topics[p.topic]
+	log, start := t.logs[p.number], t.starts[p.number]
+	from, reset := p.committed, new(int64)
+	if from < 0 {
+		from = start
+	}
 	for _, at := range positions {
 		if at.Topic == p.topic && at.Partition == p.number {
 			from = at.Offset
 		}
 	}
+	if *reset = from; from < start {
+		from = start
+	} else {
+		reset = nil
+	}
 	to := min(int64(len(log)), from+5)
 	return history.Polled{
-		Topic: p.topic, Partition: p.number, Committed: p.committed, Spans: spans(p.number, log, from, to), Next: to,
+		Topic: p.topic, Partition: p.number, Committed: p.committed, Reset: reset,
+		Spans: spans(p.number, log, from, to), Next: to,
 	}
 }
 

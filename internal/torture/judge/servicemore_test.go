@@ -72,7 +72,7 @@ func (s *service) follow(a *history.Attempt) {
 	q := *a.Read
 	a.Read = &q
 	t := s.topics[q.Topic]
-	at := make([]int64, t.Partitions)
+	at := slices.Clone(t.starts)
 	if q.Cursor != "" {
 		for i, part := range strings.Split(q.Cursor, "-") {
 			if _, err := fmt.Sscan(part, &at[i]); err != nil {
@@ -80,13 +80,24 @@ func (s *service) follow(a *history.Attempt) {
 			}
 		}
 	}
+	for i := range t.logs {
+		if at[i] < t.starts[i] {
+			q.NextAt = cursorAt(t.starts)
+			fail(a, 410, "OFFSET_OUT_OF_RANGE")
+			return
+		}
+	}
 	for i, log := range t.logs {
 		end := min(int64(len(log)), at[i]+7)
 		q.Spans = append(q.Spans, spans(i, log, at[i], end)...)
 		at[i] = end
 	}
-	q.NextAt = strings.Join(strings.Fields(strings.Trim(fmt.Sprint(at), "[]")), "-")
+	q.NextAt = cursorAt(at)
 	ok(a, 200)
+}
+
+func cursorAt(offsets []int64) string {
+	return strings.Join(strings.Fields(strings.Trim(fmt.Sprint(offsets), "[]")), "-")
 }
 
 // drain writes down what is left in the end.
@@ -94,7 +105,7 @@ func (w *world) drain() {
 	for _, source := range []history.Source{history.HTTP, history.SQL} {
 		for _, t := range w.topicList {
 			for i, log := range t.logs {
-				w.drainLog(source, t.Topic.Topic, i, log)
+				w.drainLog(source, t.Topic.Topic, i, t.starts[i], log)
 			}
 		}
 		ids := make([]string, 0, len(w.txns))
@@ -121,9 +132,9 @@ func (w *world) drain() {
 }
 
 // drainLog writes a log in pieces.
-func (w *world) drainLog(source history.Source, topic string, partition int, log []history.Value) {
+func (w *world) drainLog(source history.Source, topic string, partition int, start int64, log []history.Value) {
 	const piece = 1000
-	for from := 0; ; from += piece {
+	for from := int(start); ; from += piece {
 		to := min(len(log), from+piece)
 		w.lines = append(w.lines, history.Line{Log: &history.Log{
 			Source: source, Topic: topic, Partition: partition, Start: int64(from), End: int64(to),

@@ -23,7 +23,7 @@ func (s *service) put(a *history.Attempt) {
 			q.State, q.By = t.state, t.by
 		default:
 			a.Replayed = t.state != "ongoing"
-			s.tell(a, t, 200)
+			s.answer(a, t, 200)
 		}
 		return
 	}
@@ -60,7 +60,7 @@ func (s *service) put(a *history.Attempt) {
 	if !once && p != nil {
 		p.open = t
 	}
-	s.tell(a, t, 201)
+	s.answer(a, t, 201)
 }
 
 func samePieces(a, b []history.Piece) bool {
@@ -68,7 +68,7 @@ func samePieces(a, b []history.Piece) bool {
 }
 
 // tell answers how a transaction stands.
-func (s *service) tell(a *history.Attempt, t *storedTxn, status int) {
+func (s *service) answer(a *history.Attempt, t *storedTxn, status int) {
 	a.Transaction.State, a.Transaction.By, a.Transaction.Places = t.state, t.by, t.places
 	ok(a, status)
 }
@@ -83,7 +83,7 @@ func (s *service) end(a *history.Attempt) {
 	case t == nil && a.Kind == history.KindAbort:
 		t = &storedTxn{id: q.ID, state: "aborted", by: "client"}
 		s.txns[q.ID] = t
-		s.tell(a, t, 200)
+		s.answer(a, t, 200)
 		return
 	case t == nil:
 		fail(a, 404, "TRANSACTIONAL_ID_NOT_FOUND")
@@ -107,7 +107,7 @@ func (s *service) end(a *history.Attempt) {
 	default:
 		a.Replayed = true
 	}
-	s.tell(a, t, 200)
+	s.answer(a, t, 200)
 }
 
 func (s *service) commit(t *storedTxn) {

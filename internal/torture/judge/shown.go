@@ -5,8 +5,7 @@ import "github.com/eos-proxy/eos-proxy/internal/torture/history"
 // settleShown finds when each deed was first seen to be done: whoever sees a part of it knows that all of it is, in
 // every partition and group (P1, T1, G3).
 func (b *book) settleShown() {
-	for i := range b.spans {
-		s := &b.spans[i]
+	for s := range b.spans.all() {
 		p := b.parts[s.part]
 		var last *op
 		for j := range int64(s.count) {

@@ -1,6 +1,8 @@
 package judge
 
 import (
+	"strings"
+
 	"github.com/eos-proxy/eos-proxy/internal/torture/history"
 )
 
@@ -41,6 +43,7 @@ func (t *txn) seen(at int64) { t.active = max(t.active, at) }
 func (b *book) transactionOf(id string) *txn {
 	t := b.txns[id]
 	if t == nil {
+		id = strings.Clone(id)
 		t = &txn{id: id, fates: map[history.Source]*history.Fate{}}
 		b.txns[id] = t
 		b.allTxns = append(b.allTxns, t)
@@ -141,7 +144,7 @@ func (b *book) abortedBy(t *txn, by string, line int32) {
 	switch {
 	case by == "" || by == t.by:
 	case t.by == "":
-		t.by, t.byLine = by, line
+		t.by, t.byLine = b.lasting(by), line
 	default:
 		b.add(TwoFates, []int32{t.byLine, line},
 			"transaction %s was said to be aborted by %s, and by %s", t.id, t.by, by)
@@ -156,6 +159,9 @@ func (b *book) placedTransaction(t *txn, line int32, a *history.Attempt) {
 	}
 	if t.places == nil {
 		t.places = places
+		for i := range places {
+			places[i].Topic = b.lasting(places[i].Topic)
+		}
 		return
 	}
 	same := len(places) == len(t.places)
@@ -171,7 +177,7 @@ func (b *book) placedTransaction(t *txn, line int32, a *history.Attempt) {
 
 func (b *book) fate(line int32, f *history.Fate) {
 	t := b.transactionOf(f.ID)
-	kept := *f
+	kept := history.Fate{Source: f.Source, ID: t.id, State: b.lasting(f.State), By: b.lasting(f.By)}
 	t.fates[f.Source], t.fateLine = &kept, line
 	switch f.State {
 	case "committed":

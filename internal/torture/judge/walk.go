@@ -56,6 +56,7 @@ func (d deed) told() mark {
 func (b *book) walk() {
 	for _, p := range b.parts {
 		latest := mark{at: -1} // of those passed, who was sent last
+		var before deed
 		for i := 0; i < len(p.log); {
 			d := b.deedOf(p.log[i])
 			if d.op == nil {
@@ -66,16 +67,17 @@ func (b *book) walk() {
 			for j < len(p.log) && d.same(b.deedOf(p.log[j])) {
 				j++
 			}
-			b.piece(p, d, int64(i), int64(j))
+			b.piece(p, d, int64(i), int64(j), d.same(before))
+			before = d
 			if acked := d.acked(); acked.at < latest.at {
-				b.add(RealTimeOrder, []int32{acked.line, latest.line, p.line(p.start + int64(i))},
+				b.add(RealTimeOrder, []int32{acked.line, latest.line, p.line(int64(i))},
 					"%s/%d: what was acknowledged at %d stands at offset %d, behind what was sent later, at %d",
-					p.topic.name, p.number, acked.at, p.start+int64(i), latest.at)
+					p.topic.name, p.number, acked.at, i, latest.at)
 			}
 			if sent := d.sent(); sent.line > 0 && sent.at > latest.at {
 				latest = sent
 			}
-			b.mustShow(p, d, p.start+int64(j))
+			b.mustShow(p, d, int64(j))
 			i = j
 		}
 		p.acked.sort()
@@ -83,33 +85,34 @@ func (b *book) walk() {
 	}
 }
 
-// piece looks at a deed's records from index i of a log on, up to j.
-func (b *book) piece(p *partition, d deed, i, j int64) {
+// piece looks at a deed's records from offset i of a log on, up to j. It goes on if, as far as is known, those before
+// are the same deed's.
+func (b *book) piece(p *partition, d deed, i, j int64, goesOn bool) {
 	stamp := &d.op.stamp
 	if d.txn != nil {
 		stamp = &d.txn.stamp
 	}
 	again := *stamp == p.id+1
 	*stamp = p.id + 1
-	if again && d.op.kind != history.KindUpload && d.op.copies == 0 {
+	if again && !goesOn && d.op.kind != history.KindUpload && d.op.copies == 0 {
 		name := TornBatch
 		if d.txn != nil {
 			name = TornTransaction
 		}
-		b.add(name, []int32{d.op.line, d.op.ackLine, p.line(p.start + i)},
+		b.add(name, []int32{d.op.line, d.op.ackLine, p.line(i)},
 			"%s/%d: others stand before offset %d, between records of operation %d",
-			p.topic.name, p.number, p.start+i, d.op.id)
+			p.topic.name, p.number, i, d.op.id)
 	}
 	for ; i < j; i++ {
 		v := p.log[i]
 		o := b.writer(v)
 		if o.order == p.id+1 && v <= o.newest && o.copies == 0 {
-			b.add(WrongOrder, []int32{o.line, p.line(p.start + i)},
+			b.add(WrongOrder, []int32{o.line, p.line(i)},
 				"%s/%d: value %d of operation %d stands at offset %d, behind its value %d",
-				p.topic.name, p.number, v, o.id, p.start+i, o.newest)
+				p.topic.name, p.number, v, o.id, i, o.newest)
 		}
 		if o.order != p.id+1 {
-			b.sequenceOrder(p, o, p.start+i)
+			b.sequenceOrder(p, o, i)
 		}
 		o.order, o.newest = p.id+1, v
 	}

@@ -148,11 +148,17 @@ func text(lines []history.Line) *bytes.Reader {
 }
 
 // newWorld makes a world and lets it go on until its clients have begun that many operations, and all is quiet.
-func newWorld(seed uint64, operations int64) *world {
+func newWorld(seed uint64, operations int64) *world { return newWorldThat(seed, operations, false) }
+
+// newWorldThat is newWorld; if it forgets, records leave some of its topics.
+func newWorldThat(seed uint64, operations int64, forgets bool) *world {
 	w := &world{Rand: rand.New(rand.NewPCG(seed, 1)), service: newService()}
 	w.service.now = func() int64 { return w.now }
 	w.lines = append(w.lines, history.Line{Run: &history.Run{Seed: seed, Version: "perfect"}})
 	for _, t := range w.topicList {
+		if t.Topic.Topic == "plain" || t.Topic.Topic == "keyed" {
+			w.forget(t, forgets)
+		}
 		declared := t.Topic
 		w.lines = append(w.lines, history.Line{Topic: &declared})
 	}

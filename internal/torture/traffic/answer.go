@@ -29,6 +29,8 @@ type problem struct {
 	Effect      string `json:"effect"`
 	Detail      string `json:"detail"`
 	Expected    *int64 `json:"expected_sequence"`
+	Start       int64  `json:"log_start_offset"`
+	NextCursor  string `json:"next_cursor"`
 	Transaction string `json:"transaction_id"`
 	State       string `json:"state"`
 	By          string `json:"aborted_by"`
@@ -133,6 +135,9 @@ func (p *problem) classify(a *history.Attempt) {
 		if p.Expected != nil {
 			a.Produce.Expected = *p.Expected
 		}
+	}
+	if a.Read != nil {
+		a.Read.Start, a.Read.NextAt = p.Start, p.NextCursor
 	}
 	// CONCURRENT_TRANSACTIONS speaks of another transaction.
 	if t := a.Transaction; t != nil && (p.Transaction == "" || p.Transaction == t.ID) {

@@ -53,7 +53,8 @@ func (h *hand) fetchAll(tp *topic, cursor string) *operation {
 		path += "&cursor=" + cursor
 	}
 	if h.chance(100) {
-		path += fmt.Sprintf("&wait_ms=%d", h.waiting().Milliseconds())
+		r.Wait = h.waiting().Milliseconds()
+		path += fmt.Sprintf("&wait_ms=%d", r.Wait)
 	}
 	path += h.more()
 	o := h.operation(history.Attempt{Kind: history.KindCursor, Read: r}, http.MethodGet, path, nil)

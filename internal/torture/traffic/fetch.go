@@ -18,6 +18,7 @@ type fetched struct {
 	Records []record `json:"records"`
 	Next    *int64   `json:"next_offset"`
 	End     *int64   `json:"high_watermark"`
+	Start   int64    `json:"log_start_offset"`
 	Cursor  string   `json:"cursor"`
 
 	Partition int `json:"partition"` // of one
@@ -29,7 +30,8 @@ func (h *hand) fetch(tp *topic, reader string, partition int, offset int64, most
 	path := fmt.Sprintf("/v1/topics/%s/partitions/%d/records?offset=%d&max_records=%d",
 		tp.Topic.Topic, partition, offset, most)
 	if wait > 0 {
-		path += fmt.Sprintf("&wait_ms=%d", wait.Milliseconds())
+		r.Wait = wait.Milliseconds()
+		path += fmt.Sprintf("&wait_ms=%d", r.Wait)
 	}
 	path += h.more()
 	o := h.operation(history.Attempt{Kind: history.KindFetch, Read: r}, http.MethodGet, path, nil)
@@ -45,6 +47,7 @@ func (h *hand) fetch(tp *topic, reader string, partition int, offset int64, most
 			return fmt.Errorf("topic %q, partition %d", got.Topic, got.Partition)
 		}
 		a.Read.Spans, a.Read.Next, a.Read.End = tp.spans(got.Records, partition), *got.Next, *got.End
+		a.Read.Start = got.Start
 		tp.saw(partition, a.Read.End)
 		return nil
 	}

@@ -34,6 +34,7 @@ type assigned struct {
 		Committed *int64   `json:"committed_offset"`
 		Records   []record `json:"records"`
 		Next      *int64   `json:"next_offset"`
+		Reset     *int64   `json:"reset_from"`
 	} `json:"partitions"`
 }
 
@@ -65,7 +66,7 @@ func (m *member) read(a *history.Attempt, body []byte) error {
 		if tp == nil || p.Records == nil || p.Next == nil {
 			return fmt.Errorf("topic %q, records told: %t, next offset told: %t", p.Topic, p.Records != nil, p.Next != nil)
 		}
-		polled := history.Polled{Topic: p.Topic, Partition: p.Partition, Committed: -1, Next: *p.Next}
+		polled := history.Polled{Topic: p.Topic, Partition: p.Partition, Committed: -1, Next: *p.Next, Reset: p.Reset}
 		if p.Committed != nil {
 			polled.Committed = *p.Committed
 		}
