@@ -90,8 +90,11 @@ func judgeFile(name string, out io.Writer) error {
 	if err := errors.Join(verdict.Write(text), text.Flush()); err != nil {
 		return err
 	}
-	if !verdict.OK() {
+	switch {
+	case !verdict.OK():
 		return torture.ErrAnomaly
+	case verdict.Operations == 0:
+		return fmt.Errorf("%w: there is no operation", torture.ErrTooLittle)
 	}
 	return nil
 }

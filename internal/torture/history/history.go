@@ -308,6 +308,7 @@ type Committed struct {
 
 // End says that the history is whole: what has no such last line broke off.
 type End struct {
+	Lines    int64 `json:"lines,omitempty"` // before this one, by the Writer; 0: nobody counted
 	Attempts int64 `json:"attempts"`
 	Took     int64 `json:"took"` // nanoseconds
 }

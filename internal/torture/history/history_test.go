@@ -40,7 +40,7 @@ func TestLinesAreReadBackAsTheyWereWritten(t *testing.T) {
 			Topic: "t", Spans: []history.Span{{Partition: 1, Offset: 2, First: 3, Count: 4}},
 		}}},
 		{Alarm: &history.Alarm{Name: "panic", Detail: strings.Repeat("long ", 1<<19)}},
-		{End: &history.End{Attempts: 1}},
+		{End: &history.End{Lines: 3, Attempts: 1}},
 	}
 	var text bytes.Buffer
 	w := history.NewWriter(&text)

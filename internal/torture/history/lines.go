@@ -10,19 +10,37 @@ import (
 
 // Writer writes a history. Its methods may be called by anybody at any time.
 type Writer struct {
-	mu  sync.Mutex
-	to  *bufio.Writer // guarded by mu
-	err error         // guarded by mu; the first one
+	mu    sync.Mutex
+	to    *bufio.Writer // guarded by mu
+	lines int64         // that were written; guarded by mu
+	err   error         // guarded by mu; the first one
 }
 
 // NewWriter returns a writer to w.
 func NewWriter(w io.Writer) *Writer { return &Writer{to: bufio.NewWriterSize(w, 1<<20)} }
 
-// Write appends a line. An error is told by Flush.
+// Write appends a line; an End is told how many there are before it. An error is told by Flush.
 func (w *Writer) Write(l Line) {
+	if l.End != nil {
+		w.end(*l.End)
+		return
+	}
 	text, err := json.Marshal(l)
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.append(text, err)
+}
+
+func (w *Writer) end(e End) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	e.Lines = w.lines
+	w.append(json.Marshal(Line{End: &e}))
+}
+
+// append appends a line; who calls it holds mu.
+func (w *Writer) append(text []byte, err error) {
+	w.lines++
 	if err == nil {
 		_, err = w.to.Write(append(text, '\n'))
 	}

@@ -20,6 +20,10 @@ func TestAHistoryThatCannotBeReadIsNotJudged(t *testing.T) {
 		"an empty attempt":      {`{"attempt":{"op":1,"kind":"fetch"}}` + "\n" + `{"end":{}}`, "line 1"},
 		"a value of two":        {attempt + strings.Replace(attempt, `"op":1`, `"op":2`, 1) + `{"end":{}}`, "line 2: value 1"},
 		"a break in the middle": {attempt + "\n" + `{"end":{}}`, "line 2"},
+		"a line is lost":        {attempt + `{"end":{"lines":2,"attempts":1}}`, "says 2"},
+		"a line too many":       {attempt + attempt + `{"end":{"lines":1}}`, "says 1"},
+		"a line of nothing":     {`{"x":1}` + "\n" + `{"end":{}}`, "line 1 says nothing"},
+		"another outcome":       {strings.Replace(attempt, `"ok"`, `"great"`, 1) + `{"end":{}}`, `outcome "great"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

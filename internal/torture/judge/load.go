@@ -35,9 +35,14 @@ func (b *book) read(r io.Reader) error {
 			b.committedInTheEnd(line, l.Committed)
 		case l.End != nil:
 			b.ended = true
+			if n := l.End.Lines; n != 0 && n != number-1 {
+				return fmt.Errorf("the history has %d lines before its end, line %d, which says %d", number-1, line, n)
+			}
 			if n := l.End.Attempts; n != 0 && n != b.Attempts {
 				return fmt.Errorf("the history has %d attempts; its end, line %d, says %d", b.Attempts, line, n)
 			}
+		default:
+			return fmt.Errorf("line %d says nothing", line)
 		}
 		return nil
 	})
@@ -76,6 +81,11 @@ func repeatedKind(kind string) bool {
 const badAnswer = "bad answer: "
 
 func (b *book) attempt(line int32, a *history.Attempt) error {
+	switch a.Outcome {
+	case history.OK, history.Fail, history.Unknown:
+	default:
+		return fmt.Errorf("line %d: the attempt has the outcome %q", line, a.Outcome)
+	}
 	b.Attempts++
 	if a.Try <= 1 {
 		b.Operations++

@@ -263,12 +263,25 @@ func plantedInRequests() []planted {
 			a.Outcome, a.Error, a.Read.Spans = history.Unknown, "bad answer: invalid character", nil
 			return true
 		}},
+		{judge.BadAnswer, "an acknowledgement does not say where the records are", func(e *edit) bool {
+			e.one(isPlaced).Produce.Places = nil
+			return true
+		}},
+		{judge.BadAnswer, "an acknowledgement says that the records are at no offset", func(e *edit) bool {
+			e.one(isPlaced).Produce.Places[0].Offset = -1
+			return true
+		}},
 		{judge.ServerError, "a request is answered 500", func(e *edit) bool {
 			a := e.one(func(a *history.Attempt) bool { return a.Outcome == history.Unknown })
 			a.Status, a.Code, a.Effect = 500, "UNKNOWN_SERVER_ERROR", "unknown"
 			return true
 		}},
 	}
+}
+
+// isPlaced reports whether an attempt is an acknowledgement of a request that is no transaction's, nor an upload.
+func isPlaced(a *history.Attempt) bool {
+	return a.Kind == history.KindProduce && a.Outcome == history.OK && a.Produce.Transaction == ""
 }
 
 // single returns the acknowledgement of a request for this one record, nil if it is another one.

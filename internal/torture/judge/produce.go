@@ -50,9 +50,23 @@ func (b *book) produce(line int32, a *history.Attempt) error {
 		return nil
 	}
 	if a.Outcome == history.OK {
+		b.checkPlaced(line, o, p)
 		b.answered(line, o, p.Places, p.Next)
 	}
 	return nil
+}
+
+// checkPlaced holds that an acknowledgement says of each record where it is.
+func (b *book) checkPlaced(line int32, o *op, p *history.Produce) {
+	placed, known := 0, true
+	for i := range p.Places {
+		placed += p.Places[i].Count
+		known = known && (p.Places[i].Offset >= 0 || o.txn != nil)
+	}
+	if placed != p.Count || !known {
+		b.add(BadAnswer, []int32{line}, "operation %d was acknowledged, without saying where its %d records are: %v",
+			o.id, p.Count, p.Places)
+	}
 }
 
 // pieces notes what an operation writes.
