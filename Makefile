@@ -34,7 +34,7 @@ torture: ## a history of all operations, judged, while all that there is breaks;
 torture-billing: ## 100,000 ad views through dying workers, proxies and databases, each billed once; SEED=1
 	go run ./examples/internal/chaos/run -seed $(or $(SEED),1) $(TORTURE)
 
-mutants: ## versions of the service that are broken on purpose, each tortured until it is caught; MUTANTS='NAME ...'
+mutants: ## versions of the service that are broken on purpose, each tortured until it is caught; writes docs/mutants.md; MUTANTS='NAME ...'
 	go run ./internal/torture/mutants/run $(MUTANTS)
 
 test: note-race ## every test, on a PostgreSQL that it starts itself
