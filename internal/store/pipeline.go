@@ -178,7 +178,7 @@ func (p *pipeline) exchange(ctx context.Context) error {
 	}
 	err, broken := p.receive(conn)
 	if broken != nil {
-		_ = conn.Conn().SetDeadline(longAgo) // ends the sending
+		_ = conn.Conn().Close() // ends the sending, whatever deadline pgx sets
 		return errors.Join(broken, <-sent)
 	}
 	return errors.Join(err, <-sent, conn.Conn().SetDeadline(time.Time{}))
@@ -190,16 +190,22 @@ var longAgo = time.Unix(1, 0)
 // send sends what is queued, and tells when it has. The server answers a
 // statement before it reads the next one: where sockets may not take all of
 // both, it would wait for us to read, and we for it. So a large pipeline is
-// sent while its answers are read.
+// sent while its answers are read; and not through pgx's Frontend, which is used
+// by pgx as well when reading finds that the connection is broken.
 func (p *pipeline) send(conn *pgconn.PgConn) <-chan error {
 	const small = 16 << 10
 	sent := make(chan error, 1)
+	if err := conn.Frontend().Flush(); err != nil {
+		sent <- err
+		return sent
+	}
 	if len(p.buf) <= small {
-		sent <- conn.Frontend().SendUnbufferedEncodedCopyData(p.buf)
+		_, err := conn.Conn().Write(p.buf)
+		sent <- err
 		return sent
 	}
 	go func() {
-		err := conn.Frontend().SendUnbufferedEncodedCopyData(p.buf)
+		_, err := conn.Conn().Write(p.buf)
 		if err != nil {
 			_ = conn.Conn().SetDeadline(longAgo) // there is nothing to wait for
 		}

@@ -25,6 +25,38 @@ func TestALargeAnswerIsReadWhileSending(t *testing.T) {
 	mustFlush(t, a, ops...)
 }
 
+// A connection that is found broken by who reads while who sends has not begun:
+// closing it, which pgx does aside, and sending have nothing in common. The race
+// detector looks on.
+func TestAConnectionBreaksBeforeALargePipelineIsSent(t *testing.T) {
+	t.Parallel()
+	proxy, s, _, _ := newFaulty(t)
+	value := strings.Repeat("v", 64<<10)
+	for range 100 {
+		err := s.read(t.Context(), func(ctx context.Context, conn *pgx.Conn) error {
+			for _, sql := range []string{sqlLarge, sqlCommit} {
+				if _, err := conn.Prepare(ctx, sql, sql); err != nil {
+					return err
+				}
+			}
+			proxy.CutAll()
+			var p pipeline
+			p.reset(conn)
+			p.queue(ctx, sqlLarge, value)
+			p.queue(ctx, sqlCommit)
+			if err := p.run(ctx); !errors.As(err, new(*lostError)) {
+				t.Errorf("run: %v, want a lost connection", err)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+const sqlLarge = `SELECT length($1::text)`
+
 // A statement that cannot be encoded: it is the error of the whole, also when
 // others come behind it, nothing is sent, and the connection goes on.
 func TestPipelineKeepsItsFirstError(t *testing.T) {
