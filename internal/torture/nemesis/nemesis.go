@@ -44,6 +44,7 @@ type Nemesis struct {
 
 	mu     sync.Mutex
 	random *rand.Rand       // for what is not planned, but drawn when it comes; guarded by mu
+	points int              // crash points that were given out; guarded by mu
 	counts map[string]int64 // guarded by mu
 	healed bool             // guarded by mu
 }

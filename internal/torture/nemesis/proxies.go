@@ -52,7 +52,7 @@ const (
 
 // passes are how many passes of a point a process lives at most.
 var passes = map[crash.Point]int{
-	crash.BeforeCommit: 1500, crash.AfterCommitSent: 1500, crash.AfterCommit: 1500, crash.OneShot: 300, crash.Settling: 3,
+	crash.BeforeCommit: 1500, crash.AfterCommitSent: 1500, crash.AfterCommit: 1500, crash.OneShot: 20, crash.Settling: 3,
 	crash.MidResponse: 500, crash.MidShortcut: 2000, crash.Upload: 50,
 	crash.TimeoutSweep: 3, crash.Retention: 2, crash.GroupSweep: 3, crash.GroupSwept: 3,
 }
@@ -75,14 +75,15 @@ func crashFaults() []*fault {
 	return faults
 }
 
-// anyPoint chooses a crash point for a process, or none.
+// anyPoint chooses the next crash point for a process, or none.
 func (n *Nemesis) anyPoint() string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.random.IntN(2) == 0 {
 		return ""
 	}
-	point := crash.Points[n.random.IntN(len(crash.Points))]
+	n.points++
+	point := crash.Points[n.points%len(crash.Points)]
 	return fmt.Sprintf("%s:%d", point, 1+n.random.IntN(passes[point]))
 }
 

@@ -175,6 +175,9 @@ func (h *hand) ended(a *history.Attempt) {
 	}
 	a.Error = shorten(a.Error)
 	h.t.attempts.Add(1)
+	if a.Try == 1 {
+		h.t.tried.Add(1)
+	}
 	h.t.cfg.Writer.Write(history.Line{Attempt: a})
 }
 

@@ -48,10 +48,10 @@ type Traffic struct {
 	over   chan struct{} // closed when clients begin nothing new
 	still  chan struct{} // closed when all but workers have ended, and how far the input reaches is known
 
-	lastValue, operations, attempts, names atomic.Int64
-	lastOK                                 atomic.Int64 // nanoseconds since began
-	okBy                                   sync.Map     // when what succeeded was sent; by proxy (int, wrote), and kind
-	pacer                                  pacer
+	lastValue, operations, tried, attempts, names atomic.Int64
+	lastOK                                        atomic.Int64 // nanoseconds since began
+	okBy                                          sync.Map     // when what succeeded was sent; by proxy (int, wrote), and kind
+	pacer                                         pacer
 
 	mu     sync.Mutex
 	txns   map[string]struct{} // ids of all transactions; guarded by mu
@@ -100,8 +100,8 @@ func (t *Traffic) Now() int64 { return time.Since(t.began).Nanoseconds() }
 // Attempts returns how many requests have ended.
 func (t *Traffic) Attempts() int64 { return t.attempts.Load() }
 
-// Operations returns how many operations have begun.
-func (t *Traffic) Operations() int64 { return t.operations.Load() }
+// Operations returns how many operations there are of which an attempt has ended.
+func (t *Traffic) Operations() int64 { return t.tried.Load() }
 
 // Records returns how many records clients have made.
 func (t *Traffic) Records() int64 { return t.lastValue.Load() }
