@@ -11,15 +11,18 @@ import (
 // it goes on under an epoch that is not its own any more.
 type consumer struct {
 	*member
+	all  []string         // the topics that it may subscribe to
 	done []history.Commit // to be committed
 	read []history.Commit // where it has come to
 }
 
-func newConsumer(h *hand, group, instance, reset string) *consumer {
+func newConsumer(h *hand, group, instance, reset string, topics ...string) *consumer {
 	m := &member{hand: h, group: group, instance: instance, reset: reset}
-	m.topics = []string{h.t.topic(keyedTopic).Topic.Topic, h.t.topic(plainTopic).Topic.Topic}
+	for _, name := range topics {
+		m.topics = append(m.topics, h.t.topic(name).Topic.Topic)
+	}
 	m.again()
-	return &consumer{member: m}
+	return &consumer{member: m, all: m.topics}
 }
 
 func (c *consumer) run(ctx context.Context) {
@@ -87,12 +90,12 @@ func (c *consumer) pollOn(ctx context.Context) {
 // resubscribe joins once more, with other topics: one of the two, or both again.
 func (c *consumer) resubscribe(ctx context.Context) {
 	h := c.hand
-	all := []string{h.t.topic(keyedTopic).Topic.Topic, h.t.topic(plainTopic).Topic.Topic}
-	if len(c.topics) == len(all) {
-		i := h.rand.IntN(len(all))
-		all = all[i : i+1]
+	if len(c.topics) == len(c.all) {
+		i := h.rand.IntN(len(c.all))
+		c.topics = c.all[i : i+1]
+	} else {
+		c.topics = c.all
 	}
-	c.topics = all
 	if c.done, c.read = nil, nil; !c.join(ctx) {
 		c.again()
 	}

@@ -35,9 +35,11 @@ func (c *cursorReader) run(ctx context.Context) {
 func (c *cursorReader) read(ctx context.Context, tp *topic) {
 	h := c.hand
 	o := h.fetchAll(tp, c.at[tp.Topic.Topic])
-	if a := h.settle(ctx, o); a.Outcome == history.OK {
+	a := h.settle(ctx, o)
+	if a.Outcome == history.OK || a.Status == http.StatusGone && a.Read.NextAt != "" {
 		c.at[tp.Topic.Topic] = a.Read.NextAt
-	} else {
+	}
+	if a.Outcome != history.OK {
 		h.rest(ctx, 0, retryPause)
 	}
 }
