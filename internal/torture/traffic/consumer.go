@@ -2,6 +2,7 @@ package traffic
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/eos-proxy/eos-proxy/internal/torture/history"
@@ -12,6 +13,7 @@ import (
 type consumer struct {
 	*member
 	all  []string         // the topics that it may subscribe to
+	back bool             // reports whether it goes back now and then, to what may have left by now
 	done []history.Commit // to be committed
 	read []history.Commit // where it has come to
 }
@@ -71,6 +73,9 @@ func (c *consumer) pollOn(ctx context.Context) {
 	if c.hand.chance(150) {
 		positions = c.read
 	}
+	if c.back && c.hand.chance(50) {
+		positions = c.goneBack()
+	}
 	a := c.poll(ctx, c.done, positions, 20+c.hand.rand.IntN(300))
 	c.done, c.read = nil, nil
 	if a.Outcome != history.OK {
@@ -85,6 +90,15 @@ func (c *consumer) pollOn(ctx context.Context) {
 	if !c.hand.chance(200) { // else it is committed later, or by nobody
 		c.done = c.read
 	}
+}
+
+// goneBack returns positions before those where it has come to.
+func (c *consumer) goneBack() []history.Commit {
+	positions := slices.Clone(c.read)
+	for i := range positions {
+		positions[i].Offset = c.hand.rand.Int64N(positions[i].Offset)
+	}
+	return positions
 }
 
 // resubscribe joins once more, with other topics: one of the two, or both again.

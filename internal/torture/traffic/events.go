@@ -20,18 +20,22 @@ import (
 // follower follows logs as event streams, of partitions and of whole topics. It leaves each after a while, and comes
 // back after the last event that it had.
 type follower struct {
-	hand *hand
-	at   map[scope]string // the last id, by topic and partition; partition -1: all
+	hand  *hand
+	at    map[scope]string // the last id, by topic and partition; partition -1: all
+	first map[scope]string // the last of the first stream
 }
 
-func newFollower(h *hand) *follower { return &follower{h, map[scope]string{}} }
+func newFollower(h *hand) *follower { return &follower{h, map[scope]string{}, map[scope]string{}} }
 
 func (f *follower) run(ctx context.Context) {
 	h := f.hand
 	for h.goesOn() {
 		tp := h.anyTopic()
-		if h.chance(200) {
+		switch n := h.rand.IntN(10); {
+		case n < 2:
 			tp = h.t.topic(outTopic)
+		case n < 4:
+			tp = h.t.topic(briefTopic)
 		}
 		f.follow(ctx, tp, h.rand.IntN(tp.Partitions+1)-1)
 	}
@@ -47,6 +51,9 @@ func (f *follower) follow(ctx context.Context, tp *topic, partition int) {
 	late := time.AfterFunc(h.t.cfg.Timeout, cancel)
 	defer late.Stop()
 	sc := scope{tp.Topic.Topic, partition}
+	if tp.Retention != nil && h.chance(300) {
+		f.at[sc] = f.first[sc] // which may have left
+	}
 	o := h.events(tp, partition, f.at[sc])
 	a := o.attempt()
 	if h.chance(300) {
@@ -80,6 +87,9 @@ func (f *follower) follow(ctx context.Context, tp *topic, partition int) {
 	a.Returned = h.t.Now()
 	if a.Read.NextAt != "" {
 		f.at[sc] = a.Read.NextAt
+		if f.first[sc] == "" {
+			f.first[sc] = a.Read.NextAt
+		}
 	}
 	h.ended(a)
 }

@@ -105,7 +105,9 @@ func (t *Traffic) kinds() []kind {
 			newConsumer(h, latest, "", "latest", keyedTopic, plainTopic).run(ctx)
 		}},
 		{"passed", 2, reads, consuming, func(ctx context.Context, h *hand, _ int) {
-			newConsumer(h, p+"passed", "", "", briefTopic, leavingTopic).run(ctx)
+			c := newConsumer(h, p+"passed", "", "", briefTopic, leavingTopic)
+			c.back = true
+			c.run(ctx)
 		}},
 		{"deleter", 1, reads, nil, func(ctx context.Context, h *hand, _ int) { runDeleter(ctx, h) }},
 		{"worker", 3, works, processing, func(ctx context.Context, h *hand, _ int) { newWorker(h, "").run(ctx) }},
