@@ -110,7 +110,7 @@ const workersGroup = "workers"
 
 // Of the topics that records leave: so soon that some do in a run of seconds, and of so many that others stay.
 const (
-	briefMS      = 500 // and the 15 s that the service takes for how late a commit may be
+	briefMS      = 2000 // and the 15 s that the service takes for how late a commit may be
 	leavingBytes = 50_000
 )
 
