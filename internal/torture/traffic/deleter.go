@@ -13,7 +13,7 @@ import (
 // say nothing of it: of such a topic all that is left and read has to fit, whoever has taken what is gone.
 func runDeleter(ctx context.Context, h *hand) {
 	for h.goesOn() {
-		h.rest(ctx, time.Second, 5*time.Second)
+		h.rest(ctx, 200*time.Millisecond, 3*time.Second)
 		tp := h.t.topic(leavingTopic)
 		partition := h.rand.IntN(tp.Partitions)
 		path := fmt.Sprintf("/v1/topics/%s/partitions/%d/records?before_offset=%d",
