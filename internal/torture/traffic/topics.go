@@ -117,7 +117,7 @@ const (
 // declared returns the topics of the run.
 func (t *Traffic) declared() []history.Topic {
 	p := t.cfg.Prefix
-	brief, any := int64(briefMS), int64(0)
+	brief, ofAnyAge := int64(briefMS), int64(0)
 	return []history.Topic{
 		{Topic: p + keyedTopic, Partitions: 6, Keys: 50},
 		{Topic: p + plainTopic, Partitions: 4},
@@ -125,7 +125,7 @@ func (t *Traffic) declared() []history.Topic {
 		{Topic: p + inputTopic, Partitions: 8, Keys: 100},
 		{Topic: p + outTopic, Partitions: 8, Source: p + inputTopic, Group: p + workersGroup},
 		{Topic: p + briefTopic, Partitions: 3, Keys: 30, Retention: &brief},
-		{Topic: p + leavingTopic, Partitions: 2, Retention: &any},
+		{Topic: p + leavingTopic, Partitions: 2, Retention: &ofAnyAge},
 	}
 }
 

@@ -238,7 +238,9 @@ func TestWhatIsTooEarlyOrOutsideIsRefused(t *testing.T) {
 }
 
 // leaves reports whether records leave a log.
-func leaves(log string) bool { return strings.Contains(log, "brief") || strings.Contains(log, "leaving") }
+func leaves(log string) bool {
+	return strings.Contains(log, "brief") || strings.Contains(log, "leaving")
+}
 
 // forgetWhatLeftMeanwhile removes the records that left logs when they had been read over HTTP. Of a log that lost
 // records before, the drain tells what is left.
