@@ -25,7 +25,7 @@ func (s *Store) DeleteRecords(ctx context.Context, t *Topic, partition int, befo
 	if before > highWatermark {
 		return eos.CheckPosition(before, start, highWatermark)
 	}
-	raised, err := s.raise(ctx, retained{partition: id, start: start, Retention: all, asked: true, before: before})
+	raised, err := s.raise(ctx, retained{partition: id, start: start, Retention: all, before: before})
 	return halfWay(raised, err)
 }
 
@@ -66,7 +66,7 @@ func (s *Store) DeleteRecordsBefore(ctx context.Context, t *Topic, partition int
 		if err != nil {
 			return halfWay(begun, err)
 		}
-		raised, err := s.raise(ctx, retained{partition: id, start: start, Retention: all, asked: true, before: eos.MaxInteger, notSince: before})
+		raised, err := s.raise(ctx, retained{partition: id, start: start, Retention: all, before: eos.MaxInteger, notSince: before})
 		if begun = begun || raised; err != nil {
 			return halfWay(begun, err)
 		}

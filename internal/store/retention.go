@@ -76,7 +76,6 @@ type retained struct {
 	partition int64
 	start     int64 // its log start offset
 	eos.Retention
-	asked    bool      // somebody waits for it, and is told that it is done
 	before   int64     // batches that end behind it stay
 	notSince time.Time // batches that were appended at that time or later stay; zero: all may leave
 }
@@ -232,8 +231,9 @@ func latest(a, b time.Time) time.Time {
 }
 
 const (
-	// Nobody was told of it, and whoever is told of what came later has it on disk
-	// as well: so nobody waits for the disk. After a crash it may be done again.
+	// For what nobody is told of, or what looks the same when it is done again
+	// after a crash: so nobody waits for the disk. It is not for the start of a log,
+	// which each reader is told: that must not fall again.
 	sqlNeedNotLast = `SET LOCAL synchronous_commit = off`
 	// In the order of their key, as all do that write several.
 	sqlSavePositions = `
@@ -253,8 +253,9 @@ const (
 		WHERE partition_id = $1 AND log_start_offset < $2`
 )
 
-// raiseBehind raises the start of a log behind what leaves. It may run twice,
-// and beside another proxy's: a start and a position only rise.
+// raiseBehind raises the start of a log behind what leaves, on disk before a
+// reader sees it. It may run twice, and beside another proxy's: a start and a
+// position only rise.
 func (s *Store) raiseBehind(ctx context.Context, l retained, g leaving) error {
 	keys := slices.SortedFunc(maps.Keys(g.next), func(a, b scopeKey) int {
 		return cmp.Or(cmp.Compare(a.producer, b.producer), cmp.Compare(a.scope, b.scope))
@@ -267,9 +268,6 @@ func (s *Store) raiseBehind(ctx context.Context, l retained, g leaving) error {
 	}
 	return s.write(ctx, func(ctx context.Context, tx *tx) error {
 		batch := &pgx.Batch{}
-		if !l.asked {
-			batch.Queue(sqlNeedNotLast)
-		}
 		if n > 0 {
 			batch.Queue(sqlSavePositions, producers, scopes, sequences, times)
 		}

@@ -25,6 +25,34 @@ func mustSpan(t testing.TB, s *Store, partition int, start, end, bytes int64) {
 	}
 }
 
+// A start that a reader was told must not fall when PostgreSQL crashes: whoever
+// raises one waits until it is on disk, also where nobody has asked for it.
+func TestR1StartIsDurableBeforeItIsSeen(t *testing.T) {
+	t.Parallel()
+	a, _ := newPair(t, 1)
+	conn := newConn(t, a.pool.Config().ConnString())
+	for _, sql := range []string{
+		`CREATE TABLE raised (synchronous_commit text)`,
+		`CREATE FUNCTION note_raise() RETURNS trigger LANGUAGE plpgsql AS $$
+		 BEGIN
+		     INSERT INTO raised VALUES (current_setting('synchronous_commit'));
+		     RETURN NULL;
+		 END $$`,
+		`CREATE TRIGGER note_raise AFTER UPDATE OF log_start_offset ON partitions FOR EACH ROW EXECUTE FUNCTION note_raise()`,
+	} {
+		mustExec(t, conn, sql)
+	}
+	mustKeep(t, a, "t", 3_600_000, -1)
+	mustProduce(t, a, plain("a").to(0))
+	mustAge(t, conn, "2 hours")
+	mustRetain(t, a, conn)
+	mustSpan(t, a, 0, 1, 1, 0)
+	const sql = `SELECT string_agg(synchronous_commit, ' ') FROM raised`
+	if got := mustGet[string](t, conn, sql); got != "on" {
+		t.Errorf("the start was raised with synchronous_commit = %s", got)
+	}
+}
+
 // Whole batches leave from the oldest end, none younger than the topic says,
 // counted from the commit; offsets go on where they were.
 func TestR1RecordsLeaveFromTheOldestEnd(t *testing.T) {

@@ -46,6 +46,7 @@ type demand struct {
 	faults []string       // each of which must have hit somebody
 	any    bool           // a fault, of whatever kind, must have hit somebody
 	cuts   int64          // COMMITs that were cut
+	left   bool           // records must have left logs
 }
 
 // demands returns what a run must have that was hit by faults for so long: by those of the names, with these shares.
@@ -61,7 +62,7 @@ func demands(cfg Config, names []string, lasted time.Duration) demand {
 	if lasted < fullTime {
 		return d
 	}
-	d.faults = ways(cfg, chosen)
+	d.faults, d.left = ways(cfg, chosen), len(cfg.Only) == 0
 	if lasted >= soakTime {
 		d.faults = append(d.faults, deeds(names, chosen)...)
 	}
@@ -134,6 +135,9 @@ func (d *demand) missing(v *judge.Verdict) []string {
 		if hits(v, name) == 0 {
 			lacks = append(lacks, name+" has hit nobody")
 		}
+	}
+	if d.left && v.Left == 0 {
+		lacks = append(lacks, "no record has left a log")
 	}
 	if n := cutOf(v); n < d.cuts {
 		lacks = append(lacks, fmt.Sprintf("%d COMMITs were cut, which must be %d at least", n, d.cuts))

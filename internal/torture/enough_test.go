@@ -13,7 +13,7 @@ import (
 
 // newVerdict returns one that lacks nothing of what is demanded.
 func newVerdict(d *demand) *judge.Verdict {
-	v := &judge.Verdict{Kinds: map[string]int64{}, Faults: map[string]int64{"database: CutAfter": d.cuts + 1}}
+	v := &judge.Verdict{Left: 1, Kinds: map[string]int64{}, Faults: map[string]int64{"database: CutAfter": d.cuts + 1}}
 	for _, k := range d.kinds {
 		v.Kinds[string(k)+" ok"] = 1
 	}
@@ -33,10 +33,17 @@ func TestWhatARunMustHaveDependsOnItsTime(t *testing.T) {
 	for _, lasted := range []time.Duration{5 * time.Second, 45 * time.Second, 5 * time.Minute, 30 * time.Minute} {
 		d := demands(Config{Worse: 1}, names, lasted)
 		counts = append(counts, len(d.kinds), len(d.faults), int(d.cuts))
+		more := 0
+		if d.left {
+			more = 1
+		}
+		if d.left != (lasted > time.Minute) {
+			t.Errorf("%s: that records leave is demanded: %t", lasted, d.left)
+		}
 		if lacks := d.missing(newVerdict(&d)); lacks != nil {
 			t.Errorf("%s: a run that has everything lacks %v", lasted, lacks)
 		}
-		if lacks := d.missing(&judge.Verdict{}); len(lacks) != len(d.kinds)+1+len(d.faults)+1 {
+		if lacks := d.missing(&judge.Verdict{}); len(lacks) != len(d.kinds)+1+len(d.faults)+1+more {
 			t.Errorf("%s: a run that has nothing lacks %v", lasted, lacks)
 		}
 	}
@@ -44,6 +51,16 @@ func TestWhatARunMustHaveDependsOnItsTime(t *testing.T) {
 	want := []int{14, 0, 1, 19, 0, 9, 19, 24, 60, 19, 57, 360}
 	if diff := cmp.Diff(want, counts); diff != "" {
 		t.Errorf("kinds, faults and cuts: %s", diff)
+	}
+}
+
+func TestThatNoRecordHasLeftIsNamed(t *testing.T) {
+	t.Parallel()
+	d := demands(Config{Worse: 1}, nemesis.Names(), time.Hour)
+	v := newVerdict(&d)
+	v.Left = 0
+	if diff := cmp.Diff([]string{"no record has left a log"}, d.missing(v)); diff != "" {
+		t.Error(diff)
 	}
 }
 

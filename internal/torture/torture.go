@@ -138,7 +138,6 @@ func (r *run) torture(ctx context.Context) (err error) {
 	sending, stop := context.WithCancel(ctx)
 	var senders sync.WaitGroup
 	senders.Go(func() { err = errors.Join(err, r.traffic.Run(ctx, sending)) })
-	senders.Go(func() { r.feedRetention(sending) })
 	r.injectFaults(ctx)
 	if ctx.Err() == nil {
 		r.printf("%d operations; healing", r.traffic.Operations())

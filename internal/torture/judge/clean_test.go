@@ -39,6 +39,9 @@ func TestRetentionAloneIsNoAnomaly(t *testing.T) {
 			t.Fatal(err)
 		}
 		mustBeClean(t, seed, v)
+		if v.Left != left {
+			t.Errorf("seed %d: %d records have left, it says; want %d", seed, v.Left, left)
+		}
 	}
 }
 

@@ -69,6 +69,9 @@ func (b *book) layOut() {
 		p.start = d.start
 		p.log = make([]int64, d.end)
 		b.Records += int64(len(p.retained()))
+		if p.topic.retains() {
+			b.Left += p.start
+		}
 		b.lay(p, d)
 		if other != nil {
 			b.compare(p, d, other)

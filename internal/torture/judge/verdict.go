@@ -36,6 +36,7 @@ type Verdict struct {
 	Operations int64
 	Attempts   int64
 	Records    int64            // in the final logs
+	Left       int64            // records that were in logs, and have left them
 	Kinds      map[string]int64 // attempts by kind and outcome: "produce ok"
 	Replayed   int64            // attempts that were answered as a repeat
 	Faults     map[string]int64 // by kind
@@ -62,6 +63,9 @@ func (v *Verdict) Write(w io.Writer) error {
 	table(&b, "attempts", v.Kinds)
 	table(&b, "transactions", v.Fates)
 	table(&b, "faults", v.Faults)
+	if v.Left > 0 {
+		fmt.Fprintf(&b, "%d records have left their logs, as they may\n", v.Left)
+	}
 	if v.Extra > 0 {
 		fmt.Fprintf(&b, "%d records without an identity are there more than once, as they may\n", v.Extra)
 	}

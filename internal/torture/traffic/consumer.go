@@ -2,6 +2,7 @@ package traffic
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/eos-proxy/eos-proxy/internal/torture/history"
@@ -11,15 +12,19 @@ import (
 // it goes on under an epoch that is not its own any more.
 type consumer struct {
 	*member
+	all  []string         // the topics that it may subscribe to
+	back bool             // reports whether it goes back now and then, to what may have left by now
 	done []history.Commit // to be committed
 	read []history.Commit // where it has come to
 }
 
-func newConsumer(h *hand, group, instance, reset string) *consumer {
+func newConsumer(h *hand, group, instance, reset string, topics ...string) *consumer {
 	m := &member{hand: h, group: group, instance: instance, reset: reset}
-	m.topics = []string{h.t.topic(keyedTopic).Topic.Topic, h.t.topic(plainTopic).Topic.Topic}
+	for _, name := range topics {
+		m.topics = append(m.topics, h.t.topic(name).Topic.Topic)
+	}
 	m.again()
-	return &consumer{member: m}
+	return &consumer{member: m, all: m.topics}
 }
 
 func (c *consumer) run(ctx context.Context) {
@@ -68,6 +73,9 @@ func (c *consumer) pollOn(ctx context.Context) {
 	if c.hand.chance(150) {
 		positions = c.read
 	}
+	if c.back && c.hand.chance(50) {
+		positions = c.goneBack()
+	}
 	a := c.poll(ctx, c.done, positions, 20+c.hand.rand.IntN(300))
 	c.done, c.read = nil, nil
 	if a.Outcome != history.OK {
@@ -84,15 +92,24 @@ func (c *consumer) pollOn(ctx context.Context) {
 	}
 }
 
+// goneBack returns positions before those where it has come to.
+func (c *consumer) goneBack() []history.Commit {
+	positions := slices.Clone(c.read)
+	for i := range positions {
+		positions[i].Offset = c.hand.rand.Int64N(positions[i].Offset)
+	}
+	return positions
+}
+
 // resubscribe joins once more, with other topics: one of the two, or both again.
 func (c *consumer) resubscribe(ctx context.Context) {
 	h := c.hand
-	all := []string{h.t.topic(keyedTopic).Topic.Topic, h.t.topic(plainTopic).Topic.Topic}
-	if len(c.topics) == len(all) {
-		i := h.rand.IntN(len(all))
-		all = all[i : i+1]
+	if len(c.topics) == len(c.all) {
+		i := h.rand.IntN(len(c.all))
+		c.topics = c.all[i : i+1]
+	} else {
+		c.topics = c.all
 	}
-	c.topics = all
 	if c.done, c.read = nil, nil; !c.join(ctx) {
 		c.again()
 	}

@@ -16,17 +16,21 @@ import (
 type cursorReader struct {
 	hand *hand
 	at   map[string]string // by topic
+	old  map[string]string // cursors that it had, by topic
 }
 
 func (c *cursorReader) run(ctx context.Context) {
 	h := c.hand
-	c.at = map[string]string{}
+	c.at, c.old = map[string]string{}, map[string]string{}
 	for h.goesOn() {
 		for _, d := range h.t.declared() {
 			if !h.goesOn() {
 				return
 			}
 			c.read(ctx, h.t.topics[d.Topic])
+			if h.chance(50) {
+				c.again(ctx, h.t.topics[d.Topic])
+			}
 			h.rest(ctx, 0, 40*time.Millisecond)
 		}
 	}
@@ -35,10 +39,39 @@ func (c *cursorReader) run(ctx context.Context) {
 func (c *cursorReader) read(ctx context.Context, tp *topic) {
 	h := c.hand
 	o := h.fetchAll(tp, c.at[tp.Topic.Topic])
-	if a := h.settle(ctx, o); a.Outcome == history.OK {
+	a := h.settle(ctx, o)
+	if a.Outcome == history.OK || a.Status == http.StatusGone && a.Read.NextAt != "" {
 		c.at[tp.Topic.Topic] = a.Read.NextAt
-	} else {
+	}
+	if a.Outcome != history.OK {
 		h.rest(ctx, 0, retryPause)
+	}
+}
+
+// again reads as another reader from a cursor that it had long ago. If what is there has left by now, that one goes on
+// where it is told to.
+func (c *cursorReader) again(ctx context.Context, tp *topic) {
+	h := c.hand
+	name := tp.Topic.Topic
+	cursor := c.old[name]
+	if cursor == "" || h.chance(200) {
+		c.old[name] = c.at[name]
+	}
+	reader := ""
+	for range 3 {
+		if cursor == "" {
+			return
+		}
+		o := h.fetchAll(tp, cursor)
+		if reader == "" {
+			reader = h.readerOf(o)
+		}
+		o.ask.Read.Reader = reader
+		a := h.try(ctx, o)
+		if a.Outcome != history.OK && a.Status != http.StatusGone {
+			return
+		}
+		cursor = a.Read.NextAt
 	}
 }
 

@@ -58,14 +58,28 @@ func (t *Traffic) allTransactions() []string {
 	return slices.Sorted(maps.Keys(t.txns))
 }
 
-// drainLog reads a partition from offset 0 to its end.
+// drainLog reads a partition from where it begins to its end. Where retention passes it on the way, it goes on from
+// where the log begins then.
 func (p *plainClient) drainLog(ctx context.Context, tp *topic, partition int) error {
+	from := "at=earliest"
 	for at, last := int64(0), false; !last; {
-		path := fmt.Sprintf("/v1/topics/%s/partitions/%d/records?offset=%d&max_records=10000&max_bytes=4194304",
-			tp.Topic.Topic, partition, at)
+		path := fmt.Sprintf("/v1/topics/%s/partitions/%d/records?%s&max_records=10000&max_bytes=4194304",
+			tp.Topic.Topic, partition, from)
 		var got fetched
-		if err := p.must(ctx, http.MethodGet, path, nil, &got); err != nil {
+		var refused *refusedError
+		err := p.must(ctx, http.MethodGet, path, nil, &got)
+		if errors.As(err, &refused) && refused.status == http.StatusGone && tp.Retention != nil {
+			from = "at=earliest"
+			continue
+		}
+		if err != nil {
 			return err
+		}
+		if from == "at=earliest" && got.Next != nil {
+			at = *got.Next
+			if len(got.Records) > 0 {
+				at = got.Records[0].Offset
+			}
 		}
 		if got.Next == nil || got.End == nil || *got.Next < at || *got.Next == at && at < *got.End {
 			return fmt.Errorf("no records at offset %d", at)
@@ -76,6 +90,7 @@ func (p *plainClient) drainLog(ctx context.Context, tp *topic, partition int) er
 			Start: at, End: *got.Next, Spans: tp.spans(got.Records, partition), Last: last,
 		}})
 		at = *got.Next
+		from = fmt.Sprint("offset=", at)
 	}
 	return nil
 }
@@ -154,7 +169,10 @@ type plainClient struct {
 }
 
 // refusedError is a 4xx.
-type refusedError struct{ text string }
+type refusedError struct {
+	status int
+	text   string
+}
 
 func (e *refusedError) Error() string { return e.text }
 
@@ -176,7 +194,7 @@ func (p *plainClient) must(ctx context.Context, method, path string, body []byte
 			}
 			return json.Unmarshal(text, into)
 		case err == nil && status/100 == 4 && status != http.StatusTooManyRequests && status != http.StatusRequestTimeout:
-			return &refusedError{fmt.Sprintf("%s %s: status %d: %s", method, path, status, text)}
+			return &refusedError{status, fmt.Sprintf("%s %s: status %d: %s", method, path, status, text)}
 		}
 		rest(ctx, nil, retryPause)
 	}

@@ -18,6 +18,9 @@ func (t *Traffic) drainSQL(ctx context.Context) error {
 		return err
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }() // it has only read
+	if _, err := conn.Exec(ctx, `BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY`); err != nil {
+		return err // else a log would begin elsewhere than its first batch
+	}
 	for _, d := range t.declared() {
 		for partition := range d.Partitions {
 			if err := t.drainBatches(ctx, conn, t.topics[d.Topic], partition); err != nil {
@@ -32,6 +35,11 @@ func (t *Traffic) drainSQL(ctx context.Context) error {
 }
 
 func (t *Traffic) drainBatches(ctx context.Context, conn *pgx.Conn, tp *topic, partition int) error {
+	const begins = `
+SELECT p.log_start_offset
+FROM topics t
+JOIN partitions p ON p.topic_id = t.topic_id
+WHERE t.topic = $1 AND p.partition = $2`
 	const batches = `
 SELECT b.base_offset, b.record_count, b.body, b.ends, b.flags, b.headers
 FROM topics t
@@ -39,13 +47,17 @@ JOIN partitions p ON p.topic_id = t.topic_id
 JOIN batches b ON b.log_id = p.partition_id AND b.base_offset >= p.log_start_offset
 WHERE t.topic = $1 AND p.partition = $2
 ORDER BY b.base_offset`
+	line := &history.Log{Source: history.SQL, Topic: tp.Topic.Topic, Partition: partition}
+	if err := conn.QueryRow(ctx, begins, tp.Topic.Topic, partition).Scan(&line.Start); err != nil {
+		return err
+	}
+	line.End = line.Start
 	rows, err := conn.Query(ctx, batches, tp.Topic.Topic, partition)
 	if err != nil {
 		return err
 	}
 	defer rows.Close()
 	const most = 10_000 // records in a line
-	line := &history.Log{Source: history.SQL, Topic: tp.Topic.Topic, Partition: partition}
 	for rows.Next() {
 		var base int64
 		var count int

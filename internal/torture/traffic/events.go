@@ -20,18 +20,22 @@ import (
 // follower follows logs as event streams, of partitions and of whole topics. It leaves each after a while, and comes
 // back after the last event that it had.
 type follower struct {
-	hand *hand
-	at   map[scope]string // the last id, by topic and partition; partition -1: all
+	hand  *hand
+	at    map[scope]string // the last id, by topic and partition; partition -1: all
+	first map[scope]string // the last of the first stream
 }
 
-func newFollower(h *hand) *follower { return &follower{h, map[scope]string{}} }
+func newFollower(h *hand) *follower { return &follower{h, map[scope]string{}, map[scope]string{}} }
 
 func (f *follower) run(ctx context.Context) {
 	h := f.hand
 	for h.goesOn() {
 		tp := h.anyTopic()
-		if h.chance(200) {
+		switch n := h.rand.IntN(10); {
+		case n < 2:
 			tp = h.t.topic(outTopic)
+		case n < 4:
+			tp = h.t.topic(briefTopic)
 		}
 		f.follow(ctx, tp, h.rand.IntN(tp.Partitions+1)-1)
 	}
@@ -47,6 +51,9 @@ func (f *follower) follow(ctx context.Context, tp *topic, partition int) {
 	late := time.AfterFunc(h.t.cfg.Timeout, cancel)
 	defer late.Stop()
 	sc := scope{tp.Topic.Topic, partition}
+	if tp.Retention != nil && h.chance(300) {
+		f.at[sc] = f.first[sc] // which may have left
+	}
 	o := h.events(tp, partition, f.at[sc])
 	a := o.attempt()
 	if h.chance(300) {
@@ -61,6 +68,7 @@ func (f *follower) follow(ctx context.Context, tp *topic, partition int) {
 	resp, err := h.begin(ctx, r)
 	if err != nil || resp.StatusCode != http.StatusOK {
 		f.refused(a, resp, err, h.sent.Load() == before)
+		f.passed(a)
 		h.rest(ctx, 0, retryPause)
 		return
 	}
@@ -79,6 +87,9 @@ func (f *follower) follow(ctx context.Context, tp *topic, partition int) {
 	a.Returned = h.t.Now()
 	if a.Read.NextAt != "" {
 		f.at[sc] = a.Read.NextAt
+		if f.first[sc] == "" {
+			f.first[sc] = a.Read.NextAt
+		}
 	}
 	h.ended(a)
 }
@@ -93,6 +104,19 @@ func (f *follower) refused(a *history.Attempt, resp *http.Response, err error, u
 	a.Returned = f.hand.t.Now()
 	g.classify(a, noSuchStatus)
 	f.hand.ended(a)
+}
+
+// passed goes on where a refusal tells that the log begins, whose records retention has taken.
+func (f *follower) passed(a *history.Attempt) {
+	q := a.Read
+	sc := scope{q.Topic, q.Partition}
+	switch {
+	case a.Status != http.StatusGone:
+	case q.Partition < 0 && q.NextAt != "":
+		f.at[sc] = q.NextAt
+	case q.Start > 0:
+		f.at[sc] = strconv.FormatInt(q.Start-1, 10)
+	}
 }
 
 // events returns an operation that follows a log from after an event on, or from its beginning.
@@ -144,7 +168,7 @@ func readEvents(tp *topic, r *history.Read, body io.Reader, most int) error {
 			continue
 		}
 		if len(name) > 0 {
-			return badEvent(string(name), data)
+			return badEvent(string(name), data, r)
 		}
 		if err := addEvent(tp, r, string(id), data); err != nil {
 			return fmt.Errorf("%s%w", badAnswer, err)
@@ -155,12 +179,18 @@ func readEvents(tp *topic, r *history.Read, body io.Reader, most int) error {
 	return nil
 }
 
-// badEvent returns what an event says that is none of a record. A proxy that stops says so; nothing else may happen to
-// a log here.
-func badEvent(name string, data []byte) error {
+// badEvent returns what an event says that is none of a record. A proxy that stops says so, and whoever was so slow that
+// retention has passed it is told where the log begins; nothing else may happen to a log here.
+func badEvent(name string, data []byte, r *history.Read) error {
 	p, err := readProblem(data, http.StatusServiceUnavailable)
+	if err != nil {
+		p, err = readProblem(data, http.StatusGone)
+	}
 	if name != "problem" || err != nil {
 		return fmt.Errorf("%sevent %s: %s", badAnswer, name, data)
+	}
+	if r.Partition >= 0 {
+		r.Start = p.Start
 	}
 	return fmt.Errorf("event %s: %s", name, p.Code)
 }

@@ -117,7 +117,8 @@ func (f *fetcher) run(ctx context.Context) {
 	}
 }
 
-// read reads on in a partition, until its end was seen. It seldom waits there for more.
+// read reads on in a partition, until its end was seen. It seldom waits there for more. Where retention has passed it,
+// it goes on from where the log begins now.
 func (f *fetcher) read(ctx context.Context, tp *topic, partition int) {
 	h := f.hand
 	sc := scope{tp.Topic.Topic, partition}
@@ -128,6 +129,9 @@ func (f *fetcher) read(ctx context.Context, tp *topic, partition int) {
 		}
 		a := h.settle(ctx, h.fetch(tp, h.name, partition, f.at[sc], 1+h.rand.IntN(500), wait))
 		if a.Outcome != history.OK {
+			if a.Status == http.StatusGone {
+				f.at[sc] = a.Read.Start
+			}
 			h.rest(ctx, 0, retryPause)
 			return
 		}

@@ -150,8 +150,7 @@ func (t *Traffic) Prepare(ctx context.Context) error {
 	}})
 	p := &plainClient{t: t}
 	for _, d := range t.declared() {
-		body := fmt.Appendf(nil, `{"partition_count":%d,"retention_ms":-1}`, d.Partitions)
-		if err := p.must(ctx, http.MethodPut, "/v1/topics/"+d.Topic, body, nil); err != nil {
+		if err := p.must(ctx, http.MethodPut, "/v1/topics/"+d.Topic, t.settings(&d), nil); err != nil {
 			return err
 		}
 		t.cfg.Writer.Write(history.Line{Topic: &d})

@@ -184,7 +184,7 @@ func TestAHealthyServiceIsAskedForEverything(t *testing.T) {
 	codes := []string{
 		"SEQUENCE_REUSED", "OUT_OF_ORDER_SEQUENCE_NUMBER", "IDEMPOTENCY_KEY_REUSED", "PRODUCER_FENCED",
 		"TRANSACTION_ID_REUSED", "CONCURRENT_TRANSACTIONS", "INVALID_TXN_STATE", "FENCED_INSTANCE_ID", "FENCED_MEMBER_EPOCH",
-		"NON_EMPTY_GROUP",
+		"NON_EMPTY_GROUP", "OFFSET_OUT_OF_RANGE",
 	}
 	got := run(t, database, traffic.Config{Seed: 1, Proxies: proxies, Prefix: "a-", Timeout: patience}, 3000, codes)
 	for _, k := range []history.Kind{
@@ -203,6 +203,7 @@ func TestAHealthyServiceIsAskedForEverything(t *testing.T) {
 		}
 	}
 	t.Logf("%v\n%v", got.kinds, got.codes)
+	got.forgetWhatLeftMeanwhile(t)
 	if diff := cmp.Diff(got.logs[history.HTTP], got.logs[history.SQL]); diff != "" {
 		t.Errorf("logs over HTTP and by SQL: %s", diff)
 	}
@@ -236,6 +237,33 @@ func TestWhatIsTooEarlyOrOutsideIsRefused(t *testing.T) {
 	}
 }
 
+// leaves reports whether records leave a log.
+func leaves(log string) bool {
+	return strings.Contains(log, "brief") || strings.Contains(log, "leaving")
+}
+
+// forgetWhatLeftMeanwhile removes the records that left logs when they had been read over HTTP. Of a log that lost
+// records before, the drain tells what is left.
+func (g *told) forgetWhatLeftMeanwhile(t *testing.T) {
+	t.Helper()
+	left := int64(0)
+	for log, spans := range g.logs[history.HTTP] {
+		if !leaves(log) {
+			continue
+		}
+		left += spans[0].Offset
+		rest := g.logs[history.SQL][log]
+		if len(rest) == 0 {
+			delete(g.logs[history.HTTP], log)
+			continue
+		}
+		g.logs[history.HTTP][log] = slices.DeleteFunc(spans, func(s history.Span) bool { return s.Offset < rest[0].Offset })
+	}
+	if left == 0 {
+		t.Error("no record has left a log")
+	}
+}
+
 // mustBeAllThatTheViewHas holds what was drained against the view of records, which is made in another way.
 func (g *told) mustBeAllThatTheViewHas(t *testing.T, database string) {
 	t.Helper()
@@ -247,14 +275,17 @@ func (g *told) mustBeAllThatTheViewHas(t *testing.T, database string) {
 	drained := 0
 	for log, spans := range g.logs[history.SQL] {
 		for i, s := range spans {
-			if s.First == 0 || s.Offset != int64(i) {
+			if s.First == 0 || s.Offset-spans[0].Offset != int64(i) || s.Offset != int64(i) && !leaves(log) {
 				t.Errorf("%s: %+v is record %d", log, s, i)
 			}
 		}
-		drained += len(spans)
+		if !leaves(log) {
+			drained += len(spans)
+		}
 	}
 	var records int
-	if err := conn.QueryRow(t.Context(), `SELECT count(*) FROM records`).Scan(&records); err != nil {
+	const sql = `SELECT count(*) FROM records WHERE topic NOT LIKE '%brief' AND topic NOT LIKE '%leaving'`
+	if err := conn.QueryRow(t.Context(), sql).Scan(&records); err != nil {
 		t.Fatal(err)
 	}
 	if records != drained || records == 0 {
