@@ -52,6 +52,16 @@ func morePlantedInRequests() []planted {
 			a.Produce.Places[0].Count--
 			return true
 		}},
+		{judge.AckDiffers, "a receipt tells of an epoch that nobody sent it under", func(e *edit) bool {
+			e.receipt(func(*history.Attempt) bool { return true }).Produce.Recorded += 7
+			return true
+		}},
+		{judge.BadAnswer, "an acknowledgement tells another next sequence than the one behind its records", func(e *edit) bool {
+			e.one(func(a *history.Attempt) bool {
+				return acked(a) && a.Produce.Producer != 0 && len(e.tries(a.Operation)) == 1
+			}).Produce.Next++
+			return true
+		}},
 		{judge.RefusedWrongly, "there is no receipt of a request's last record", func(e *edit) bool {
 			a := e.receipt(func(a *history.Attempt) bool { return a.Produce.Sequence > a.Produce.Base })
 			a.Outcome, a.Status, a.Code, a.Produce.Places = history.Fail, 404, "NOT_FOUND", nil
