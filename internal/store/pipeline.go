@@ -198,8 +198,10 @@ func (p *pipeline) send(conn *pgconn.PgConn) <-chan error {
 		sent <- conn.Frontend().SendUnbufferedEncodedCopyData(p.buf)
 		return sent
 	}
+	// Not through the Frontend, which pgx uses to say good-bye as soon as what is
+	// read tells that the connection is broken. Nothing waits in it.
 	go func() {
-		err := conn.Frontend().SendUnbufferedEncodedCopyData(p.buf)
+		_, err := conn.Conn().Write(p.buf)
 		if err != nil {
 			_ = conn.Conn().SetDeadline(longAgo) // there is nothing to wait for
 		}
