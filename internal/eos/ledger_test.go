@@ -138,8 +138,10 @@ func (l *ledger) end(id string, want State, producer, epoch int64) string {
 // giveUp records a transaction that nobody has begun as aborted by the caller.
 func (l *ledger) giveUp(id string, producer, epoch int64) string {
 	t := &Transaction{ID: id, State: StateAborted, AbortedBy: AbortedByClient, ProducerID: producer}
-	if err := l.checkCaller(t, producer, epoch, false); err != nil {
-		return refusalText(err)
+	if producer != NoProducer {
+		if err := CheckGiveUp(l.producer(producer), epoch); err != nil {
+			return refusalText(err)
+		}
 	}
 	l.transactions[id] = t
 	return fate(t)

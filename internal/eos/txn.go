@@ -63,8 +63,8 @@ func (b *Begin) Decide(stored *Transaction, p Producer) (Verdict, error) {
 	if !bound {
 		return Apply, nil
 	}
-	if p.TransactionalID == "" {
-		return Apply, InvalidMapping.Errorf("producer %d has no transactional id: only one that has can be bound to a transaction", p.ID)
+	if err := CheckBindable(p); err != nil {
+		return Apply, err
 	}
 	if err := CheckFence(p, b.Epoch); err != nil {
 		return Apply, err
@@ -75,6 +75,27 @@ func (b *Begin) Decide(stored *Transaction, p Producer) (Verdict, error) {
 		return Apply, err
 	}
 	return Apply, nil
+}
+
+// CheckBindable refuses a producer that no transaction can be bound to: it has no
+// transactional id (T10).
+func CheckBindable(p Producer) error {
+	if p.TransactionalID == "" {
+		return InvalidMapping.Errorf("producer %d has no transactional id: only one that has can be bound to a transaction", p.ID)
+	}
+	return nil
+}
+
+// CheckGiveUp refuses a producer who aborts a transaction that nobody has begun,
+// and to whom it will be bound (T3), for what would refuse its begin.
+func CheckGiveUp(p Producer, epoch int64) error {
+	if err := CheckKnown(p, epoch, ""); err != nil {
+		return err
+	}
+	if err := CheckBindable(p); err != nil {
+		return err
+	}
+	return CheckFence(p, epoch)
 }
 
 // CheckProducer refuses producer headers that are not those of the transaction

@@ -10,8 +10,14 @@ import (
 
 // append appends a batch, or compares it with what is stored.
 func (u *upload) append(b *streamBatch) {
-	if b.kept != nil && len(b.records) < b.kept.RecordCount {
-		unverified, err := u.compare(b)
+	if b.removed || b.kept != nil && len(b.records) < b.kept.RecordCount {
+		unverified, err := b.skipped, error(nil)
+		if !b.removed {
+			unverified, err = u.compare(b, b.topic)
+		}
+		if err == nil {
+			err = u.stays(b.topic)
+		}
 		b.outcome <- streamOutcome{unverified: unverified, err: err}
 		return
 	}
@@ -27,11 +33,25 @@ func (u *upload) append(b *streamBatch) {
 	b.outcome <- streamOutcome{result: result, err: err}
 }
 
+// stays refuses what is skipped if its topic is gone: another one of that name
+// does not have it.
+func (u *upload) stays(t *store.Topic) error {
+	there, err := u.s.store.TopicExists(u.ctx, t.ID)
+	if err == nil && !there {
+		return eos.UnknownTopic.Errorf("topic %q was deleted while it was uploaded to", u.topic)
+	}
+	return err
+}
+
 // differing says in which record a batch differs from the stored one.
 func (u *upload) differing(b *streamBatch, reused error) error {
 	whole := *b
 	whole.kept = &store.Kept{BaseSequence: b.first, RecordCount: len(b.records)}
-	if _, err := u.compare(&whole); err != nil {
+	t, err := u.s.store.Topic(u.ctx, u.topic)
+	if err == nil {
+		_, err = u.compare(&whole, t)
+	}
+	if err != nil {
 		return err
 	}
 	// They differ in whether a timestamp or partition was given.
@@ -44,11 +64,7 @@ func (u *upload) differing(b *streamBatch, reused error) error {
 
 // compare holds a part of a kept request against its records, and returns how
 // many of them retention has removed. The first that is another one is refused.
-func (u *upload) compare(b *streamBatch) (unverified int64, err error) {
-	t, err := u.s.store.Topic(u.ctx, u.topic)
-	if err != nil {
-		return 0, err
-	}
+func (u *upload) compare(b *streamBatch, t *store.Topic) (unverified int64, err error) {
 	kept, err := u.s.store.KeptRecords(u.ctx, u.id.ProducerID, t, u.partition, *b.kept)
 	if err != nil {
 		return 0, err

@@ -11,6 +11,7 @@ import (
 // plan is what is stored already of the sequences that an upload has. An
 // append that meets something else says so; then it is asked for again.
 type plan struct {
+	topic    *store.Topic
 	producer eos.Producer
 	next     int64        // the first sequence that was not stored
 	kept     []store.Kept // from where it was asked on; as many as one page has
@@ -21,23 +22,22 @@ type plan struct {
 // span says what the next records of an upload are: new ones, when kept is nil
 // and removed false; else records that are stored, or were.
 type span struct {
-	kept    *store.Kept // the request that holds them
-	removed bool        // by retention
-	records int64       // how many
+	kept    *store.Kept  // the request that holds them
+	removed bool         // by retention
+	records int64        // how many
+	topic   *store.Topic // as it was when they were found
 }
 
 // ask reads what is stored from the next record on.
 func (u *upload) ask() error {
-	t, err := u.s.store.Topic(u.ctx, u.topic)
-	if err != nil {
-		return err
-	}
-	p, err := u.s.store.Progress(u.ctx, u.id.ProducerID, t, u.partition, u.next)
-	if err != nil {
-		return err
-	}
-	u.plan.producer, u.plan.next, u.plan.kept, u.plan.asked = p.Producer, p.Next, p.Kept, u.next
-	return nil
+	return u.s.onTopic(u.ctx, u.topic, func(t *store.Topic) error {
+		p, err := u.s.store.Progress(u.ctx, u.id.ProducerID, t, u.partition, u.next)
+		if err != nil {
+			return err
+		}
+		u.plan.topic, u.plan.producer, u.plan.next, u.plan.kept, u.plan.asked = t, p.Producer, p.Next, p.Kept, u.next
+		return nil
+	})
 }
 
 // spanAt returns what the records from a sequence on are.
@@ -48,13 +48,13 @@ func (p *plan) spanAt(sequence int64) (sp span, known bool) {
 	switch {
 	case len(p.kept) > 0 && p.kept[0].BaseSequence <= sequence:
 		k := p.kept[0]
-		return span{kept: &k, records: k.End() - sequence}, true
+		return span{kept: &k, records: k.End() - sequence, topic: p.topic}, true
 	case len(p.kept) > 0:
-		return span{removed: true, records: p.kept[0].BaseSequence - sequence}, true
+		return span{removed: true, records: p.kept[0].BaseSequence - sequence, topic: p.topic}, true
 	case sequence >= p.next:
 		return span{}, true
 	case p.asked == sequence:
-		return span{removed: true, records: p.next - sequence}, true
+		return span{removed: true, records: p.next - sequence, topic: p.topic}, true
 	}
 	return span{}, false
 }
@@ -145,10 +145,6 @@ func (u *upload) send() {
 	b := u.batch
 	u.sent = append(u.sent, b)
 	u.batch = u.newBatch(u.next)
-	if b.removed {
-		b.outcome <- streamOutcome{unverified: b.skipped}
-		return
-	}
 	go u.append(b)
 }
 

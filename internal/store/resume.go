@@ -31,7 +31,8 @@ const keptAtOnce = 1000
 // Progress tells what is kept of a producer's requests from a sequence on, to
 // a topic's path, or to a partition's when partition is not negative. Below
 // Next, what lies between kept requests was removed by retention. It returns
-// eos.UnknownTopic for a partition that does not exist.
+// eos.UnknownTopic for a partition that does not exist, and when the topic is
+// another by now than t: what is still stored of that one counts no more.
 func (s *Store) Progress(ctx context.Context, producerID int64, t *Topic, partition int, sequence int64) (*Progress, error) {
 	const producer = `
 		SELECT producer_epoch, COALESCE(transactional_id, '')
@@ -52,6 +53,7 @@ func (s *Store) Progress(ctx context.Context, producerID int64, t *Topic, partit
 		return nil, err
 	}
 	var p *Progress
+	same := false
 	err = s.read(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 		p = &Progress{Producer: eos.Producer{ID: producerID}}
 		batch := &pgx.Batch{}
@@ -76,10 +78,17 @@ func (s *Store) Progress(ctx context.Context, producerID int64, t *Topic, partit
 				}
 			})
 		})
+		batch.Queue(sqlIsAsRead, t.ID, len(t.PartitionIDs)).QueryRow(func(row pgx.Row) error { return row.Scan(&same) })
 		return conn.SendBatch(ctx, batch).Close()
 	})
+	if err == nil && !same {
+		err = s.gone(t.Name)
+	}
 	return p, err
 }
+
+// sqlIsAsRead tells whether a topic is there, and has grown by no partition.
+const sqlIsAsRead = `SELECT EXISTS (SELECT FROM topics WHERE topic_id = $1 AND partition_count = $2)`
 
 // scope returns the id whose sequences a path of the topic, or of its
 // partition when that is not negative, continues (P7).

@@ -22,14 +22,38 @@ func (c Caller) check(ctx context.Context, conn *pgx.Conn, t *eos.Transaction, r
 	if err := t.CheckProducer(c.ProducerID); err != nil || c.ProducerID == eos.NoProducer {
 		return err
 	}
-	const sql = `SELECT producer_epoch FROM producers WHERE producer_id = $1`
-	p := eos.Producer{ID: c.ProducerID}
-	err := conn.QueryRow(ctx, sql, c.ProducerID).Scan(&p.Epoch)
-	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+	p, err := c.producer(ctx, conn)
+	if err != nil {
 		return err
 	}
-	p.Known = err == nil
 	return c.checkEpoch(p, repeat)
+}
+
+// checkGiveUp refuses a caller to whom no transaction can be bound.
+func (c Caller) checkGiveUp(ctx context.Context, conn *pgx.Conn) error {
+	if c.ProducerID == eos.NoProducer {
+		return nil
+	}
+	p, err := c.producer(ctx, conn)
+	if err != nil {
+		return err
+	}
+	return eos.CheckGiveUp(p, c.Epoch)
+}
+
+// producer returns what is stored of the producer that the caller names, without
+// its open transaction.
+func (c Caller) producer(ctx context.Context, conn *pgx.Conn) (eos.Producer, error) {
+	const sql = `
+		SELECT producer_epoch, COALESCE(transactional_id, '')
+		FROM producers
+		WHERE producer_id = $1`
+	p := eos.Producer{ID: c.ProducerID}
+	err := conn.QueryRow(ctx, sql, c.ProducerID).Scan(&p.Epoch, &p.TransactionalID)
+	if p.Known = err == nil; errors.Is(err, pgx.ErrNoRows) {
+		err = nil
+	}
+	return p, err
 }
 
 func (c Caller) checkEpoch(p eos.Producer, repeat bool) error {
@@ -48,20 +72,19 @@ func (s *Store) Abort(ctx context.Context, id string, caller Caller) (*Transacti
 	}
 	const sql = `
 		INSERT INTO transactions (transaction_id, producer_id, producer_epoch, state, aborted_by, ended_at)
-		VALUES ($1, NULLIF($2, -1), CASE WHEN $2 >= 0 THEN $3::bigint END, 'aborted', 'client', clock_timestamp())
+		VALUES ($1, NULLIF($2::bigint, -1), CASE WHEN $2 >= 0 THEN $3::bigint END, 'aborted', 'client', clock_timestamp())
 		ON CONFLICT (transaction_id) DO NOTHING`
 	if err := s.caps.begin(&s.counts, false); err != nil {
 		return nil, err
 	}
 	recorded := int64(0)
 	err = s.write(ctx, func(ctx context.Context, tx *tx) error {
-		// Refused before it is recorded: a refusal has no effect.
-		if err := caller.check(ctx, tx.Conn, &eos.Transaction{ID: id, ProducerID: caller.ProducerID}, false); err != nil {
-			return err
-		}
 		tag, err := tx.Exec(ctx, sql, id, caller.ProducerID, caller.Epoch)
 		recorded = tag.RowsAffected()
-		return err
+		if err != nil || recorded == 0 {
+			return err // recorded before, be it by a try whose answer was lost, and whoever was replaced since
+		}
+		return caller.checkGiveUp(ctx, tx.Conn) // a refusal undoes the record
 	})
 	if err != nil {
 		return nil, err

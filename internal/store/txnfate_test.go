@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"fmt"
 	"testing"
 	"time"
@@ -101,14 +102,39 @@ func TestT3AbortOfAnUnknownId(t *testing.T) {
 	mustHold(t, b)
 
 	// A refused abort records nothing.
-	_, err = a.Abort(t.Context(), "refused", Caller{p.ID + 1, 0})
-	mustRefuse(t, err, eos.UnknownProducer)
+	for _, id := range []int64{p.ID + 1, 1 << 40} {
+		_, err = a.Abort(t.Context(), "refused", Caller{id, 0})
+		mustRefuse(t, err, eos.UnknownProducer)
+	}
 	_, err = a.Abort(t.Context(), "refused", Caller{p.ID, p.Epoch + 1})
 	mustRefuse(t, err, eos.InvalidProducerEpoch)
+	nameless := mustRegister(t, a, "") // nothing can be bound to it (T10)
+	_, err = a.Abort(t.Context(), "refused", Caller{nameless.ID, nameless.Epoch})
+	mustRefuse(t, err, eos.InvalidMapping)
 	_, err = b.Transaction(t.Context(), "refused")
 	mustRefuse(t, err, eos.TransactionNotFound)
 	_, err = b.Commit(t.Context(), "refused", anyone)
 	mustRefuse(t, err, eos.TransactionNotFound)
+}
+
+// The abort of an unknown id is recorded, which is not told, and the producer is
+// replaced before that is found out: the abort happened all the same.
+func TestP12FencedAfterALostAbortOfAnUnknownId(t *testing.T) {
+	t.Parallel()
+	proxy, s, direct, p := newFaulty(t)
+	watch := newConn(t, direct.pool.Config().ConnString())
+	var state *TransactionState
+	// The first write finds no such transaction, and sends no COMMIT.
+	answer := mustLose(t, proxy, func() (err error) {
+		state, err = s.Abort(context.Background(), "lost", Caller{p.ID, p.Epoch})
+		return err
+	}, func() {
+		mustWait(t, watch, `EXISTS (SELECT FROM transactions)`)
+		mustRegister(t, direct, "billing")
+	})
+	if err := <-answer; err != nil || state.State != eos.StateAborted || state.AbortedBy != eos.AbortedByClient {
+		t.Errorf("%+v, %v, want it aborted", state, err)
+	}
 }
 
 func TestT4LateArrivals(t *testing.T) {

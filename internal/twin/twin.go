@@ -256,6 +256,8 @@ func (tw *Twin) Abort(id string, producer, epoch int64) string {
 			return "UNKNOWN_PRODUCER_ID"
 		case epoch > current:
 			return fmt.Sprintf("INVALID_PRODUCER_EPOCH producer_epoch=%d", current)
+		case !tw.hasTransactionalID(producer): // T10
+			return "INVALID_PRODUCER_ID_MAPPING"
 		case epoch < current:
 			return fmt.Sprintf("PRODUCER_FENCED producer_epoch=%d", current)
 		}

@@ -104,7 +104,7 @@ var Anomalies = []Anomaly{
 	{ServerError, "P12", "a status of 500 or above that is not 503"},
 	{BadAnswer, "", "an answer that is not what the contract says"},
 
-	{FencingBroken, "P9", "an older epoch was accepted after a newer one was given out"},
+	{FencingBroken, "P9", "an older epoch was accepted after a newer one was given out, or one that never was"},
 	{ZombieCommit, "T6", "a transaction became visible after its producer was fenced"},
 	{TornTransaction, "T1", "of a transaction's records a part is to be read, a part not, or others stand between them"},
 	{TwoFates, "T3", "a transaction was committed and aborted"},

@@ -1,6 +1,8 @@
 package judge_test
 
 import (
+	"slices"
+
 	"github.com/eos-proxy/eos-proxy/internal/torture/history"
 	"github.com/eos-proxy/eos-proxy/internal/torture/judge"
 )
@@ -23,6 +25,17 @@ func (e *edit) refused(status int, code string, epoch int64) history.Attempt {
 	return a
 }
 
+// accepted puts in a produce request of the producer that is planted, which was accepted under an epoch.
+func (e *edit) accepted(epoch int64) {
+	key := logKey{"plain", 0}
+	a := e.refused(200, "", epoch)
+	a.Outcome, a.Effect = history.OK, ""
+	a.Produce.Next = 1
+	a.Produce.Places = []history.Place{{Topic: key.topic, Offset: int64(len(e.logs[key])), Count: 1}}
+	e.insert(a)
+	e.put(key, a.Produce.First)
+}
+
 func morePlantedInRequests() []planted {
 	return []planted{
 		{judge.AckDiffers, "a receipt is that of another request of the same producer", func(e *edit) bool {
@@ -39,6 +52,16 @@ func morePlantedInRequests() []planted {
 			a.Produce.Places[0].Count--
 			return true
 		}},
+		{judge.AckDiffers, "a receipt tells of an epoch that nobody sent it under", func(e *edit) bool {
+			e.receipt(func(*history.Attempt) bool { return true }).Produce.Recorded += 7
+			return true
+		}},
+		{judge.BadAnswer, "an acknowledgement tells another next sequence than the one behind its records", func(e *edit) bool {
+			e.one(func(a *history.Attempt) bool {
+				return acked(a) && a.Produce.Producer != 0 && len(e.tries(a.Operation)) == 1
+			}).Produce.Next++
+			return true
+		}},
 		{judge.RefusedWrongly, "there is no receipt of a request's last record", func(e *edit) bool {
 			a := e.receipt(func(a *history.Attempt) bool { return a.Produce.Sequence > a.Produce.Base })
 			a.Outcome, a.Status, a.Code, a.Produce.Places = history.Fail, 404, "NOT_FOUND", nil
@@ -52,6 +75,17 @@ func morePlantedInRequests() []planted {
 		{judge.RefusedWrongly, "a producer that was registered is not known", func(e *edit) bool {
 			e.registered(3, 0, 1)
 			e.insert(e.refused(409, "UNKNOWN_PRODUCER_ID", 3))
+			return true
+		}},
+		{judge.FencingBroken, "an epoch that was never given out is accepted", func(e *edit) bool {
+			e.registered(3, 0, 1)
+			e.accepted(4)
+			return true
+		}},
+		{judge.FencingBroken, "an epoch that nobody can have been given is accepted, and requests come twice", func(e *edit) bool {
+			e.lines = slices.Insert(e.lines, 1, history.Line{Fault: &history.Fault{Kind: "again", Repeats: true}})
+			e.registered(3, 0, 1)
+			e.accepted(3 + 1<<40)
 			return true
 		}},
 		{judge.RefusedWrongly, "an epoch that was given out is too high", func(e *edit) bool {

@@ -41,6 +41,16 @@ func (e *edit) bound(epoch int64) {
 	e.insert(a)
 }
 
+// untold plants a request about a transaction that nobody knows else, which was accepted and told of a state.
+func (e *edit) untold(kind history.Kind, state, by string) {
+	a := e.answered(kind, 0, 1)
+	if kind == history.KindBegin || kind == history.KindOneShot {
+		a.Status = 201
+	}
+	a.Transaction = &history.Transaction{ID: "planted", Timeout: 60000, State: state, By: by}
+	e.insert(a)
+}
+
 // look plants who asks for the state of a transaction.
 func (e *edit) look(id, state, by string) {
 	a := e.answered(history.KindTxn, 0, 1)
@@ -86,6 +96,22 @@ func morePlantedInTransactions() []planted {
 		{judge.TwoFates, "a transaction was aborted by its client, and then by its timeout", func(e *edit) bool {
 			begin, _ := e.ended("aborted", "client")
 			e.look(begin.Transaction.ID, "aborted", "timeout")
+			return true
+		}},
+		{judge.BadAnswer, "a transaction is accepted as a whole, and told to be open", func(e *edit) bool {
+			e.untold(history.KindOneShot, "ongoing", "")
+			return true
+		}},
+		{judge.BadAnswer, "a commit is accepted, and its transaction told to be aborted", func(e *edit) bool {
+			e.untold(history.KindCommit, "aborted", "timeout")
+			return true
+		}},
+		{judge.BadAnswer, "an abort is accepted, and its transaction told to be committed", func(e *edit) bool {
+			e.untold(history.KindAbort, "committed", "")
+			return true
+		}},
+		{judge.BadAnswer, "a transaction is begun, and told to be aborted", func(e *edit) bool {
+			e.untold(history.KindBegin, "aborted", "timeout")
 			return true
 		}},
 		{judge.FencingBroken, "records with a key were staged after their producer was fenced", func(e *edit) bool {

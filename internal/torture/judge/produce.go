@@ -63,6 +63,10 @@ func (b *book) checkPlaced(line int32, o *op, p *history.Produce) {
 		placed += p.Places[i].Count
 		known = known && (p.Places[i].Offset >= 0 || o.txn != nil)
 	}
+	if o.scope != nil && p.Next != p.Sequence+int64(p.Count) {
+		b.add(BadAnswer, []int32{line}, "operation %d has %d records from sequence %d on, and was told that %d is the next",
+			o.id, p.Count, p.Sequence, p.Next)
+	}
 	if placed != p.Count || !known {
 		b.add(BadAnswer, []int32{line}, "operation %d was acknowledged, without saying where its %d records are: %v",
 			o.id, p.Count, p.Places)

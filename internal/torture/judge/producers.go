@@ -117,6 +117,20 @@ func (b *book) mayFence(producer, epoch, by int64) bool {
 	return false
 }
 
+// farAbove is how far above all that were told an epoch is that no registration can have reached whose answer was lost,
+// or that the network repeated: there are not so many.
+const farAbove = 1 << 20
+
+// neverGivenOut reports whether no registration that was sent by a time can have given an epoch out.
+func (b *book) neverGivenOut(producer, epoch, by int64) bool {
+	p := b.producers[producer]
+	if p == nil || epoch == 0 { // somebody else's, or that of the first registration
+		return false
+	}
+	told := p.registrations[len(p.registrations)-1].epoch
+	return epoch > told+farAbove || !b.mayFence(producer, epoch-1, by)
+}
+
 // fence returns when an epoch higher than this one was known to be given out.
 func (b *book) fence(producer, epoch int64) mark {
 	if p := b.producers[producer]; p != nil {
@@ -158,7 +172,8 @@ func (b *book) lateAfterFence(p *partition, known bound, f *fetch) {
 		p.topic.name, p.number, what, id, d.op.id, known.end-1, known.at, f.invoked, f.end)
 }
 
-// checkFences holds that nothing of an older epoch is accepted that was sent after a newer one was given out.
+// checkFences holds that nothing of an older epoch is accepted that was sent after a newer one was given out, nor of
+// one that was not given out at all.
 func (b *book) checkFences() {
 	for t := range b.tries.all() {
 		o := t.op
@@ -173,6 +188,12 @@ func (b *book) checkFences() {
 			continue
 		}
 		epoch := t.under()
+		if b.neverGivenOut(producer, epoch, t.returned) {
+			b.add(FencingBroken, b.showTries(o),
+				"operation %d under epoch %d of producer %d was accepted by %d; nobody had been given that epoch",
+				o.id, epoch, producer, t.returned)
+			continue
+		}
 		fence := b.fence(producer, epoch)
 		if fence.at >= t.invoked {
 			continue

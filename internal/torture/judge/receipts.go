@@ -55,12 +55,23 @@ func (b *book) checkReceipt(s *scope, r *receipt) {
 	if of == nil || of.kind == history.KindUpload { // which is many requests in one
 		return
 	}
+	if !b.sentUnder(of, r.asked.Recorded) {
+		b.add(AckDiffers, []int32{of.line, of.ackLine, r.line},
+			"the receipt of sequence %d of producer %d tells of epoch %d; operation %d was never sent under that",
+			r.asked.Sequence, s.id.producer, r.asked.Recorded, of.id)
+	}
 	if base := r.asked.Base; told != of.count() || base != 0 && base != of.sequence {
 		b.add(AckDiffers, []int32{of.line, of.ackLine, r.line},
 			"the receipt of sequence %d of producer %d tells of %d records from sequence %d on; operation %d has %d "+
 				"from sequence %d on",
 			r.asked.Sequence, s.id.producer, told, base, of.id, of.count(), of.sequence)
 	}
+}
+
+// sentUnder reports whether an attempt of an operation was made under an epoch.
+func (b *book) sentUnder(o *op, epoch int64) (sent bool) {
+	b.each(o, func(t *try) { sent = sent || t.epoch == epoch })
+	return sent
 }
 
 // holds returns the operation in the log that has a sequence, nil if there is none, or not one.

@@ -50,6 +50,7 @@ type storedRequest struct {
 	first  history.Value
 	places []history.Place
 	next   int64
+	epoch  int64
 }
 
 type storedTxn struct {
@@ -258,7 +259,7 @@ func (s *service) accept(q *history.Produce, t *storedTxn, identity string, at s
 	if identity == "" {
 		return
 	}
-	s.stored[identity] = &storedRequest{q.First, q.Places, q.Next}
+	s.stored[identity] = &storedRequest{q.First, q.Places, q.Next, q.Epoch}
 	if t != nil {
 		t.undo = append(t.undo, func() { delete(s.stored, identity) })
 	}

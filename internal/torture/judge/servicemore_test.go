@@ -16,7 +16,7 @@ func (s *service) receipt(a *history.Attempt) {
 	for back := range int64(60) {
 		known := s.stored[id+fmt.Sprint(q.Sequence-back)]
 		if known != nil && known.next > q.Sequence && known.places[0].Offset >= 0 {
-			q.Places, q.Base = known.places, q.Sequence-back
+			q.Places, q.Base, q.Recorded = known.places, q.Sequence-back, known.epoch
 			q.Count = int(known.next - q.Base)
 			ok(a, 200)
 			return

@@ -121,6 +121,7 @@ func (b *book) state(t *txn, line int32, a *history.Attempt) {
 	if a.Outcome == history.Unknown {
 		return
 	}
+	b.checkDone(line, a, state)
 	switch state {
 	case "committed":
 		t.committed.earliest(a.Returned, line)
@@ -136,6 +137,21 @@ func (b *book) state(t *txn, line int32, a *history.Attempt) {
 		if a.Kind == history.KindTxn && a.Invoked > t.asked.at {
 			t.asked = mark{a.Invoked, line}
 		}
+	}
+}
+
+// checkDone holds that a request to end a transaction is not accepted with another end than it asks for, and that what
+// has just begun is open.
+func (b *book) checkDone(line int32, a *history.Attempt, state string) {
+	want := map[history.Kind]string{
+		history.KindOneShot: "committed", history.KindCommit: "committed", history.KindAbort: "aborted",
+	}[a.Kind]
+	if a.Kind == history.KindBegin && a.Status == 201 && state != "" {
+		want = "ongoing"
+	}
+	if a.Outcome == history.OK && want != "" && state != want {
+		b.add(BadAnswer, []int32{line}, "operation %d (%s) was accepted with %d, and told that transaction %s is %s",
+			a.Operation, a.Kind, a.Status, a.Transaction.ID, state)
 	}
 }
 

@@ -135,7 +135,11 @@ func (w *world) abort(c *call) (*answer, func() bool) {
 		t = &row.Transaction
 	}
 	verdict, refusal := t.DecideAbort()
-	if err := w.caller(c, t, refusal == nil && verdict == eos.Repeat); err != nil {
+	err := w.caller(c, t, refusal == nil && verdict == eos.Repeat)
+	if p := w.db.producers[c.ProducerID]; err == nil && row == nil && p != nil {
+		err = eos.CheckBindable(p.Producer)
+	}
+	if err != nil {
 		return w.refused(c, err)
 	}
 	if refusal != nil {

@@ -42,6 +42,8 @@ func (s *sequenced) run(ctx context.Context) {
 			s.inFlight(ctx)
 		case n < 102:
 			s.gap(ctx)
+		case n < 106:
+			s.ahead(ctx)
 		default:
 			s.append(ctx)
 		}
@@ -116,4 +118,13 @@ func (s *sequenced) skip(ctx context.Context) {
 	to := s.hand.target(s.hand.anyTopic())
 	sc := scope{to.topic.Topic.Topic, to.scope}
 	s.hand.settle(ctx, s.producer.append(to, 1+s.hand.rand.IntN(3), s.next[sc]+far+int64(s.hand.rand.IntN(1000))))
+}
+
+// ahead sends records under an epoch that was never given out: one so high that no registration will come there.
+func (s *sequenced) ahead(ctx context.Context) {
+	const far = 1 << 40
+	to := s.hand.target(s.hand.anyTopic())
+	o := s.producer.append(to, 1+s.hand.rand.IntN(3), s.next[scope{to.topic.Topic.Topic, to.scope}])
+	o.ask.Produce.Epoch += far
+	s.hand.settle(ctx, o)
 }
