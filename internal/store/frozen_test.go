@@ -58,6 +58,9 @@ func TestP12FrozenBackendGoesOn(t *testing.T) {
 		done := make(chan struct{})
 		go func() { defer close(done); got, err = produce(s, request) }()
 		<-frozen
+		// Who is frozen in the middle of what only one process may do at a time
+		// holds up the whole server, also whoever asks it what goes on.
+		thaw := time.AfterFunc(2*time.Second, func() { syscall.Kill(pid, syscall.SIGCONT) })
 		// The frozen one may hold its locks already, or nothing yet.
 		besideDone := make(chan struct{})
 		go func() { defer close(besideDone); beside, besideErr = produce(direct, request) }()
@@ -69,6 +72,7 @@ func TestP12FrozenBackendGoesOn(t *testing.T) {
 				waits = mustGet[bool](t, watch, `SELECT count(*) > 0 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`)
 			}
 		}
+		thaw.Stop()
 		syscall.Kill(pid, syscall.SIGCONT)
 		<-besideDone
 		<-done
