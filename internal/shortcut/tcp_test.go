@@ -223,15 +223,19 @@ func TestHijackedAfterShortcut(t *testing.T) {
 func TestRefusalReachesWhoIsStillSending(t *testing.T) {
 	t.Parallel()
 	s := newTCP(t, nil)
-	conn := s.dial(t)
-	io.WriteString(conn, "GET / HTTP/1.1\r\nHost: a\r\nX: "+strings.Repeat("x", 1<<20))
-	start := time.Now()
-	got, err := io.ReadAll(conn)
-	if !strings.HasPrefix(string(got), "HTTP/1.1 431 ") || err != nil {
-		t.Errorf("%q, %v", got, err)
+	quickest := time.Hour // of some, as the machine may be busy
+	for range 5 {
+		conn := s.dial(t)
+		io.WriteString(conn, "GET / HTTP/1.1\r\nHost: a\r\nX: "+strings.Repeat("x", 1<<20))
+		start := time.Now()
+		got, err := io.ReadAll(conn)
+		if !strings.HasPrefix(string(got), "HTTP/1.1 431 ") || err != nil {
+			t.Errorf("%q, %v", got, err)
+		}
+		quickest = min(quickest, time.Since(start))
 	}
-	if took := time.Since(start); took > 400*time.Millisecond { // it lingers for 500
-		t.Errorf("the end of the answer came after %v", took)
+	if quickest > 400*time.Millisecond { // it lingers for 500
+		t.Errorf("the end of the answer came after %v", quickest)
 	}
 }
 
